@@ -1,0 +1,58 @@
+# `make train` and `make test` need Python 3.10 or newer, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/sh
+ARGS ?=
+
+.PHONY: help setup train study report test check bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: .venv/installed ## create .venv with all that a run needs
+
+train: .venv/installed ## train LeNet with Adam (ARGS="lr=0.001" for other settings)
+	$(BIN)/python -m src.train model=lenet optimizer=adam $(ARGS)
+
+study: .venv/installed ## sweep three optimizers over three learning rates (ARGS="epochs=2")
+	$(BIN)/python -m src.train -m optimizer=sgd,adagrad,adam lr=0.05,5e-4,5e-7 $(ARGS)
+
+report: .venv/installed ## all curves in TensorBoard
+	$(BIN)/tensorboard --logdir outputs
+
+test: .venv/tested ## run the tests (ARGS="-k resume" for some of them)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/tested ## format, lint and types, as CI does
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/tested ## seconds from command to first minibatch, and images a second
+	$(BIN)/python -m tests.benchmarks.start $(ARGS)
+
+clean: ## remove the environment and caches; outputs/ stays
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# uv installs in half a minute what takes pip minutes. Bytecode now, or each start would pay for it where it cannot be written.
+INSTALL = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Ravine needs Python 3.10 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { rm -rf .venv; echo "this Python has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+.venv/installed: .venv/python pyproject.toml constraints.txt
+	@echo "installing into .venv (some 2.5 GB are downloaded the first time)" >&2
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/tested: .venv/python pyproject.toml constraints.txt
+	@echo "installing into .venv, with what the tests need" >&2
+	@$(INSTALL) --editable '.[test]'
+	@touch $@ .venv/installed

@@ -1,0 +1,115 @@
+"""The LightningModule that wraps a network: training by blocks, figures by the epoch."""
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+
+from src.data import Block, DataModule, epoch_seed
+from src.lightning import LightningModule
+from src.runs.run import Row
+from src.schedules import Schedule
+
+
+class Classifier(LightningModule):
+    """Cross-entropy on the logits of `model`, which maps (B, 1, 28, 28) to (B, 10).
+
+    Optimization is manual and a `training_step` takes a block of minibatches: Lightning's hooks cost as much as a
+    small network's arithmetic when they are called for each. Sums stay on the device until the epoch ends.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, schedule: Schedule, lr: float, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
+        self.optimizer = optimizer
+        self.curve: list[Row] = []  # one row an epoch; part of the checkpoint
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * self.schedule.lr_factor(self.current_epoch)
+        self.updates = int(self.curve[-1]["updates"]) if self.curve else 0
+        self.sums = {"train": _Sums(self.device)}
+        self.started = time.perf_counter()
+
+    def training_step(self, block: Block, batch_idx: int) -> None:
+        losses, logits = [], []
+        for images, labels in zip(*block, strict=True):
+            self.optimizer.zero_grad()
+            output = self.model(images)
+            loss = cross_entropy(output, labels)
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
+            logits.append(output.detach())
+        self.updates += len(losses)
+        sizes = torch.tensor([len(labels) for labels in block[1]], device=self.device)
+        self.sums["train"].add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(block[1]))
+
+    def on_validation_start(self) -> None:
+        self.train_figures = self.sums["train"].figures("train")  # waits for the device: training ends here
+        self.seconds = time.perf_counter() - self.started
+        self.sums = {name: _Sums(self.device) for name in self.data.scored}
+
+    def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
+        for images, labels in zip(*block, strict=True):
+            logits = self.model(images)
+            losses = cross_entropy(logits, labels, reduction="none").double()
+            self.sums[self.data.scored[dataloader_idx]].add(losses, logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""
+        row: Row = {"epoch": self.current_epoch + 1, **self.train_figures}
+        for name, sums in self.sums.items():
+            row |= sums.figures(name)
+        n = len(self.data.splits["train"])
+        self.curve.append(
+            row
+            | {"lr": self.optimizer.param_groups[0]["lr"], "batch_size": self.data.batch_size_in(self.current_epoch)}
+            | {"updates": self.updates, "images_per_second": n / self.seconds, "seconds": self.seconds}
+        )
+        self.trainer.should_stop = not self.finite
+
+    @property
+    def data(self) -> DataModule:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def finite(self) -> bool:
+        """Whether the losses of the last epoch are."""
+        return all(math.isfinite(value) for key, value in self.curve[-1].items() if key.endswith("_loss"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curve = checkpoint["curve"]
+
+
+class _Sums:
+    """Loss and correct answers, summed over images on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.images = 0
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self.loss += losses.sum()
+        self.correct += (logits.argmax(1) == labels).sum()
+        self.images += len(labels)
+
+    def figures(self, name: str) -> Row:
+        """Mean loss (nats) and accuracy (0 to 1) an image."""
+        return {
+            f"{name}_loss": self.loss.item() / self.images,
+            f"{name}_accuracy": self.correct.item() / self.images,
+        }

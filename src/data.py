@@ -1,0 +1,122 @@
+"""Images as tensors, blocks of minibatches, the LightningDataModule."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.errors import UserError
+from src.images import Images
+from src.lightning import LightningDataModule
+from src.schedules import Schedule
+
+Block = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # minibatches of images (B, 1, 28, 28) and of labels (B,)
+
+BLOCK = 1280  # images: enough to spread Lightning's cost a step, few enough for a core's cache
+SCORED = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
+ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
+
+
+def minibatches(seed: int, epoch: int, batch_size: int, n: int) -> tuple[Tensor, ...]:
+    """Indices of each minibatch of an epoch over `n` images: a permutation, cut; the last may be smaller."""
+    order = np.random.default_rng((seed, epoch, ORDER)).permutation(n)
+    return torch.from_numpy(order).split(batch_size)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of torch's own generators for an epoch, so that a resumed run drops out what it would have."""
+    return int(np.random.SeedSequence((seed, epoch, DROPOUT)).generate_state(1)[0])
+
+
+def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
+    """Indices to train on and, the last `size` of a seeded permutation, to validate on. Raises UserError."""
+    if size >= n:
+        raise UserError(f"data.validation={size}: must be fewer than the {n} training images")
+    order = torch.from_numpy(np.random.default_rng((seed, 0, HOLD_OUT)).permutation(n))
+    return order[: n - size].sort().values, order[n - size :].sort().values
+
+
+class Split(Dataset[Block]):
+    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, its pixels normalised."""
+
+    def __init__(self, images: Tensor, labels: Tensor, mean: float, std: float) -> None:
+        self.images, self.labels, self.mean, self.std = images, labels, mean, std
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, block: tuple[Tensor, ...]) -> Block:
+        sizes = [len(indices) for indices in block]
+        indices = torch.cat(block).to(self.images.device)
+        pixels = self.images[indices].unsqueeze(1).float().div_(255)
+        return pixels.sub_(self.mean).div_(self.std).split(sizes), self.labels[indices].split(sizes)
+
+    def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
+        """Its minibatches in this order, in blocks."""
+        a_block = max(1, BLOCK // len(order[0]))
+        blocks = [order[start : start + a_block] for start in range(0, len(order), a_block)]
+        return DataLoader(self, batch_size=None, sampler=blocks)
+
+    def in_order(self) -> DataLoader[Block]:
+        """Every image once, as it lies."""
+        return self.loader(torch.arange(len(self)).split(SCORED))
+
+
+class DataModule(LightningDataModule):
+    """A data set in memory, on the device that trains; batches are slices of it. Raises UserError."""
+
+    def __init__(self, images: Images, schedule: Schedule, batch_size: int, seed: int, validation: int = 0) -> None:
+        super().__init__()
+        self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
+        train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
+        trained_on, validated_on = held_out(seed, len(train[1]), validation)
+        self.mean, self.std = pixel_statistics(train[0][trained_on] if validation else train[0])
+        self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
+        if validation:
+            self.arrays["validation"] = train[0][validated_on], train[1][validated_on]
+            train = train[0][trained_on], train[1][trained_on]
+        self.arrays["train"] = train
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        self.to(self.trainer.strategy.root_device)
+
+    def to(self, device: torch.device) -> "DataModule":
+        """Lay the data on a device."""
+        self.splits = {
+            name: Split(images.to(device), labels.to(device, torch.long), self.mean, self.std)
+            for name, (images, labels) in self.arrays.items()
+        }
+        return self
+
+    def train_dataloader(self) -> DataLoader[Block]:
+        """The current epoch's minibatches; the Trainer asks anew each epoch."""
+        assert self.trainer is not None
+        epoch, train = self.trainer.current_epoch, self.splits["train"]
+        return train.loader(minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train)))
+
+    def val_dataloader(self) -> list[DataLoader[Block]]:
+        """What is scored each epoch: the test set, and the validation set where there is one."""
+        return [self.splits[name].in_order() for name in self.scored]
+
+    @property
+    def scored(self) -> list[str]:
+        """Names of what `val_dataloader` serves, in its order."""
+        return [name for name in self.arrays if name != "train"]
+
+    def batch_size_in(self, epoch: int) -> int:
+        """The batch size of an epoch, which is never more than the training set."""
+        return min(self.batch_size * self.schedule.batch_factor(epoch), len(self.arrays["train"][1]))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # it lies there
+
+
+def pixel_statistics(images: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels / 255, from whole-number sums, so without rounding on the way."""
+    counts = torch.bincount(images.flatten(), minlength=256).tolist()
+    total, first, second = (sum(value**power * count for value, count in enumerate(counts)) for power in range(3))
+    variance = (second * total - first**2) / total**2
+    return first / total / 255, max(variance, 1.0) ** 0.5 / 255

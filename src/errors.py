@@ -1,0 +1,69 @@
+"""What goes wrong by the user's hand or signal, and how it is said: one line, and an exit code."""
+
+import difflib
+import os
+import signal
+from collections.abc import Iterable
+from types import FrameType
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+TRACEBACK = "RAVINE_TRACEBACK"
+
+
+class UserError(Exception):
+    """Something the user can put right; its text says what, and how."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM. No `Exception`, so that no library takes it for a failed run."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+def _interrupt(signum: int, _: FrameType | None) -> None:
+    raise Interrupted(signum)
+
+
+def raise_on_signals() -> None:
+    """From here on SIGINT and SIGTERM raise `Interrupted` in the main thread."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
+
+
+def take_tracebacks() -> None:
+    """Have Hydra raise its errors, which it would print over many lines, and note whether the user asked for them."""
+    os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+def traceback_wanted() -> bool:
+    """Whether the user set HYDRA_FULL_ERROR=1."""
+    return os.environ.get(TRACEBACK) == "1"
+
+
+def exit_code(error: Exception) -> int:
+    """2 where the command was wrong, 1 where the run was."""
+    return 2 if isinstance(error, UserError | HydraException | OmegaConfBaseException) else 1
+
+
+def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
+    """`error` for a person, on one line. `keys` are the settings there are, for a hint at a misspelt one."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        options = ", ".join(option for option in error.options or () if not option.endswith("/"))
+        return f"{group}={choice}: there is no such {group or 'config'}; choose one of: {options}"
+    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, ConfigKeyError):
+        key = str(error.__cause__.full_key)
+        near = difflib.get_close_matches(key, list(keys), n=1)
+        hint = f"did you mean {near[0]}?" if near else "--cfg job lists the keys there are"
+        return f"{key}: there is no such key; {hint}"
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
+        return text
+    if isinstance(error, OSError) and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or make this one writable"
+    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"

@@ -1,0 +1,33 @@
+"""Lightning, imported in half the time and set to speak only of what is wrong.
+
+`import pytorch_lightning` imports all of torchmetrics, and so scipy.signal, matplotlib and torchvision, for the
+`isinstance` checks of two classes that nothing here uses. Two empty classes serve them; a later `import torchmetrics`
+finds the real package. Every module of this project takes Lightning from here.
+"""
+
+import logging
+import sys
+import warnings
+from types import ModuleType
+
+if "torchmetrics" in sys.modules:
+    import pytorch_lightning
+else:
+    stand_in = ModuleType("torchmetrics")
+    stand_in.Metric = type("Metric", (), {})  # type: ignore[attr-defined]
+    stand_in.MetricCollection = type("MetricCollection", (dict,), {})  # type: ignore[attr-defined]
+    sys.modules["torchmetrics"] = stand_in
+    try:
+        import pytorch_lightning
+    finally:
+        del sys.modules["torchmetrics"]
+
+from lightning_fabric.utilities.warnings import disable_possible_user_warnings
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+
+disable_possible_user_warnings()  # Lightning's advice, such as to take more data loading workers
+# Lightning 2.6's own use of a class that torch 2.15 deprecates.
+warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", module="pytorch_lightning.utilities._pytree")
+logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no tips, no list of devices
+
+__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer"]

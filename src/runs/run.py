@@ -1,0 +1,93 @@
+"""A run on disk: its record, curve, checkpoint and lock."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.errors import UserError
+from src.runs.files import replace_file, set_aside
+
+Row = dict[str, float]  # one epoch of a curve
+Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
+
+
+class Run:
+    """The directory of one run. Its files are replaced atomically, so that a kill leaves each old or new."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.record_file = directory / "run.json"
+        self.curve_file = directory / "metrics.csv"
+        self.checkpoint = directory / "last.ckpt"
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says; empty where there is none. A damaged one is set aside."""
+        try:
+            record = json.loads(self.record_file.read_bytes())
+            if record["status"] in get_args(Status):
+                return record
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            pass
+        set_aside(self.record_file)
+        return {}
+
+    def update(self, **fields: Any) -> dict[str, Any]:
+        """Add `fields` to the record."""
+        record = self.record() | fields
+        replace_file(self.record_file, json.dumps(record, indent=2, allow_nan=False).encode() + b"\n")
+        return record
+
+    def write_curve(self, rows: list[Row]) -> None:
+        """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_file(self.curve_file, text.getvalue().encode())
+
+    def write_picture(self, pixels: NDArray[np.uint8]) -> None:
+        """Write the mistakes; pixels (H, W, 3)."""
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG", optimize=True)
+        replace_file(self.directory / "mistakes.png", png.getvalue())
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.record().get("status") in ("finished", "diverged")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this run alone; the lock of a dead process is no obstacle. Raises UserError where another trains it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.directory / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
+
+    def clear(self) -> None:
+        """Remove what an earlier training left, but not the lock."""
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+
+
+def now() -> str:
+    """The time, in UTC, as ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

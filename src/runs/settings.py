@@ -1,0 +1,78 @@
+"""The settings of a run: checked, and the source of its name."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can change a run's numbers, and nothing else. Equal settings are the same run."""
+
+    data: str
+    validation: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    lr: float
+    batch_size: int
+    epochs: int
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """8 hexadecimal digits of the SHA-256 of the settings, in which 1 and 1.0 are the same number."""
+        numbers_alike = json.loads(json.dumps(asdict(self)), parse_int=float)
+        return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the config groups call the chosen model and optimizer."""
+
+    model: str
+    optimizer: str
+
+
+def directory(settings: Settings, names: Names) -> Path:
+    """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
+    run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"
+    return Path(settings.data, names.model, run)
+
+
+def _integer(cfg: DictConfig, key: str, least: int, example: str) -> int:
+    value = OmegaConf.select(cfg, key)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
+        raise UserError(f"{key}={value}: must be a whole number, {least} or more; try {example}")
+    return value
+
+
+def check(cfg: DictConfig) -> Settings:
+    """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
+    lr = cfg.lr
+    if not isinstance(lr, int | float) or isinstance(lr, bool) or not (math.isfinite(lr) and lr > 0):
+        raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
+    _integer(cfg, "threads", 1, "threads=1")
+    if cfg.device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={cfg.device}: must be one of: auto, cpu, cuda")
+    if not isinstance(cfg.force, bool):
+        raise UserError(f"force={cfg.force}: must be true or false")
+    groups: dict[str, Any] = {}
+    for group in ("model", "optimizer", "schedule"):
+        groups[group] = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
+    return Settings(
+        data=cfg.data.name,
+        validation=_integer(cfg, "data.validation", 0, "data.validation=5000"),
+        lr=float(lr),
+        batch_size=_integer(cfg, "batch_size", 1, "batch_size=64"),
+        epochs=_integer(cfg, "epochs", 1, "epochs=20"),
+        seed=_integer(cfg, "seed", 0, "seed=0"),
+        **groups,
+    )

@@ -1,0 +1,94 @@
+"""`python -m src.train`: train one network, or with -m many, as conf/ and the command line say."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from src import images
+from src.errors import Interrupted, exit_code, one_line, raise_on_signals, take_tracebacks, traceback_wanted
+from src.runs import settings as run_settings
+from src.runs.run import Run
+from src.summary import show
+
+CONF = str(Path(__file__).parent.parent / "conf")
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
+    asked_for = run_settings.check(cfg)
+    settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
+    choices = HydraConfig.get().runtime.choices
+    names = run_settings.Names(choices["model"], choices["optimizer"])
+    console = Console()
+    run = Run(Path(cfg.output_dir) / run_settings.directory(settings, names))
+    if run.ended and not cfg.force:
+        console.print("Trained already; force=true trains it again.")
+    else:
+        from src.training import Training  # seconds to import, which bad settings and ended runs need not wait for
+
+        training = Training(settings, images.load(settings.data, str(cfg.data_root)), cfg.device, cfg.threads)
+        with run.locked():
+            if cfg.force:
+                run.clear()
+            _write_hydra_files(run, cfg)
+            title = f"{settings.data} {names.model} {names.optimizer} lr {settings.lr:g} batch {settings.batch_size}"
+            training.into(run, console, title, list(cfg.data.classes))
+    record = run.record()
+    show(run, record, console)
+    return dict(record["figures"])
+
+
+def _write_hydra_files(run: Run, cfg: DictConfig) -> None:
+    """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
+    folder = run.directory / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml")
+    OmegaConf.save(HydraConfig.get(), folder / "hydra.yaml")
+    OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+
+
+class _Reported(Exception):
+    """A job of a sweep failed, and has said so."""
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+def job(cfg: DictConfig) -> dict[str, Any]:
+    """What Hydra calls. An error is told at once: Hydra would keep it until the last job of a sweep has ended."""
+    try:
+        return run(cfg)
+    except Exception as error:
+        if traceback_wanted():
+            raise
+        print(one_line(error), file=sys.stderr)
+        if HydraConfig.get().mode == RunMode.RUN:
+            sys.exit(exit_code(error))
+        raise _Reported from error
+
+
+def main() -> None:
+    """The command, its errors as one line and an exit code."""
+    raise_on_signals()
+    take_tracebacks()
+    try:
+        job()
+    except Interrupted as interruption:
+        print(f"{interruption}: what is done is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(interruption.exit_code)
+    except _Reported:
+        sys.exit(1)
+    except Exception as error:
+        if traceback_wanted():
+            raise
+        print(one_line(error), file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
+
+from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
+
+EPOCHS = 12
+
+
+def torchs(schedule: type[LRScheduler], **arguments: object) -> list[float]:
+    """The lrs that a scheduler of torch's gives, from 1."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = schedule(optimizer, **arguments)  # type: ignore[arg-type]
+    lrs = []
+    for _ in range(EPOCHS):
+        lrs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return lrs
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Step(EPOCHS, milestones=[3, 8], factor=5), torchs(MultiStepLR, milestones=[3, 8], gamma=1 / 5)),
+        (Exponential(EPOCHS, gamma=0.7), torchs(ExponentialLR, gamma=0.7)),
+        (Cosine(EPOCHS), torchs(CosineAnnealingLR, T_max=EPOCHS)),
+        (Schedule(EPOCHS), [1.0] * EPOCHS),
+    ],
+)
+def test_equals_torchs_scheduler(ours: Schedule, theirs: list[float]) -> None:
+    assert [ours.lr_factor(epoch) for epoch in range(EPOCHS)] == pytest.approx(theirs, rel=1e-12)
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_warm_up_rises_linearly_to_the_lr_and_hands_over(warmup: int, rest: int) -> None:
+    for schedule in (Schedule, Exponential, Cosine):
+        factors = [schedule(warmup + rest, warmup).lr_factor(epoch) for epoch in range(warmup + rest)]
+        rises = [after - before for before, after in zip(factors[:warmup], factors[1:], strict=False)]
+        assert factors[warmup] == pytest.approx(1)
+        assert rises == pytest.approx([1 / (warmup + 1)] * warmup)
+        assert all(math.isfinite(factor) and 0 < factor <= 1 for factor in factors)
+
+
+def test_the_batch_grows_where_step_would_cut_the_lr() -> None:
+    grow, step = GrowBatch(20, milestones=[10, 15], factor=5), Step(20, milestones=[10, 15], factor=5)
+    for epoch in range(20):
+        assert grow.lr_factor(epoch) == 1
+        assert grow.batch_factor(epoch) == pytest.approx(1 / step.lr_factor(epoch))
+        assert step.batch_factor(epoch) == 1
+    assert [grow.batch_factor(epoch) for epoch in (9, 10, 14, 15)] == [1, 5, 5, 25]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "arguments", "complaint"),
+    [
+        (Step, {"milestones": [5, 12]}, "epoch 12 is never reached with epochs=12"),
+        (Step, {"milestones": [0]}, "milestones=0"),
+        (Step, {"milestones": "10"}, "list of epochs"),
+        (GrowBatch, {"factor": 1}, "factor=1"),
+        (Exponential, {"gamma": 0}, "gamma=0"),
+        (Exponential, {"gamma": math.nan}, "gamma=nan"),
+        (Cosine, {"warmup": 12}, "fewer than epochs=12"),
+        (Cosine, {"warmup": -1}, "warmup=-1"),
+    ],
+)
+def test_refuses_what_makes_no_schedule(schedule: type[Schedule], arguments: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        schedule(EPOCHS, **arguments)  # type: ignore[arg-type]
