@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
@@ -13,6 +13,7 @@ from src.data import Block, DataModule, epoch_seed
 from src.lightning import LightningModule
 from src.runs.run import Row
 from src.schedules import Schedule
+from src.sums import Sums
 
 
 class Classifier(LightningModule):
@@ -37,7 +38,7 @@ class Classifier(LightningModule):
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self.schedule.lr_factor(self.current_epoch)
         self.updates = int(self.curve[-1]["updates"]) if self.curve else 0
-        self.sums = {"train": _Sums(self.device)}
+        self.sums = {"train": Sums(self.device)}
         self.started = time.perf_counter()
 
     def training_step(self, block: Block, batch_idx: int) -> None:
@@ -57,7 +58,7 @@ class Classifier(LightningModule):
     def on_validation_start(self) -> None:
         self.train_figures = self.sums["train"].figures("train")  # waits for the device: training ends here
         self.seconds = time.perf_counter() - self.started
-        self.sums = {name: _Sums(self.device) for name in self.data.scored}
+        self.sums = {name: Sums(self.device) for name in self.data.scored}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
         for images, labels in zip(*block, strict=True):
@@ -92,24 +93,3 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curve = checkpoint["curve"]
-
-
-class _Sums:
-    """Loss and correct answers, summed over images on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), dtype=torch.float64, device=device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=device)
-        self.images = 0
-
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.loss += losses.sum()
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.images += len(labels)
-
-    def figures(self, name: str) -> Row:
-        """Mean loss (nats) and accuracy (0 to 1) an image."""
-        return {
-            f"{name}_loss": self.loss.item() / self.images,
-            f"{name}_accuracy": self.correct.item() / self.images,
-        }

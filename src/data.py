@@ -39,10 +39,10 @@ def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 class Split(Dataset[Block]):
-    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, its pixels normalised."""
+    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, its pixels 0 to 1."""
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: float, std: float) -> None:
-        self.images, self.labels, self.mean, self.std = images, labels, mean, std
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +51,7 @@ class Split(Dataset[Block]):
         sizes = [len(indices) for indices in block]
         indices = torch.cat(block).to(self.images.device)
         pixels = self.images[indices].unsqueeze(1).float().div_(255)
-        return pixels.sub_(self.mean).div_(self.std).split(sizes), self.labels[indices].split(sizes)
+        return pixels.split(sizes), self.labels[indices].split(sizes)
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Its minibatches in this order, in blocks."""
@@ -72,7 +72,6 @@ class DataModule(LightningDataModule):
         self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
         train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
         trained_on, validated_on = held_out(seed, len(train[1]), validation)
-        self.mean, self.std = pixel_statistics(train[0][trained_on] if validation else train[0])
         self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
         if validation:
             self.arrays["validation"] = train[0][validated_on], train[1][validated_on]
@@ -86,7 +85,7 @@ class DataModule(LightningDataModule):
     def to(self, device: torch.device) -> "DataModule":
         """Lay the data on a device."""
         self.splits = {
-            name: Split(images.to(device), labels.to(device, torch.long), self.mean, self.std)
+            name: Split(images.to(device), labels.to(device, torch.long))
             for name, (images, labels) in self.arrays.items()
         }
         return self
@@ -112,11 +111,3 @@ class DataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it lies there
-
-
-def pixel_statistics(images: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels / 255, from whole-number sums, so without rounding on the way."""
-    counts = torch.bincount(images.flatten(), minlength=256).tolist()
-    total, first, second = (sum(value**power * count for value, count in enumerate(counts)) for power in range(3))
-    variance = (second * total - first**2) / total**2
-    return first / total / 255, max(variance, 1.0) ** 0.5 / 255

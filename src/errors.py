@@ -6,8 +6,8 @@ import signal
 from collections.abc import Iterable
 from types import FrameType
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
 
 TRACEBACK = "RAVINE_TRACEBACK"
 
@@ -56,11 +56,13 @@ def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = ", ".join(option for option in error.options or () if not option.endswith("/"))
         return f"{group}={choice}: there is no such {group or 'config'}; choose one of: {options}"
-    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, ConfigKeyError):
+    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
         key = str(error.__cause__.full_key)
         near = difflib.get_close_matches(key, list(keys), n=1)
         hint = f"did you mean {near[0]}?" if near else "--cfg job lists the keys there are"
         return f"{key}: there is no such key; {hint}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: is no override; write key=value, and lists as [1,2]"
     text = " ".join(str(error).split())
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return text

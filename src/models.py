@@ -23,7 +23,7 @@ class MLP(nn.Sequential):
 
 
 class LeNet(nn.Module):
-    """LeNet-5 (LeCun et al. 1998, figure 2) in today's form: ReLU, max pooling, all maps connected, 61,706 weights."""
+    """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights."""
 
     def __init__(self) -> None:
         super().__init__()

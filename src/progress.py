@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from src.classifier import Classifier
 from src.lightning import Callback, LightningModule, Trainer
@@ -23,12 +23,10 @@ class ProgressBar(Callback):
     def __init__(self, console: Console, name: str) -> None:
         self.console, self.name = console, name
         self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("epoch {task.fields[epoch]}  {task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
+            BarColumn(bar_width=12),
+            TextColumn("epoch {task.fields[epoch]}  ETA"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),  # last, since a narrow terminal cuts there
             console=console,
             disable=not console.is_terminal,
             transient=True,
@@ -46,6 +44,8 @@ class ProgressBar(Callback):
             epoch=f"{done}/{epochs}",
             figures=figures(first[0]) if first else "",
         )
+        if self.console.is_terminal:
+            self.console.print(self.name)
         self.bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -60,7 +60,9 @@ class ProgressBar(Callback):
         if not self.console.is_terminal:
             pace = (time.monotonic() - self.began) / (done - self.done_before)
             eta = time.strftime("%H:%M:%S", time.gmtime(pace * (int(epochs or 0) - done)))
-            print(f"{self.name}  epoch {done}/{epochs}  {text}  ETA {eta}", flush=True)
+            line = f"{self.name}  epoch {done}/{epochs}  {text}  ETA {eta}"
+            self.console.print(line, soft_wrap=True)
+            self.console.file.flush()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -28,4 +28,4 @@ def show(run: Run, record: dict[str, Any], console: Console) -> None:
         "files": f"{run.directory}/",
     }
     for name, text in lines.items():
-        console.print(f"{name:>9}  {text}", highlight=False, soft_wrap=True)
+        console.print(f"{name:>9}  {text}", soft_wrap=True)

@@ -1,8 +1,7 @@
 """Objects named by `_target_` in the configuration."""
 
+import pkgutil
 from typing import Any, TypeVar
-
-from hydra.utils import get_class
 
 from src.errors import UserError
 
@@ -21,11 +20,11 @@ def build(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **ke
     if not isinstance(target, str):
         raise UserError(f"{group}._target_={target}: must be a class; {allowed}")
     try:
-        cls = get_class(target)
-    except Exception as error:  # Hydra's own, and whatever the import of a person's module raises
-        reason = " ".join(str(error.__cause__ or error).split())
+        cls = pkgutil.resolve_name(target)
+    except Exception as error:  # whatever the import of a person's module raises
+        reason = " ".join(str(error).split())
         raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
-    if not issubclass(cls, base):
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise UserError(f"{group}._target_={target}: is no {base.__qualname__}; {allowed}")
     try:
         return cls(*arguments, **keywords, **fields)

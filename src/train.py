@@ -26,19 +26,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
     choices = HydraConfig.get().runtime.choices
     names = run_settings.Names(choices["model"], choices["optimizer"])
-    console = Console()
+    console = Console(markup=False, highlight=False)  # a path is a path
     run = Run(Path(cfg.output_dir) / run_settings.directory(settings, names))
     if run.ended and not cfg.force:
         console.print("Trained already; force=true trains it again.")
     else:
-        from src.training import Training  # seconds to import, which bad settings and ended runs need not wait for
+        loaded = images.load(settings.data, str(cfg.data_root))
+        from src.training import Training  # seconds to import, which bad input and ended runs need not wait for
 
-        training = Training(settings, images.load(settings.data, str(cfg.data_root)), cfg.device, cfg.threads)
+        training = Training(settings, loaded, cfg.device, cfg.threads)
         with run.locked():
             if cfg.force:
                 run.clear()
             _write_hydra_files(run, cfg)
-            title = f"{settings.data} {names.model} {names.optimizer} lr {settings.lr:g} batch {settings.batch_size}"
+            title = run_settings.title(settings, names)
             training.into(run, console, title, list(cfg.data.classes))
     record = run.record()
     show(run, record, console)
@@ -86,7 +87,7 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted():
             raise
-        print(one_line(error), file=sys.stderr)
+        print(one_line(error, OmegaConf.load(f"{CONF}/config.yaml")), file=sys.stderr)
         sys.exit(exit_code(error))
 
 

@@ -25,6 +25,7 @@ from src.runs.provenance import provenance
 from src.runs.run import Run, now
 from src.runs.settings import Settings
 from src.schedules import Schedule
+from src.sums import Sums
 from src.targets import build
 from src.tensorboard import TensorBoard
 
@@ -127,8 +128,7 @@ class Training:
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays
         sizes = {name: len(arrays[name][1]) if name in arrays else 0 for name in ("train", "validation", "test")}
-        normalisation = {"mean": self.data.mean, "std": self.data.std}
-        return {"name": self.settings.data, **sizes, **normalisation, "sha256": self.images.sha256}
+        return {"name": self.settings.data, **sizes, "sha256": self.images.sha256}
 
     def _hyperparameters(self, title: str) -> dict[str, float | str]:
         settings = asdict(self.settings)
@@ -154,12 +154,13 @@ class Training:
         Over all of it: at a tiny lr a run gains less in its whole length than one minibatch differs from the next.
         """
         train = self.data.splits["train"]
-        model = new_model(self.settings).to(train.images.device)
-        total = 0.0
+        device = train.images.device
+        model, sums = new_model(self.settings).to(device), Sums(device)
         for block in train.in_order():
             for images, labels in zip(*block, strict=True):
-                total += cross_entropy(model(images), labels, reduction="sum").double().item()
-        return total / len(train)
+                logits = model(images)
+                sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+        return sums.figures("initial")["initial_loss"]
 
     @torch.no_grad()
     def _logits(self, split: Split) -> Tensor:

@@ -76,7 +76,7 @@ DAMAGE = {
 def test_a_bad_file_is_named(damage: str, tmp_path: Path) -> None:
     file, change, complaint = DAMAGE[damage]
     path = raw(write_mnist(tmp_path), file)
-    path.write_bytes(change(path.read_bytes()))  # type: ignore[no-untyped-call]
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(UserError, match=f"{path}: .*{complaint}"):
         images.load("mnist", str(tmp_path))
 

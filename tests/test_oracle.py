@@ -45,12 +45,11 @@ SEED, BATCH, EPOCHS = 7, 64, 2
 def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
     """Two epochs, and after each the mean losses and accuracies."""
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
-    mean, std = (x_train / 255.0).double().mean().item(), (x_train.double() / 255).std(correction=0).item()
     curve = []
     for epoch in range(EPOCHS):
         loss_sum, correct = 0.0, 0
         for batch in minibatches(SEED, epoch, BATCH, len(y_train)):
-            logits = model(((x_train[batch].float() / 255 - mean) / std)[:, None])
+            logits = model((x_train[batch].float() / 255)[:, None])
             loss = cross_entropy(logits, y_train[batch].long())
             optimizer.zero_grad()
             loss.backward()
@@ -58,7 +57,7 @@ def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
             loss_sum += loss.item() * len(batch)
             correct += int((logits.argmax(1) == y_train[batch]).sum())
         with torch.no_grad():
-            logits = model(((x_test.float() / 255 - mean) / std)[:, None])
+            logits = model((x_test.float() / 255)[:, None])
             test_loss = cross_entropy(logits, y_test.long()).item()
         test_accuracy = (logits.argmax(1) == y_test).double().mean().item()
         figures = {"train_loss": loss_sum / 300, "train_accuracy": correct / 300}

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_equals_torchs_scheduler(ours: Schedule, theirs: list[float]) -> None:
 def test_warm_up_rises_linearly_to_the_lr_and_hands_over(warmup: int, rest: int) -> None:
     for schedule in (Schedule, Exponential, Cosine):
         factors = [schedule(warmup + rest, warmup).lr_factor(epoch) for epoch in range(warmup + rest)]
-        rises = [after - before for before, after in zip(factors[:warmup], factors[1:], strict=False)]
+        rises = [after - before for before, after in pairwise(factors[: warmup + 1])]
         assert factors[warmup] == pytest.approx(1)
         assert rises == pytest.approx([1 / (warmup + 1)] * warmup)
         assert all(math.isfinite(factor) and 0 < factor <= 1 for factor in factors)

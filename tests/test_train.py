@@ -24,6 +24,10 @@ def the_run(outputs: Path) -> Path:
     return directory
 
 
+def curve(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
 def test_one_run_is_whole(train: Command, outputs: Path) -> None:
     ended = train("model=lenet", "optimizer=adam", "epochs=3", "lr=0.01", "data.validation=60")
     assert ended.returncode == 0, ended.stderr
@@ -32,12 +36,11 @@ def test_one_run_is_whole(train: Command, outputs: Path) -> None:
     assert run.parent == outputs / "mnist" / "lenet"
     assert run.name.startswith("adam-bs64-lr0.01-seed0-")
     record = json.loads((run / "run.json").read_text())
-    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    rows = curve(run)
 
     assert record["status"] == "finished"
-    assert record["data"] | {"mean": 0, "std": 0, "sha256": ""} == {
-        "name": "mnist", "train": 240, "validation": 60, "test": 80, "mean": 0, "std": 0, "sha256": "",
-    }  # fmt: skip
+    sizes = {"train": 240, "validation": 60, "test": 80}
+    assert record["data"] == {"name": "mnist", **sizes, "sha256": record["data"]["sha256"]}
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["updates"]) for row in rows] == [4, 8, 12]
     assert record["figures"]["updates"] == 12
@@ -90,7 +93,11 @@ def test_a_run_alone_and_in_a_sweep_are_the_same(train: Command, tmp_path: Path)
 def test_the_sweep_of_the_readme(train: Command, outputs: Path) -> None:
     ended = train("-m", "optimizer=sgd,adagrad,adam", "lr=0.05,5e-4,5e-7", "model=mlp", "epochs=1")
     assert ended.returncode == 0, ended.stderr
-    names = {f"{optimizer}-bs64-lr{lr}-seed0" for optimizer in ("sgd", "adagrad", "adam") for lr in ("0.05", "0.0005", "5e-07")}  # noqa: E501
+    names = {
+        f"{optimizer}-bs64-lr{lr}-seed0"
+        for optimizer in ("sgd", "adagrad", "adam")
+        for lr in ("0.05", "0.0005", "5e-07")
+    }
     assert set(runs(outputs)) == names
     assert {record["status"] for record in runs(outputs).values()} <= {"finished", "diverged"}
 
@@ -105,7 +112,7 @@ def test_a_failing_job_does_not_stop_the_others(train: Command, outputs: Path) -
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sgd_nesterov", "adagrad", "adam", "adamw", "rmsprop", "nadam"])
 def test_every_optimizer_learns_with_its_default_lr(optimizer: str, train: Command, outputs: Path) -> None:
-    ended = train(f"optimizer={optimizer}", "model=lenet", "epochs=8", "batch_size=8")
+    ended = train(f"optimizer={optimizer}", "model=lenet", "epochs=10", "batch_size=32")
     assert ended.returncode == 0, ended.stderr
     (record,) = runs(outputs).values()
     assert record["status"] == "finished"
@@ -117,7 +124,7 @@ def test_every_schedule_is_followed_and_recorded(schedule: str, train: Command, 
     milestones = ["schedule.milestones=[2,3]", "schedule.factor=2"] if schedule in ("step", "grow_batch") else []
     ended = train(f"schedule={schedule}", "schedule.warmup=1", "model=mlp", "epochs=4", "lr=0.01", *milestones)
     assert ended.returncode == 0, ended.stderr
-    rows = list(csv.DictReader((the_run(outputs) / "metrics.csv").open()))
+    rows = curve(the_run(outputs))
     factors = {
         "constant": [0.5, 1, 1, 1],
         "step": [0.5, 1, 0.5, 0.25],
@@ -155,7 +162,7 @@ def test_divergence_is_a_result(train: Command, outputs: Path) -> None:
     assert record["status"] == "diverged"
     assert record["figures"]["train_loss"] is None
     assert record["figures"]["epochs"] == 1  # early: the loss was not finite
-    rows = list(csv.DictReader((the_run(outputs) / "metrics.csv").open()))
+    rows = curve(the_run(outputs))
     assert [row["train_loss"] for row in rows] in (["nan"], ["inf"])
     assert "diverged" in ended.stdout
     assert "Trained already" in train("model=mlp", "optimizer=sgd", "lr=1e9", "epochs=5").stdout
@@ -185,8 +192,9 @@ def test_a_module_and_an_optimizer_by_target(train: Command, outputs: Path, tmp_
         "# @package _global_\nlr: 0.02\noptimizer:\n  _target_: torch.optim.Adamax\n  eps: 1e-8\n"
     )
     ended = train(
-        "--config-dir", str(conf), "model=mine", "model.width=48", "optimizer=adamax", "epochs=6", PYTHONPATH=str(tmp_path)
-    )  # fmt: skip
+        *("--config-dir", str(conf), "model=mine", "model.width=48", "optimizer=adamax", "epochs=6"),
+        PYTHONPATH=str(tmp_path),
+    )
     assert ended.returncode == 0, ended.stderr
     record = runs(outputs)["adamax-bs64-lr0.02-seed0"]
     assert record["figures"]["test_accuracy"] > 0.8
@@ -215,15 +223,10 @@ BAD = {
     "device=tpu": "device=tpu: must be one of: auto, cpu, cuda",
     "threads=0": "threads=0: must be a whole number, 1 or more",
     "force=maybe": "force=maybe: must be true or false",
-    "optimizer=[": "optimizer",
+    "optimizer=[": "optimizer=[: is no override",
     "model._target_=src.models.ResNet": "model._target_=src.models.ResNet: cannot be imported",
-    "model._target_=no.such.Thing": "model._target_=no.such.Thing: cannot be imported",
-    "model._target_=builtins.open": "model._target_=builtins.open: cannot be imported",
-    "model._target_=torch.optim.SGD": "model._target_=torch.optim.SGD: is no Module",
     "optimizer._target_=src.models.LeNet": "optimizer._target_=src.models.LeNet: is no Optimizer",
-    "optimizer.eps=-1": "optimizer: torch.optim.Adam cannot be built",
     "+optimizer.momentum=0.9": "unexpected keyword argument 'momentum'",
-    "+model.hidden=[1,2]": "unexpected keyword argument 'hidden'",
     "schedule=step": "epoch 10 is never reached with epochs=1",
     "data=mnist data_root=/nonexistent/or/forbidden": "/nonexistent/or/forbidden/MNIST/raw and cannot be downloaded",
     "output_dir=pyproject.toml": "pyproject.toml: File exists; choose another place",
@@ -233,21 +236,13 @@ BAD = {
 
 @pytest.mark.parametrize("typed", BAD)
 def test_bad_input_gets_one_clear_line(typed: str, train: Command, outputs: Path) -> None:
-    ended = train(*([] if typed.startswith(("epochs=", "schedule=")) else ["epochs=1"]), *typed.split())
-    if typed == "schedule=step":
-        ended = train("schedule=step", "epochs=1")
+    ended = train(*([] if typed.startswith("epochs=") else ["epochs=1"]), *typed.split())
     assert ended.returncode in (1, 2)
     lines = [line for line in ended.stderr.splitlines() if "not the published MNIST" not in line]
     assert len(lines) == 1, ended.stderr
     assert BAD[typed] in lines[0]
     assert ended.stdout == ""
     assert list(outputs.rglob("*.*")) == []
-
-
-def test_a_model_whose_output_is_no_ten_logits_is_refused(train: Command) -> None:
-    ended = train("model=mlp", "model._target_=torch.nn.Flatten", "~model.hidden")
-    assert ended.returncode == 2
-    assert "its output for 2 images has shape (2, 784); must be (2, 10)" in ended.stderr
 
 
 def test_a_damaged_data_file_is_named(train: Command, outputs: Path, tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ class Names:
     optimizer: str
 
 
+def title(settings: Settings, names: Names) -> str:
+    """A run's name for a person; the rest of its settings are in its record."""
+    swept = f"lr {settings.lr:g} batch {settings.batch_size} seed {settings.seed}"
+    return f"{settings.data} {names.model} {names.optimizer} {swept}"
+
+
 def directory(settings: Settings, names: Names) -> Path:
     """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
     run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"
@@ -56,6 +62,8 @@ def _integer(cfg: DictConfig, key: str, least: int, example: str) -> int:
 
 def check(cfg: DictConfig) -> Settings:
     """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
+    if OmegaConf.is_missing(cfg, "lr"):
+        raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
     lr = cfg.lr
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not (math.isfinite(lr) and lr > 0):
         raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")

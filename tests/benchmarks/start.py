@@ -1,0 +1,65 @@
+"""`make bench`: seconds from the command to the first minibatch, and where they go."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from src.runs.provenance import provenance
+from tests.conftest import ROOT
+
+REPEATS = 7
+
+# The command itself, which tells the time at its stations and ends at the first minibatch.
+MEASURED = """
+import os, sys, time
+began = float(sys.argv.pop(1))
+def station(name): print(f"{name}={time.time() - began}")
+station("interpreter")
+import src.train
+station("hydra")
+import torch
+station("torch")
+import src.lightning
+station("lightning")
+import src.training
+station("the rest of src")
+from src.classifier import Classifier
+def first(*_):
+    station("first minibatch")
+    sys.stdout.flush()
+    os._exit(0)
+Classifier.training_step = first
+src.train.main()
+"""
+
+
+def once() -> dict[str, float]:
+    """Seconds since the command at each station."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = ["bash", "-c", 'exec "$0" -c "$1" $(date +%s.%N) "${@:2}"', sys.executable, MEASURED]
+        command = [*script, "model=lenet", "optimizer=adam", f"output_dir={folder}"]
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    stations = (line.split("=") for line in printed.splitlines() if "=" in line)
+    return {name: float(seconds) for name, seconds in stations}
+
+
+def main() -> None:
+    """Print a table: median, least and most of the repeats, after one that warms the disk's cache."""
+    once()
+    repeats = [once() for _ in range(REPEATS)]
+    print(f"{'seconds since the command':28}{'median':>8}{'least':>8}{'most':>8}   n={REPEATS}")
+    for name in repeats[0]:
+        seconds = [repeat[name] for repeat in repeats]
+        print(f"{name:28}{statistics.median(seconds):8.2f}{min(seconds):8.2f}{max(seconds):8.2f}")
+    about = provenance()
+    print(
+        about["machine"]["processor"],
+        f"{about['machine']['cores']} cores",
+        *map("=".join, about["versions"].items()),
+        sep=", ",
+    )
+
+
+if __name__ == "__main__":
+    main()

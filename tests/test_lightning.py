@@ -1,0 +1,28 @@
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+
+def python(script: str) -> str:
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_lightning_is_imported_without_what_nothing_uses() -> None:
+    heavy = "matplotlib", "scipy", "sklearn", "torchmetrics", "torchvision"
+    script = "import sys, src.training; print([name for name in {} if name in sys.modules])"
+    assert python(script.format(heavy)) == "[]\n"
+
+
+def test_torchmetrics_is_the_real_one_afterwards() -> None:
+    script = (
+        "import src.lightning; from torchmetrics import Accuracy, Metric; print(issubclass(Metric, object), Accuracy)"
+    )
+    assert "torchmetrics.classification" in python(script)
+
+
+def test_a_torchmetrics_that_is_there_stays() -> None:
+    script = (
+        "import torchmetrics, src.lightning, pytorch_lightning.core.module as m; print(m.Metric is torchmetrics.Metric)"
+    )
+    assert python(script) == "True\n"

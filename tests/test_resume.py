@@ -1,0 +1,216 @@
+"""A run that is cut off and begun again ends as one left alone, bit for bit."""
+
+import csv
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from src.images import Images
+from src.runs.run import Run
+from src.runs.settings import Settings
+from src.training import Training
+from tests.conftest import ROOT, bars, environment
+
+DIGITS = [str(digit) for digit in range(10)]
+TIMED = ("seconds", "images_per_second")
+
+
+def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
+    """What must be the same: curve and figures but for their timing, and the checkpoint's weights and optimizer."""
+    curve = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    for row in curve:
+        for key in TIMED:
+            del row[key]
+    figures = json.loads((run / "run.json").read_text())["figures"]
+    del figures["training_seconds"]
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    return curve, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (curve, figures, tensors), (other_curve, other_figures, other_tensors) = state(one), state(other)
+    assert curve == other_curve
+    assert figures == other_figures
+    torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
+
+
+class Stop(Exception):
+    pass
+
+
+def fit(run: Run, settings: Settings, stop_at: int | None = None) -> None:
+    """Train in this process, cut off before the `stop_at`-th block."""
+    training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
+    step, blocks = training.classifier.training_step, iter(range(10**9))
+
+    def cut(*arguments: Any) -> None:
+        if next(blocks) == stop_at:
+            raise Stop
+        step(*arguments)
+
+    training.classifier.training_step = cut  # type: ignore[method-assign,assignment]
+    with run.locked():
+        training.into(run, Console(quiet=True), "resume", DIGITS)
+
+
+class Dropping(torch.nn.Sequential):
+    """A network that draws random numbers while it trains, and keeps statistics."""
+
+    def __init__(self) -> None:
+        layers = torch.nn.Flatten(), torch.nn.Linear(784, 16), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.3)
+        super().__init__(*layers, torch.nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "Adam", "RMSprop", "NAdam"])
+@pytest.mark.parametrize("schedule", ["Cosine", "GrowBatch"])
+def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.BLOCK", 100)  # several blocks in an epoch of 300 images
+    schedule_config: dict[str, Any] = {"_target_": f"src.schedules.{schedule}", "warmup": 1}
+    if schedule == "GrowBatch":
+        schedule_config |= {"milestones": [2], "factor": 3}
+    momentum = {"momentum": 0.9} if optimizer in ("SGD", "RMSprop") else {}
+    settings = Settings(
+        data="mnist",
+        validation=40,
+        model={"_target_": "tests.test_resume.Dropping"},
+        optimizer={"_target_": f"torch.optim.{optimizer}"} | momentum,
+        schedule=schedule_config,
+        lr=0.01,
+        batch_size=32,
+        epochs=4,
+        seed=5,
+    )
+    alone, cut = Run(tmp_path / "alone"), Run(tmp_path / "cut")
+    fit(alone, settings)
+    for stop_at in (1, 4, 3):  # in the first epoch, so all is lost; in the second; in the next but one
+        with pytest.raises(Stop):
+            fit(cut, settings, stop_at)
+        assert cut.record()["status"] == "failed"
+        assert not cut.ended
+    fit(cut, settings)
+    assert len(cut.record()["resumed"]) == 2
+    assert_same(alone.directory, cut.directory)
+
+
+def start(output: Path, data_root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    typed = [sys.executable, "-m", "src.train", *arguments, f"output_dir={output}"]
+    return subprocess.Popen(
+        typed, cwd=ROOT, env=environment(data_root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def the_run(output: Path) -> Path:
+    (directory,) = (file.parent for file in output.rglob("run.json"))
+    return directory
+
+
+def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:
+    command = ("data=digits", "model=lenet", "optimizer=adam", "epochs=12")
+    alone = start(tmp_path / "alone", small_mnist, *command)
+    assert alone.wait(timeout=300) == 0
+    alone.communicate()
+
+    moments, epochs = random.Random(0), 0
+    for _ in range(100):
+        process = start(tmp_path / "killed", small_mnist, *command)
+        assert process.stdout is not None
+        for line in process.stdout:  # a moment within, before or after the writing of one of the next two epochs
+            if found := re.search(r"epoch (\d+)/12", line):
+                assert int(found[1]) == epochs + 1  # goes on where the last epoch ended, losing none
+                break
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        process.communicate()
+        if process.returncode == 0:
+            break
+        epochs = len(torch.load(the_run(tmp_path / "killed") / "last.ckpt", weights_only=True)["curve"])
+        if epochs == 12:
+            break
+    ended = start(tmp_path / "killed", small_mnist, *command)
+    assert ended.wait(timeout=300) == 0
+    ended.communicate()
+    assert_same(the_run(tmp_path / "alone"), the_run(tmp_path / "killed"))
+    assert list((tmp_path / "killed").rglob("*.partial")) == []
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_as_interrupted(
+    signum: signal.Signals, code: int, tmp_path: Path, small_mnist: Path
+) -> None:
+    command = ("data=digits", "model=lenet", "epochs=500")
+    process = start(tmp_path, small_mnist, *command)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert stderr == f"{signum.name}: what is done is kept; the same command goes on from there\n"
+    record = json.loads((the_run(tmp_path) / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    assert (the_run(tmp_path) / "last.ckpt").exists()
+
+
+def test_a_signal_ends_a_sweep_too(tmp_path: Path, small_mnist: Path) -> None:
+    process = start(tmp_path, small_mnist, "-m", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert len(list(tmp_path.rglob("run.json"))) == 1
+
+
+def settings(lr: float = 0.01, epochs: int = 2) -> Settings:
+    model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
+    constant = {"_target_": "src.schedules.Schedule"}
+    return Settings("mnist", 0, model, {"_target_": "torch.optim.Adam"}, constant, lr, 32, epochs, 0)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path) -> None:
+    alone, damaged = Run(tmp_path / "alone"), Run(tmp_path / "damaged")
+    fit(alone, settings())
+    with pytest.raises(Stop):
+        fit(damaged, settings(), 1)
+    content = bytearray(damaged.checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.checkpoint.write_bytes(content)
+    fit(damaged, settings())
+    assert damaged.record()["resumed"] == []
+    assert (damaged.directory / "last.ckpt.damaged").read_bytes() == content
+    assert_same(alone.directory, damaged.directory)
+
+
+def test_killed_between_the_last_checkpoint_and_the_record(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    fit(run, settings())
+    before = state(run.directory)
+    run.update(status="running")
+    run.curve_file.unlink()
+    fit(run, settings())
+    assert run.record()["status"] == "finished"
+    assert state(run.directory)[:2] == before[:2]
+
+
+def test_other_images_under_the_same_name_do_not_go_on(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(Stop):
+        fit(run, settings(), 1)
+    record = run.record()
+    run.update(data=record["data"] | {"sha256": "0" * 64})
+    with pytest.raises(Exception, match="was begun on other mnist files; force=true begins anew"):
+        fit(run, settings())

@@ -1,0 +1,58 @@
+"""What a person sees while a run goes, and when it has ended."""
+
+import io
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from src.images import Images
+from src.runs.run import Run
+from src.runs.settings import Settings
+from src.summary import show
+from src.training import Training
+from tests.conftest import bars
+
+
+def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
+    """A run's output, on a terminal of that width or elsewhere."""
+    model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
+    constant = {"_target_": "src.schedules.Schedule"}
+    settings = Settings("mnist", 50, model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width)
+    run = Run(tmp_path / f"run-{terminal}-{width}")
+    with run.locked():
+        record = Training(settings, Images(*bars(300, 1), *bars(80, 2))).into(
+            run, console, "a title", list("0123456789")
+        )
+    show(run, record, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_terminal_has_a_bar_with_all_figures(tmp_path: Path) -> None:
+    text = screen(tmp_path, terminal=True)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    assert "a title" in plain
+    assert re.search(
+        r"epoch 3/3  ETA 0:00:0\d train \d\.\d{4} \d+\.\d\d%  test .*%  validation .*%  [\d,]+ images/s", plain
+    )
+    assert text.endswith(f"{tmp_path / 'run-True-120'}/\n")
+    assert "\x1b[?25h" in text  # the cursor is back
+
+
+def test_a_narrow_terminal_keeps_epoch_and_eta(tmp_path: Path) -> None:
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen(tmp_path, terminal=True, width=50))
+    bars = [line for line in re.split(r"[\r\n]", plain) if "epoch" in line and "ETA" in line]
+    assert bars
+    assert all(len(line) <= 50 for line in bars)
+
+
+def test_elsewhere_there_is_a_plain_line_an_epoch(tmp_path: Path) -> None:
+    text = screen(tmp_path, terminal=False)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    lines = [line for line in text.splitlines() if line.startswith("a title  epoch")]
+    assert [re.findall(r"epoch (\d)/3 .* ETA 00:00:0\d$", line) for line in lines] == [["1"], ["2"], ["3"]]
+    assert "validation" in text
+    assert "250 to train on, 50 held out, 80 to test on" in text
