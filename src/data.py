@@ -57,7 +57,8 @@ class Split(Dataset[Block]):
         """Its minibatches in this order, in blocks."""
         a_block = max(1, BLOCK // len(order[0]))
         blocks = [order[start : start + a_block] for start in range(0, len(order), a_block)]
-        return DataLoader(self, batch_size=None, sampler=blocks)
+        # A generator of its own, or every iterator would draw from the one that dropout uses.
+        return DataLoader(self, batch_size=None, sampler=blocks, generator=torch.Generator())
 
     def in_order(self) -> DataLoader[Block]:
         """Every image once, as it lies."""

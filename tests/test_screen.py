@@ -19,7 +19,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
     constant = {"_target_": "src.schedules.Schedule"}
     settings = Settings("mnist", 50, model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=width)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, markup=False, highlight=False)
     run = Run(tmp_path / f"run-{terminal}-{width}")
     with run.locked():
         record = Training(settings, Images(*bars(300, 1), *bars(80, 2))).into(
