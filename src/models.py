@@ -11,7 +11,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, hidden: Sequence[int]) -> None:
         if len(hidden) != 3 or not all(isinstance(size, int) and size > 0 for size in hidden):
-            raise ValueError(f"hidden={list(hidden)}: must be three whole numbers above 0, such as [64, 32, 16]")
+            raise ValueError(f"hidden={list(hidden)}: must be three whole numbers above 0, such as [80, 40, 20]")
         first, second, third = hidden
         super().__init__(
             nn.Flatten(),

@@ -128,7 +128,7 @@ class Training:
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays
         sizes = {name: len(arrays[name][1]) if name in arrays else 0 for name in ("train", "validation", "test")}
-        return {"name": self.settings.data, **sizes, "sha256": self.images.sha256}
+        return {"name": self.settings.data, **sizes, "mean": self.data.mean, "sha256": self.images.sha256}
 
     def _hyperparameters(self, title: str) -> dict[str, float | str]:
         settings = asdict(self.settings)

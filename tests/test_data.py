@@ -51,7 +51,7 @@ def module(validation: int = 0, schedule: Schedule | None = None, batch_size: in
     return data.to(torch.device("cpu"))
 
 
-def test_a_block_holds_its_images_from_0_to_1_with_their_labels() -> None:
+def test_a_block_holds_its_images_centred_with_their_labels() -> None:
     split = module().splits["train"]
     order = minibatches(0, 0, 64, 300)
     blocks = list(split.loader(order))
@@ -59,7 +59,7 @@ def test_a_block_holds_its_images_from_0_to_1_with_their_labels() -> None:
     labels = torch.cat([label for block in blocks for label in block[1]])
     raw, raw_labels = bars(300, 1)
     index = torch.cat(order).numpy()
-    np.testing.assert_allclose(images.numpy()[:, 0], raw[index] / 255.0, rtol=1e-6)
+    np.testing.assert_allclose(images.numpy()[:, 0], (raw[index] - raw.mean()) / 255, rtol=1e-5, atol=1e-6)
     assert labels.tolist() == raw_labels[index].tolist()
     assert [len(label) for block in blocks for label in block[1]] == [64, 64, 64, 64, 44]
 
@@ -67,7 +67,7 @@ def test_a_block_holds_its_images_from_0_to_1_with_their_labels() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 299, BLOCK, 5000])
 def test_blocks_change_neither_order_nor_cut(batch_size: int) -> None:
     images, labels = (torch.from_numpy(array) for array in bars(300, 1))
-    split = Split(images, labels)
+    split = Split(images, labels, 0.0)
     order = minibatches(5, 2, batch_size, 300)
     served = [labels for block in split.loader(order) for labels in block[1]]
     assert [len(labels) for labels in served] == [len(batch) for batch in order]
@@ -80,6 +80,12 @@ def test_each_set_is_scored_once_and_in_order() -> None:
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 250, "validation": 50, "test": 80}
     test, _ = data.val_dataloader()
     assert torch.cat([labels for block in test for labels in block[1]]).tolist() == bars(80, 2)[1].tolist()
+
+
+def test_the_images_held_out_have_no_say_in_the_centre() -> None:
+    assert module().mean == pytest.approx(bars(300, 1)[0].mean() / 255, rel=1e-12)
+    trained_on = held_out(3, 300, 50)[0].numpy()
+    assert module(validation=50).mean == pytest.approx(bars(300, 1)[0][trained_on].mean() / 255, rel=1e-12)
 
 
 def test_a_growing_batch_stops_at_the_training_set() -> None:

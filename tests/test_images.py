@@ -20,9 +20,7 @@ from hypothesis.extra.numpy import arrays
 
 from src import idx, images
 from src.errors import UserError
-from tests.conftest import ROOT, bars, write_idx, write_mnist
-
-REAL = Path(os.environ.get("DATA_ROOT", ROOT.parent / "shared" / "data"))
+from tests.conftest import REAL, ROOT, bars, needs_mnist, write_idx, write_mnist
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +84,7 @@ def test_other_images_under_mnists_name_are_told(tmp_path: Path, capsys: pytest.
     assert "not the published MNIST files" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not (REAL / "MNIST").is_dir(), reason="needs the real MNIST: set DATA_ROOT")
+@needs_mnist
 def test_the_published_mnist_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     mnist = images.load("mnist", str(REAL))
     assert (len(mnist.train_labels), len(mnist.test_labels)) == (60_000, 10_000)

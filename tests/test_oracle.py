@@ -23,7 +23,7 @@ from tests.conftest import bars
 CONSTANT = {"_target_": "src.schedules.Schedule"}
 MODELS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
     "lenet": ({"_target_": "src.models.LeNet"}, LeNet),
-    "mlp": ({"_target_": "src.models.MLP", "hidden": [64, 32, 16]}, lambda: MLP([64, 32, 16])),
+    "mlp": ({"_target_": "src.models.MLP", "hidden": [80, 40, 20]}, lambda: MLP([80, 40, 20])),
 }
 OPTIMIZERS: dict[str, tuple[dict[str, Any], Callable[[Iterable[nn.Parameter]], Optimizer]]] = {
     "sgd": (
@@ -45,11 +45,12 @@ SEED, BATCH, EPOCHS = 7, 64, 2
 def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
     """Two epochs, and after each the mean losses and accuracies."""
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
+    mean = (bars(300, 1)[0] / 255).mean().item()
     curve = []
     for epoch in range(EPOCHS):
         loss_sum, correct = 0.0, 0
         for batch in minibatches(SEED, epoch, BATCH, len(y_train)):
-            logits = model((x_train[batch].float() / 255)[:, None])
+            logits = model((x_train[batch].float() / 255 - mean)[:, None])
             loss = cross_entropy(logits, y_train[batch].long())
             optimizer.zero_grad()
             loss.backward()
@@ -57,7 +58,7 @@ def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
             loss_sum += loss.item() * len(batch)
             correct += int((logits.argmax(1) == y_train[batch]).sum())
         with torch.no_grad():
-            logits = model((x_test.float() / 255)[:, None])
+            logits = model((x_test.float() / 255 - mean)[:, None])
             test_loss = cross_entropy(logits, y_test.long()).item()
         test_accuracy = (logits.argmax(1) == y_test).double().mean().item()
         figures = {"train_loss": loss_sum / 300, "train_accuracy": correct / 300}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Command, environment, write_mnist
+from tests.conftest import REAL, ROOT, Command, environment, needs_mnist, write_mnist
 
 
 def runs(outputs: Path) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def test_one_run_is_whole(train: Command, outputs: Path) -> None:
 
     assert record["status"] == "finished"
     sizes = {"train": 240, "validation": 60, "test": 80}
-    assert record["data"] == {"name": "mnist", **sizes, "sha256": record["data"]["sha256"]}
+    assert record["data"] == {"name": "mnist", **sizes, **{key: record["data"][key] for key in ("mean", "sha256")}}
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["updates"]) for row in rows] == [4, 8, 12]
     assert record["figures"]["updates"] == 12
@@ -199,6 +199,17 @@ def test_a_module_and_an_optimizer_by_target(train: Command, outputs: Path, tmp_
     record = runs(outputs)["adamax-bs64-lr0.02-seed0"]
     assert record["figures"]["test_accuracy"] > 0.8
     assert record["settings"]["model"] == {"_target_": "mine.Net", "width": 48, "drop": 0.2}
+
+
+@needs_mnist
+def test_an_epoch_of_the_real_mnist(train: Command, outputs: Path) -> None:
+    ended = train("model=lenet", "optimizer=adam", "epochs=1", data_root=REAL)
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    (record,) = runs(outputs).values()
+    assert record["data"]["name"] == "mnist"
+    assert record["figures"]["updates"] == 938
+    assert 0.95 < record["figures"]["test_accuracy"] < 0.985
 
 
 BAD = {
