@@ -1,8 +1,6 @@
 # `make train` and `make test` need Python 3.10 or newer, and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
-SHELL := /bin/sh
-ARGS ?=
 
 .PHONY: help setup train study report test check bench clean
 .DEFAULT_GOAL := help
@@ -29,7 +27,7 @@ check: .venv/tested ## format, lint and types, as CI does
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/tested ## seconds from command to first minibatch, and images a second
+bench: .venv/tested ## seconds from command to first minibatch
 	$(BIN)/python -m tests.benchmarks.start $(ARGS)
 
 clean: ## remove the environment and caches; outputs/ stays

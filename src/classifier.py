@@ -2,10 +2,11 @@
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
@@ -33,43 +34,54 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer
 
+    def on_fit_start(self) -> None:
+        self.trainer.should_stop = bool(self.curve) and not self.finite  # of a run that is resumed after its end
+
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self.schedule.lr_factor(self.current_epoch)
         self.updates = int(self.curve[-1]["updates"]) if self.curve else 0
-        self.sums = {"train": Sums(self.device)}
+        self.train_sums = Sums(self.device)
         self.started = time.perf_counter()
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, logits = [], []
         for images, labels in zip(*block, strict=True):
-            self.optimizer.zero_grad()
-            output = self.model(images)
-            loss = cross_entropy(output, labels)
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
-            logits.append(output.detach())
+            evaluations: list[tuple[Tensor, Tensor]] = []
+            closure = partial(self._evaluate, images, labels, evaluations)
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
+            before_the_update, *_ = evaluations  # LBFGS evaluates more than once
+            losses.append(before_the_update[0])
+            logits.append(before_the_update[1])
         self.updates += len(losses)
         sizes = torch.tensor([len(labels) for labels in block[1]], device=self.device)
-        self.sums["train"].add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(block[1]))
+        self.train_sums.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(block[1]))
+
+    def _evaluate(self, images: Tensor, labels: Tensor, evaluations: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Loss and gradients of a minibatch; what an optimizer calls its closure."""
+        self.optimizer.zero_grad()
+        logits = self.model(images)
+        loss = cross_entropy(logits, labels)
+        loss.backward()
+        evaluations.append((loss.detach(), logits.detach()))
+        return loss
 
     def on_validation_start(self) -> None:
-        self.train_figures = self.sums["train"].figures("train")  # waits for the device: training ends here
+        self.train_figures = self.train_sums.figures("train")  # waits for the device: training ends here
         self.seconds = time.perf_counter() - self.started
-        self.sums = {name: Sums(self.device) for name in self.data.scored}
+        self.scored_sums = {name: Sums(self.device) for name in self.data.scored}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
         for images, labels in zip(*block, strict=True):
             logits = self.model(images)
             losses = cross_entropy(logits, labels, reduction="none").double()
-            self.sums[self.data.scored[dataloader_idx]].add(losses, logits, labels)
+            self.scored_sums[self.data.scored[dataloader_idx]].add(losses, logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""
         row: Row = {"epoch": self.current_epoch + 1, **self.train_figures}
-        for name, sums in self.sums.items():
+        for name, sums in self.scored_sums.items():
             row |= sums.figures(name)
         n = len(self.data.splits["train"])
         self.curve.append(

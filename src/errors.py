@@ -24,17 +24,22 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signum
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def _interrupt(signum: int, _: FrameType | None) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # one is enough, and what it sets off must not be cut short
     raise Interrupted(signum)
 
 
 def raise_on_signals() -> None:
-    """From here on SIGINT and SIGTERM raise `Interrupted` in the main thread."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    """From here on the first SIGINT or SIGTERM raises `Interrupted` in the main thread."""
+    for signum in SIGNALS:
         signal.signal(signum, _interrupt)
 
 
-def take_tracebacks() -> None:
+def have_hydra_raise() -> None:
     """Have Hydra raise its errors, which it would print over many lines, and note whether the user asked for them."""
     os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -67,5 +72,5 @@ def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return text
     if isinstance(error, OSError) and error.filename:
-        return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or make this one writable"
+        return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or see to the rights of this one"
     return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"

@@ -7,6 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def _download(name: str, root: str) -> None:
             finally:
                 socket.setdefaulttimeout(timeout)
                 shutil.rmtree(partial, ignore_errors=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"data={name}: its files are not in {folder} and cannot be downloaded ({reason}); put them there, "

@@ -22,6 +22,7 @@ else:
     finally:
         del sys.modules["torchmetrics"]
 
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
@@ -30,4 +31,4 @@ disable_possible_user_warnings()  # Lightning's advice, such as to take more dat
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", module="pytorch_lightning.utilities._pytree")
 logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no tips, no list of devices
 
-__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer"]
+__all__ = ["Callback", "LightningDataModule", "LightningEnvironment", "LightningModule", "Trainer"]

@@ -36,13 +36,13 @@ class ProgressBar(Callback):
         assert isinstance(pl_module, Classifier)
         epochs, done = int(trainer.max_epochs or 0), len(pl_module.curve)
         self.began, self.done_before = time.monotonic(), done
-        first = pl_module.curve[-1:]
+        latest = pl_module.curve[-1:]
         self.task = self.bar.add_task(
             self.name,
             total=epochs,
             completed=done,
             epoch=f"{done}/{epochs}",
-            figures=figures(first[0]) if first else "",
+            figures=figures(latest[0]) if latest else "",
         )
         if self.console.is_terminal:
             self.console.print(self.name)

@@ -54,7 +54,7 @@ class TensorBoard(Callback):
         """Show the mistakes of the last epoch; pixels (H, W, 3)."""
         self.writer.add_image("mistakes on the test set", pixels, epoch, dataformats="HWC")
 
-    def close(self, success: bool) -> None:
+    def end(self, success: bool) -> None:
         """End the session."""
         status = api_pb2.Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
         end = plugin_data_pb2.SessionEndInfo(status=status)
@@ -62,4 +62,3 @@ class TensorBoard(Callback):
         plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString())
         value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=SummaryMetadata(plugin_data=plugin))
         self._summary.add_summary(Summary(value=[value]))
-        self.writer.close()

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src import images
-from src.errors import Interrupted, exit_code, one_line, raise_on_signals, take_tracebacks, traceback_wanted
-from src.runs import settings as run_settings
+from src.errors import Interrupted, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
 from src.runs.run import Run
+from src.runs.settings import Names, check, directory
 from src.summary import show
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -22,25 +22,27 @@ CONF = str(Path(__file__).parent.parent / "conf")
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
-    asked_for = run_settings.check(cfg)
+    asked_for = check(cfg)
     settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
+    loaded = images.load(settings.data, str(cfg.data_root))
     choices = HydraConfig.get().runtime.choices
-    names = run_settings.Names(choices["model"], choices["optimizer"])
+    names = Names(choices["model"], choices["optimizer"], choices["schedule"])
     console = Console(markup=False, highlight=False)  # a path is a path
-    run = Run(Path(cfg.output_dir) / run_settings.directory(settings, names))
+    run = Run(Path(cfg.output_dir) / directory(settings, names))
+    if not cfg.force:
+        run.check_data(loaded.sha256)
     if run.ended and not cfg.force:
         console.print("Trained already; force=true trains it again.")
     else:
-        loaded = images.load(settings.data, str(cfg.data_root))
         from src.training import Training  # seconds to import, which bad input and ended runs need not wait for
 
         training = Training(settings, loaded, cfg.device, cfg.threads)
         with run.locked():
             if cfg.force:
                 run.clear()
-            _write_hydra_files(run, cfg)
-            title = run_settings.title(settings, names)
-            training.into(run, console, title, list(cfg.data.classes))
+            if not run.ended:  # by another process, while this one loaded
+                _write_hydra_files(run, cfg)
+                training.train_in(run, console, names, list(cfg.data.classes))
     record = run.record()
     show(run, record, console)
     return dict(record["figures"])
@@ -51,7 +53,7 @@ def _write_hydra_files(run: Run, cfg: DictConfig) -> None:
     folder = run.directory / ".hydra"
     folder.mkdir(exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml")
-    OmegaConf.save(HydraConfig.get(), folder / "hydra.yaml")
+    OmegaConf.save({"hydra": HydraConfig.get()}, folder / "hydra.yaml")
     OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
 
 
@@ -68,19 +70,23 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         if traceback_wanted():
             raise
         print(one_line(error), file=sys.stderr)
-        if HydraConfig.get().mode == RunMode.RUN:
-            sys.exit(exit_code(error))
-        raise _Reported from error
+        code = exit_code(error)
+    if HydraConfig.get().mode == RunMode.RUN:
+        sys.exit(code)
+    raise _Reported  # without the error, whose traceback would keep the job's data until the sweep ends
 
 
 def main() -> None:
     """The command, its errors as one line and an exit code."""
     raise_on_signals()
-    take_tracebacks()
+    have_hydra_raise()
     try:
         job()
     except Interrupted as interruption:
-        print(f"{interruption}: what is done is kept; the same command goes on from there", file=sys.stderr)
+        print(
+            f"{interruption}: what is done is kept; the same command (without force=true) goes on from there",
+            file=sys.stderr,
+        )
         sys.exit(interruption.exit_code)
     except _Reported:
         sys.exit(1)

@@ -13,17 +13,17 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from src.classifier import Classifier
-from src.data import DataModule, Split
-from src.errors import Interrupted, UserError, one_line
+from src.data import DataModule, Split, minibatches
+from src.errors import UserError, one_line
 from src.images import Images
-from src.lightning import Trainer
+from src.lightning import LightningEnvironment, Trainer
 from src.progress import ProgressBar
 from src.recorder import Recorder
 from src.runs.checkpoint import AtomicCheckpointIO, intact
 from src.runs.files import set_aside
 from src.runs.provenance import provenance
 from src.runs.run import Run, now
-from src.runs.settings import Settings
+from src.runs.settings import Names, Settings, title
 from src.schedules import Schedule
 from src.sums import Sums
 from src.targets import build
@@ -45,7 +45,7 @@ def new_model(settings: Settings) -> nn.Module:
 
 
 class Training:
-    """All that a run needs, built and checked. Nothing is written before `into`. Raises UserError."""
+    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError."""
 
     def __init__(self, settings: Settings, images: Images, device: str = "auto", threads: int = 1) -> None:
         torch.set_num_threads(threads)
@@ -56,53 +56,55 @@ class Training:
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = build("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(images, schedule, settings.batch_size, settings.seed, settings.validation)
-        self.model = new_model(settings)
+        # On its device before an optimizer is built on it: some lay out their state at once.
+        self.model = new_model(settings).to(self.device)
         optimizer = build("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
         self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
 
-    def into(self, run: Run, console: Console, title: str, classes: list[str]) -> dict[str, Any]:
-        """Train in the directory of `run`, from its last checkpoint if it has one; the final record.
+    def train_in(self, run: Run, console: Console, names: Names, classes: list[str]) -> None:
+        """Train in the directory of `run`, from its last checkpoint if it has one, until its record says how it ended.
 
         The caller holds the lock. Raises what ends the run early, after the record says so.
         """
-        data = self._description()
-        earlier = run.record()
-        if earlier and earlier["data"]["sha256"] != data["sha256"]:
-            raise UserError(f"{run.directory}: was begun on other {data['name']} files; force=true begins anew")
         if run.checkpoint.exists() and not intact(run.checkpoint):
             console.print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", soft_wrap=True)
         resumed = run.checkpoint.exists()
-        run.update(
-            status="running",
-            settings=asdict(self.settings),
-            data=data,
-            device=torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-            threads=self.threads,
-            command=sys.argv,
-            started=earlier.get("started", now()) if resumed else now(),
-            resumed=[*earlier.get("resumed", []), now()] if resumed else [],
+        session = {
+            "began": now(),
+            "command": sys.argv,
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "threads": self.threads,
             **provenance(),
+        }
+        run.write(
+            {
+                "status": "running",
+                "names": asdict(names),
+                "settings": asdict(self.settings),
+                "data": self._description(),
+                "sessions": [*(run.record().get("sessions", []) if resumed else []), session],
+            }
         )
         try:
-            return self._fit(run, console, title, classes, resumed)
-        except Interrupted:
-            run.update(status="interrupted")
-            raise
+            self._fit(run, console, names, classes, resumed)
         except Exception as error:
             run.update(status="failed", error=one_line(error), traceback=traceback.format_exc())
             raise
+        except BaseException:
+            run.update(status="interrupted")
+            raise
 
-    def _fit(self, run: Run, console: Console, title: str, classes: list[str], resumed: bool) -> dict[str, Any]:
-        board = TensorBoard(run.directory, self._hyperparameters(title))
-        progress = ProgressBar(console, title)
+    def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
+        board = TensorBoard(run.directory, self._hyperparameters(names))
+        progress = ProgressBar(console, title(self.settings, names))
         trainer = Trainer(
             accelerator=self.device,
             devices=1,
             max_epochs=self.settings.epochs,
             reload_dataloaders_every_n_epochs=1,  # each epoch has its own order, and perhaps batch size
             num_sanity_val_steps=0,
-            callbacks=[board, progress, Recorder(run)],
-            plugins=[AtomicCheckpointIO()],
+            callbacks=[Recorder(run), board, progress],  # an epoch is shown once it is on disk
+            plugins=[AtomicCheckpointIO(), LightningEnvironment()],  # one process, also as a task of Slurm's
             default_root_dir=run.directory,
             logger=False,
             enable_checkpointing=False,
@@ -112,51 +114,58 @@ class Training:
         try:
             checkpoint = run.checkpoint if resumed else None
             trainer.fit(self.classifier, self.data, ckpt_path=checkpoint, weights_only=True)
+            progress.close()
+            from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
+
+            figures, diverged = self._figures()
+            test = self.data.splits["test"]
+            heading = title(self.settings, names)
+            pixels = picture(test.images.cpu(), test.labels.cpu(), self._logits(test), classes, heading)
+            run.write_picture(pixels)
+            board.picture(pixels, figures["epochs"])
+            board.end(success=not diverged)
+            run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
         finally:
             progress.close()
-        from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
-
-        figures, diverged = self._figures()
-        test = self.data.splits["test"]
-        pixels = picture(test.images.cpu(), test.labels.cpu(), self._logits(test), classes, title)
-        run.write_picture(pixels)
-        board.picture(pixels, figures["epochs"])
-        board.close(success=not diverged)
-        status = "diverged" if diverged else "finished"
-        return run.update(status=status, figures=figures, finished=now())
+            board.writer.close()
 
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays
         sizes = {name: len(arrays[name][1]) if name in arrays else 0 for name in ("train", "validation", "test")}
         return {"name": self.settings.data, **sizes, "mean": self.data.mean, "sha256": self.images.sha256}
 
-    def _hyperparameters(self, title: str) -> dict[str, float | str]:
+    def _hyperparameters(self, names: Names) -> dict[str, float | str]:
+        """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""
         settings = asdict(self.settings)
-        chosen = {key: settings.pop(key) for key in ("model", "optimizer", "schedule")}
-        # Always the same keys and types: a column that changes its type breaks the tab.
-        return settings | {key: str(fields.pop("_target_").rpartition(".")[2]) for key, fields in chosen.items()}
+        for group, fields in ((group, settings.pop(group)) for group in asdict(names)):
+            settings |= {f"{group}.{key}": value for key, value in fields.items()}
+        numbers = {
+            key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings.items()
+        }
+        return numbers | asdict(names)
 
     def _figures(self) -> tuple[dict[str, Any], bool]:
         """The last epoch's figures, None where not finite, and whether the run diverged."""
         last = self.classifier.curve[-1]
-        initial = self._initial_loss()
-        diverged = not self.classifier.finite or last["train_loss"] > initial
         scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
+        scores["initial_loss"] = self._initial_loss()
+        diverged = not (self.classifier.finite and last["train_loss"] <= scores["initial_loss"])
         figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
         seconds = sum(row["seconds"] for row in self.classifier.curve)
         counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
-        return figures | counts | {"initial_loss": initial, "training_seconds": seconds}, diverged
+        return figures | counts | {"training_seconds": seconds}, diverged
 
     @torch.no_grad()
     def _initial_loss(self) -> float:
-        """The loss over the training set before any update, to which the last epoch's is compared.
+        """The training loss of the first epoch, had there been no updates; to it the last epoch's is compared.
 
-        Over all of it: at a tiny lr a run gains less in its whole length than one minibatch differs from the next.
+        Over the whole training set: at a tiny lr a run gains less in its length than one minibatch differs from the
+        next.
         """
         train = self.data.splits["train"]
         device = train.images.device
         model, sums = new_model(self.settings).to(device), Sums(device)
-        for block in train.in_order():
+        for block in train.loader(minibatches(self.settings.seed, 0, self.data.batch_size_in(0), len(train))):
             for images, labels in zip(*block, strict=True):
                 logits = model(images)
                 sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is what a CPU can promise
 REAL = Path(os.environ.get("DATA_ROOT", ROOT / "data")).absolute()
 needs_mnist = pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="no MNIST under DATA_ROOT or data/")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

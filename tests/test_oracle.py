@@ -16,7 +16,7 @@ from src import images
 from src.data import minibatches
 from src.models import MLP, LeNet
 from src.runs.run import Run
-from src.runs.settings import Settings
+from src.runs.settings import Names, Settings
 from src.training import Training
 from tests.conftest import bars
 
@@ -80,7 +80,8 @@ def test_a_run_equals_a_plain_loop_bit_for_bit(model: str, optimizer: str, tmp_p
     training = Training(settings, images.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = Run(tmp_path / "run")
     with run.locked():
-        record = training.into(run, Console(quiet=True), "oracle", [str(digit) for digit in range(10)])
+        training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
+    record = run.record()
 
     weights = torch.load(run.checkpoint, weights_only=True)["state_dict"]
     assert len(weights) == len(expected.state_dict())

@@ -48,8 +48,10 @@ def test_one_run_is_whole(train: Command, outputs: Path) -> None:
         assert float(rows[-1][f"{split}_loss"]) == record["figures"][f"{split}_loss"]
         assert float(rows[-1][f"{split}_accuracy"]) == record["figures"][f"{split}_accuracy"]
     assert float(rows[-1]["test_loss"]) < float(rows[0]["test_loss"]) < record["figures"]["initial_loss"]
-    assert record["versions"]["torch"]
-    assert record["machine"]["cores"]
+    (session,) = record["sessions"]
+    assert session["versions"]["torch"]
+    assert session["machine"]["cores"]
+    assert session["threads"] == 1
     assert (run / "mistakes.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (run / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
 
@@ -75,7 +77,7 @@ def test_a_finished_run_is_shown_and_not_repeated_unless_forced(train: Command, 
     forced = train(*command, "force=true")
     assert forced.returncode == 0
     assert "epoch 1/1" in forced.stdout
-    assert json.loads((the_run(outputs) / "run.json").read_text())["resumed"] == []
+    assert len(json.loads((the_run(outputs) / "run.json").read_text())["sessions"]) == 1
     assert len(list(the_run(outputs).glob("events.out.tfevents.*"))) == 1
 
 
@@ -218,6 +220,8 @@ BAD = {
     "learning_rate=1": "learning_rate: there is no such key",
     "batchsize=1": "batchsize: there is no such key; did you mean batch_size?",
     "model.hiden=[1,2,3]": "model.hiden: there is no such key",
+    "+learning_rate=1": "learning_rate: there is no such key",
+    "+data.fold=3": "data.fold: there is no such key",
     "lr=-1": "lr=-1: must be a finite number above 0",
     "lr=0": "lr=0: must be a finite number above 0",
     "lr=abc": "lr=abc: must be a finite number above 0",
@@ -303,6 +307,16 @@ def test_the_settings_can_be_looked_up(option: str, train: Command) -> None:
 def test_a_help_and_a_wrong_word_do_not_wait_for_torch() -> None:
     script = "import sys, src.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(ROOT)).returncode == 0
+
+
+def test_a_run_on_other_files_is_neither_shown_nor_gone_on_with(train: Command, tmp_path: Path) -> None:
+    root = write_mnist(tmp_path / "data")
+    assert train("model=mlp", "epochs=1", data_root=root).returncode == 0
+    write_mnist(root, train=301)
+    ended = train("model=mlp", "epochs=1", data_root=root)
+    assert ended.returncode == 2
+    assert "was trained on other files than lie there now; force=true begins anew" in ended.stderr
+    assert train("model=mlp", "epochs=1", "force=true", data_root=root).returncode == 0
 
 
 def test_two_processes_do_not_train_one_run(train: Command, outputs: Path) -> None:

@@ -44,11 +44,13 @@ class Run:
         set_aside(self.record_file)
         return {}
 
-    def update(self, **fields: Any) -> dict[str, Any]:
-        """Add `fields` to the record."""
-        record = self.record() | fields
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace the record."""
         replace_file(self.record_file, json.dumps(record, indent=2, allow_nan=False).encode() + b"\n")
-        return record
+
+    def update(self, **fields: Any) -> None:
+        """Add `fields` to the record."""
+        self.write(self.record() | fields)
 
     def write_curve(self, rows: list[Row]) -> None:
         """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
@@ -79,8 +81,15 @@ class Run:
         except Timeout:
             raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
 
+    def check_data(self, sha256: str) -> None:
+        """Raise UserError where this run was trained on other images than those of this hash."""
+        if self.record().get("data", {}).get("sha256", sha256) != sha256:
+            raise UserError(f"{self.directory}: was trained on other files than lie there now; force=true begins anew")
+
     def clear(self) -> None:
-        """Remove what an earlier training left, but not the lock."""
+        """Remove what an earlier training left, but not the lock; first what would make it look finished."""
+        self.record_file.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
         for path in self.directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

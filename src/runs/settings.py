@@ -11,6 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 
+RECIPE = 1  # raised when the same settings begin to give other numbers: then they are another run
+
+KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
+DATA_KEYS = {"name", "validation", "classes"}
+KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads", "force"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,16 +35,17 @@ class Settings:
     @property
     def digest(self) -> str:
         """8 hexadecimal digits of the SHA-256 of the settings, in which 1 and 1.0 are the same number."""
-        numbers_alike = json.loads(json.dumps(asdict(self)), parse_int=float)
+        numbers_alike = json.loads(json.dumps(asdict(self) | {"recipe": RECIPE}), parse_int=float)
         return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the config groups call the chosen model and optimizer."""
+    """What the config groups call the chosen model, optimizer and schedule."""
 
     model: str
     optimizer: str
+    schedule: str
 
 
 def title(settings: Settings, names: Names) -> str:
@@ -62,6 +69,9 @@ def _integer(cfg: DictConfig, key: str, least: int, example: str) -> int:
 
 def check(cfg: DictConfig) -> Settings:
     """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
+    unknown = set(cfg) - KEYS - KEYS_OF_NO_CONSEQUENCE | {f"data.{key}" for key in set(cfg.data) - DATA_KEYS}
+    if unknown:
+        raise UserError(f"{', '.join(map(str, unknown))}: there is no such key; --cfg job lists the keys there are")
     if OmegaConf.is_missing(cfg, "lr"):
         raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
     lr = cfg.lr

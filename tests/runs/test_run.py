@@ -22,10 +22,12 @@ def test_no_record_is_an_empty_one(run: Run) -> None:
 
 
 def test_fields_are_added(run: Run) -> None:
-    run.update(status="running", a=1)
-    assert run.update(status="finished", b=None) == {"status": "finished", "a": 1, "b": None}
-    assert json.loads(run.record_file.read_text()) == run.record()
+    run.write({"status": "running", "a": 1})
+    run.update(status="finished", b=None)
+    assert json.loads(run.record_file.read_text()) == run.record() == {"status": "finished", "a": 1, "b": None}
     assert run.ended
+    run.write({"status": "running"})
+    assert run.record() == {"status": "running"}
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
