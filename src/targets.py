@@ -3,7 +3,11 @@
 import pkgutil
 from typing import Any, TypeVar
 
-from src.errors import UserError
+import torch
+from torch import nn
+
+from src.errors import UserError, one_line
+from src.runs.settings import Settings
 
 T = TypeVar("T")
 
@@ -31,3 +35,17 @@ def build(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **ke
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
+
+
+def new_model(settings: Settings) -> nn.Module:
+    """The network with the weights of its seed. Raises UserError, also where its output is not (B, 10)."""
+    torch.manual_seed(settings.seed)
+    model = build("model", settings.model, nn.Module)
+    try:
+        with torch.no_grad():
+            shape = tuple(model.eval()(torch.zeros(2, 1, 28, 28)).shape)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"model: does not take images of shape (2, 1, 28, 28): {one_line(error)}") from error
+    if shape != (2, 10):
+        raise UserError(f"model: its output for 2 images has shape {shape}; must be (2, 10), the logits of 10 classes")
+    return model.train()

@@ -1,6 +1,5 @@
 """One training, from settings to a finished record."""
 
-import math
 import sys
 import traceback
 from dataclasses import asdict
@@ -8,15 +7,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from src.classifier import Classifier
-from src.data import DataModule, Split, minibatches
+from src.data import DataModule
 from src.errors import UserError, one_line
 from src.images import Images
 from src.lightning import LightningEnvironment, Trainer
+from src.outcome import logits_of, outcome
 from src.progress import ProgressBar
 from src.recorder import Recorder
 from src.runs.checkpoint import AtomicCheckpointIO, intact
@@ -25,23 +23,8 @@ from src.runs.provenance import provenance
 from src.runs.run import Run, now
 from src.runs.settings import Names, Settings, title
 from src.schedules import Schedule
-from src.sums import Sums
-from src.targets import build
+from src.targets import build, new_model
 from src.tensorboard import TensorBoard
-
-
-def new_model(settings: Settings) -> nn.Module:
-    """The network with the weights of its seed. Raises UserError, also where its output is not (B, 10)."""
-    torch.manual_seed(settings.seed)
-    model = build("model", settings.model, nn.Module)
-    try:
-        with torch.no_grad():
-            shape = tuple(model.eval()(torch.zeros(2, 1, 28, 28)).shape)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"model: does not take images of shape (2, 1, 28, 28): {one_line(error)}") from error
-    if shape != (2, 10):
-        raise UserError(f"model: its output for 2 images has shape {shape}; must be (2, 10), the logits of 10 classes")
-    return model.train()
 
 
 class Training:
@@ -117,10 +100,10 @@ class Training:
             progress.close()
             from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
 
-            figures, diverged = self._figures()
+            figures, diverged = outcome(self.classifier, self.data, self.settings)
             test = self.data.splits["test"]
             heading = title(self.settings, names)
-            pixels = picture(test.images.cpu(), test.labels.cpu(), self._logits(test), classes, heading)
+            pixels = picture(test.images.cpu(), test.labels.cpu(), logits_of(self.model, test), classes, heading)
             run.write_picture(pixels)
             board.picture(pixels, figures["epochs"])
             board.end(success=not diverged)
@@ -143,35 +126,3 @@ class Training:
             key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings.items()
         }
         return numbers | asdict(names)
-
-    def _figures(self) -> tuple[dict[str, Any], bool]:
-        """The last epoch's figures, None where not finite, and whether the run diverged."""
-        last = self.classifier.curve[-1]
-        scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
-        scores["initial_loss"] = self._initial_loss()
-        diverged = not (self.classifier.finite and last["train_loss"] <= scores["initial_loss"])
-        figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
-        seconds = sum(row["seconds"] for row in self.classifier.curve)
-        counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
-        return figures | counts | {"training_seconds": seconds}, diverged
-
-    @torch.no_grad()
-    def _initial_loss(self) -> float:
-        """The training loss of the first epoch, had there been no updates; to it the last epoch's is compared.
-
-        Over the whole training set: at a tiny lr a run gains less in its length than one minibatch differs from the
-        next.
-        """
-        train = self.data.splits["train"]
-        device = train.images.device
-        model, sums = new_model(self.settings).to(device), Sums(device)
-        for block in train.loader(minibatches(self.settings.seed, 0, self.data.batch_size_in(0), len(train))):
-            for images, labels in zip(*block, strict=True):
-                logits = model(images)
-                sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
-        return sums.figures("initial")["initial_loss"]
-
-    @torch.no_grad()
-    def _logits(self, split: Split) -> Tensor:
-        model = self.model.to(split.images.device).eval()
-        return torch.cat([model(images) for block in split.in_order() for images in block[0]]).cpu()

@@ -9,8 +9,7 @@ from torch.optim import Optimizer
 from src.errors import UserError
 from src.models import MLP
 from src.runs.settings import Settings
-from src.targets import build
-from src.training import new_model
+from src.targets import build, new_model
 
 
 def test_builds_the_class_with_the_other_keys() -> None:
