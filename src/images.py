@@ -68,9 +68,7 @@ def choose(name: str, root: str) -> str:
         except UserError as error:
             if name != "auto":
                 raise
-            print(
-                f"NOT MNIST: {error}. Training on scikit-learn's digits (1,500 small images) instead.", file=sys.stderr
-            )
+            print(f"NOT MNIST but scikit-learn's digits, 1,500 small images: {error}", file=sys.stderr)
             return "digits"
     return asked_for
 

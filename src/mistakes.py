@@ -43,11 +43,14 @@ def picture(images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[st
     losses = cross_entropy(logits, labels, reduction="none").nan_to_num(nan=torch.inf)
     losses[labels == predictions] = -1.0
     worst = losses.argsort(descending=True, stable=True)[: min(WORST, wrong)]
+    right.suptitle("the worst: what it is \N{RIGHTWARDS ARROW} what was predicted", fontsize=10)
     grid = right.subplots(4, 6, gridspec_kw={"hspace": 0.05})
     for place in grid.flat:
         place.axis("off")
     for place, index in zip(grid.flat, worst.tolist(), strict=False):
         place.imshow(images[index].numpy(), cmap="gray_r", vmin=0, vmax=255)
-        place.set_title(f"{classes[int(labels[index])]}, not {classes[int(predictions[index])]}", fontsize=8)
+        place.set_title(
+            f"{classes[int(labels[index])]} \N{RIGHTWARDS ARROW} {classes[int(predictions[index])]}", fontsize=8
+        )
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -10,8 +10,12 @@ class MLP(nn.Sequential):
     """A multi-layer perceptron of four linear layers, ReLU between them. Raises ValueError unless `hidden` is three."""
 
     def __init__(self, hidden: Sequence[int]) -> None:
-        if len(hidden) != 3 or not all(isinstance(size, int) and size > 0 for size in hidden):
-            raise ValueError(f"hidden={list(hidden)}: must be three whole numbers above 0, such as [80, 40, 20]")
+        if (
+            not isinstance(hidden, list | tuple)
+            or len(hidden) != 3
+            or not all(isinstance(size, int) and size > 0 for size in hidden)
+        ):
+            raise ValueError(f"hidden={hidden}: must be three whole numbers above 0, such as [80, 40, 20]")
         first, second, third = hidden
         super().__init__(
             nn.Flatten(),

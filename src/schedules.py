@@ -51,7 +51,8 @@ class _Milestones(Schedule):
             _whole("milestones", milestone, self.warmup + 1)
             if milestone >= self.epochs:
                 raise ValueError(
-                    f"milestones={list(self.milestones)}: epoch {milestone} is never reached with epochs={self.epochs}"
+                    f"milestones={list(self.milestones)}: epoch {milestone} is never reached with "
+                    f"epochs={self.epochs}; try schedule.milestones=[{self.epochs // 2}]"
                 )
 
     def passed(self, epoch: int) -> int:

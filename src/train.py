@@ -14,7 +14,7 @@ from rich.console import Console
 from src import images
 from src.errors import Interrupted, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
 from src.runs.run import Run
-from src.runs.settings import Names, check, directory
+from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, check, directory
 from src.summary import show
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -93,7 +93,7 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted():
             raise
-        print(one_line(error, OmegaConf.load(f"{CONF}/config.yaml")), file=sys.stderr)
+        print(one_line(error, KEYS | KEYS_OF_NO_CONSEQUENCE), file=sys.stderr)
         sys.exit(exit_code(error))
 
 

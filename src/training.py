@@ -32,7 +32,6 @@ class Training:
 
     def __init__(self, settings: Settings, images: Images, device: str = "auto", threads: int = 1) -> None:
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)  # of no use to learning, and slow
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
         self.settings, self.images, self.threads = settings, images, threads
@@ -96,7 +95,11 @@ class Training:
         )
         try:
             checkpoint = run.checkpoint if resumed else None
-            trainer.fit(self.classifier, self.data, ckpt_path=checkpoint, weights_only=True)
+            torch.set_flush_denormal(True)  # such numbers are slow, and of no use to learning
+            try:
+                trainer.fit(self.classifier, self.data, ckpt_path=checkpoint, weights_only=True)
+            finally:
+                torch.set_flush_denormal(False)  # but numpy and matplotlib want them
             progress.close()
             from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
 

@@ -4,7 +4,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +43,6 @@ def write_mnist(root: Path, train: int = 300, test: int = 80, name: str = "MNIST
         write_idx(root / name / "raw" / f"{split}-images-idx3-ubyte", images)
         write_idx(root / name / "raw" / f"{split}-labels-idx1-ubyte", labels)
     return root
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """A training in this process flushes them, which hypothesis must not draw its floats under."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,8 @@ class Names:
 def title(settings: Settings, names: Names) -> str:
     """A run's name for a person; the rest of its settings are in its record."""
     swept = f"lr {settings.lr:g} batch {settings.batch_size} seed {settings.seed}"
-    return f"{settings.data} {names.model} {names.optimizer} {swept}"
+    schedule = "" if names.schedule == "constant" else f" {names.schedule}"
+    return f"{settings.data} {names.model} {names.optimizer}{schedule} {swept}"
 
 
 def directory(settings: Settings, names: Names) -> Path:
