@@ -73,10 +73,10 @@ class Classifier(LightningModule):
         self.scored_sums = {name: Sums(self.device) for name in self.data.scored}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
+        sums = self.scored_sums[self.data.scored[dataloader_idx]]
         for images, labels in zip(*block, strict=True):
             logits = self.model(images)
-            losses = cross_entropy(logits, labels, reduction="none").double()
-            self.scored_sums[self.data.scored[dataloader_idx]].add(losses, logits, labels)
+            sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""

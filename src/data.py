@@ -76,14 +76,13 @@ class DataModule(LightningDataModule):
         super().__init__()
         self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
         train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
-        trained_on, validated_on = held_out(seed, len(train[1]), validation)
-        seen = train[0][trained_on] if validation else train[0]
-        self.mean = int(seen.sum(dtype=torch.int64)) / seen.numel() / 255  # a sum of whole numbers: exact
         self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
         if validation:
+            trained_on, validated_on = held_out(seed, len(train[1]), validation)
             self.arrays["validation"] = train[0][validated_on], train[1][validated_on]
             train = train[0][trained_on], train[1][trained_on]
         self.arrays["train"] = train
+        self.mean = int(train[0].sum(dtype=torch.int64)) / train[0].numel() / 255  # a sum of whole numbers: exact
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None

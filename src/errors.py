@@ -55,6 +55,18 @@ def exit_code(error: Exception) -> int:
     return 2 if isinstance(error, UserError | HydraException | OmegaConfBaseException) else 1
 
 
+def flat(error: BaseException) -> str:
+    """The text of `error` without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def no_such_key(key: str, keys: Iterable[str]) -> str:
+    """What to say of an unknown `key`, where there are these `keys`."""
+    near = difflib.get_close_matches(key, list(keys), n=1)
+    hint = f"did you mean {near[0]}?" if near else "--cfg job lists the keys there are"
+    return f"{key}: there is no such key; {hint}"
+
+
 def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
     """`error` for a person, on one line. `keys` are the settings there are, for a hint at a misspelt one."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -62,15 +74,11 @@ def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
         options = ", ".join(option for option in error.options or () if not option.endswith("/"))
         return f"{group}={choice}: there is no such {group or 'config'}; choose one of: {options}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-        key = str(error.__cause__.full_key)
-        near = difflib.get_close_matches(key, list(keys), n=1)
-        hint = f"did you mean {near[0]}?" if near else "--cfg job lists the keys there are"
-        return f"{key}: there is no such key; {hint}"
+        return no_such_key(str(error.__cause__.full_key), keys)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: is no override; write key=value, and lists as [1,2]"
-    text = " ".join(str(error).split())
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
-        return text
+        return flat(error)
     if isinstance(error, OSError) and error.filename:
         return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or see to the rights of this one"
-    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"
+    return f"{type(error).__name__}: {flat(error)} (HYDRA_FULL_ERROR=1 shows the traceback)"

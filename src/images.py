@@ -15,15 +15,14 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from src import idx
-from src.errors import UserError
+from src.errors import UserError, flat
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 DOWNLOAD_TIMEOUT = 15.0  # seconds without a byte; torchvision itself would wait for ever
 
-MNIST_SHA256 = (
-    "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"  # `Images.sha256` of MNIST as published
-)
+# `Images.sha256` of MNIST as published.
+MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,8 @@ def _download(name: str, root: str) -> None:
                 socket.setdefaulttimeout(timeout)
                 shutil.rmtree(partial, ignore_errors=True)
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"data={name}: its files are not in {folder} and cannot be downloaded ({reason}); put them there, "
+            f"data={name}: its files are not in {folder} and cannot be downloaded ({flat(error)}); put them there, "
             f"name the folder that holds {TORCHVISION[name]}/raw by data_root= or DATA_ROOT, or take data=digits"
         ) from error
 

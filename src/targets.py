@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from src.errors import UserError, one_line
+from src.errors import UserError, flat, one_line
 from src.runs.settings import Settings
 
 T = TypeVar("T")
@@ -26,15 +26,13 @@ def build(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **ke
     try:
         cls = pkgutil.resolve_name(target)
     except Exception as error:  # whatever the import of a person's module raises
-        reason = " ".join(str(error).split())
-        raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
+        raise UserError(f"{group}._target_={target}: cannot be imported ({flat(error)}); {allowed}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise UserError(f"{group}._target_={target}: is no {base.__qualname__}; {allowed}")
     try:
         return cls(*arguments, **keywords, **fields)
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
+        raise UserError(f"{group}: {target} cannot be built from {fields}: {flat(error)}") from error
 
 
 def new_model(settings: Settings) -> nn.Module:

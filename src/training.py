@@ -78,7 +78,8 @@ class Training:
 
     def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
         board = TensorBoard(run.directory, self._hyperparameters(names))
-        progress = ProgressBar(console, title(self.settings, names))
+        heading = title(self.settings, names)
+        progress = ProgressBar(console, heading)
         trainer = Trainer(
             accelerator=self.device,
             devices=1,
@@ -100,19 +101,17 @@ class Training:
                 trainer.fit(self.classifier, self.data, ckpt_path=checkpoint, weights_only=True)
             finally:
                 torch.set_flush_denormal(False)  # but numpy and matplotlib want them
-            progress.close()
+                progress.close()
             from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
 
             figures, diverged = outcome(self.classifier, self.data, self.settings)
             test = self.data.splits["test"]
-            heading = title(self.settings, names)
             pixels = picture(test.images.cpu(), test.labels.cpu(), logits_of(self.model, test), classes, heading)
             run.write_picture(pixels)
             board.picture(pixels, figures["epochs"])
             board.end(success=not diverged)
             run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
         finally:
-            progress.close()
             board.writer.close()
 
     def _description(self) -> dict[str, Any]:

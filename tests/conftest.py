@@ -1,5 +1,6 @@
 """Small images that the tests make, and the user's command as typed."""
 
+import csv
 import os
 import struct
 import subprocess
@@ -69,6 +70,17 @@ def train(small_mnist: Path, tmp_path: Path) -> Command:
         return subprocess.run(typed, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
     return run
+
+
+def the_run(outputs: Path) -> Path:
+    """The directory of the only run under an output directory."""
+    (directory,) = (file.parent for file in outputs.rglob("run.json"))
+    return directory
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv."""
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A run that is cut off and begun again ends as one left alone, bit for bit."""
 
-import csv
 import json
 import random
 import re
@@ -19,26 +18,26 @@ from src.images import Images
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
-from tests.conftest import ROOT, bars, environment
+from tests.conftest import ROOT, bars, curve, environment, the_run
 
 TIMED = ("seconds", "images_per_second")
 
 
 def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
     """What must be the same: curve and figures but for their timing, and the checkpoint's weights and optimizer."""
-    curve = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
-    for row in curve:
+    rows = curve(run)
+    for row in rows:
         for key in TIMED:
             del row[key]
     figures = json.loads((run / "run.json").read_text())["figures"]
     del figures["training_seconds"]
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    return curve, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
+    return rows, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
 
 
 def assert_same(one: Path, other: Path) -> None:
-    (curve, figures, tensors), (other_curve, other_figures, other_tensors) = state(one), state(other)
-    assert curve == other_curve
+    (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
+    assert rows == other_rows
     assert figures == other_figures
     torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
 
@@ -107,11 +106,6 @@ def start(output: Path, data_root: Path, *arguments: str) -> "subprocess.Popen[s
     return subprocess.Popen(
         typed, cwd=ROOT, env=environment(data_root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def the_run(output: Path) -> Path:
-    (directory,) = (file.parent for file in output.rglob("run.json"))
-    return directory
 
 
 def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:

@@ -1,6 +1,5 @@
 """The user's commands, as typed."""
 
-import csv
 import json
 import os
 import subprocess
@@ -10,22 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REAL, ROOT, Command, environment, needs_mnist, write_mnist
+from tests.conftest import REAL, ROOT, Command, curve, environment, needs_mnist, the_run, write_mnist
 
 
 def runs(outputs: Path) -> dict[str, dict[str, Any]]:
     """Each record under an output directory, by the directory's name without its hash."""
     files = outputs.rglob("run.json")
     return {file.parent.name[:-9]: json.loads(file.read_text()) for file in files}
-
-
-def the_run(outputs: Path) -> Path:
-    (directory,) = (file.parent for file in outputs.rglob("run.json"))
-    return directory
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
 
 
 def test_one_run_is_whole(train: Command, outputs: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import UserError
+from src.errors import UserError, no_such_key
 
 RECIPE = 1  # raised when the same settings begin to give other numbers: then they are another run
 
@@ -70,9 +70,10 @@ def _integer(cfg: DictConfig, key: str, least: int, example: str) -> int:
 
 def check(cfg: DictConfig) -> Settings:
     """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
-    unknown = set(cfg) - KEYS - KEYS_OF_NO_CONSEQUENCE | {f"data.{key}" for key in set(cfg.data) - DATA_KEYS}
+    keys = KEYS | KEYS_OF_NO_CONSEQUENCE
+    unknown = {str(key) for key in set(cfg) - keys} | {f"data.{key}" for key in set(cfg.data) - DATA_KEYS}
     if unknown:
-        raise UserError(f"{', '.join(map(str, unknown))}: there is no such key; --cfg job lists the keys there are")
+        raise UserError(no_such_key(", ".join(sorted(unknown)), keys))
     if OmegaConf.is_missing(cfg, "lr"):
         raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
     lr = cfg.lr
