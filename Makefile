@@ -13,8 +13,8 @@ setup: .venv/installed ## create .venv with all that a run needs
 train: .venv/installed ## train LeNet with Adam (ARGS="lr=0.001" for other settings)
 	$(BIN)/python -m src.train model=lenet optimizer=adam $(ARGS)
 
-study: .venv/installed ## sweep three optimizers over three learning rates (ARGS="epochs=2")
-	$(BIN)/python -m src.train -m optimizer=sgd,adagrad,adam lr=0.05,5e-4,5e-7 $(ARGS)
+study: .venv/installed ## the 18 runs of the assignment (ARGS="seed=0,1,2"); again, and it goes on where it was
+	$(BIN)/python -m src.train +study=assignment $(ARGS)
 
 report: .venv/installed ## all curves in TensorBoard
 	$(BIN)/tensorboard --logdir outputs
@@ -27,8 +27,9 @@ check: .venv/tested ## format, lint and types, as CI does
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/tested ## seconds from command to first minibatch
-	$(BIN)/python -m tests.benchmarks.start $(ARGS)
+bench: .venv/tested ## start-up time, and a study by three launchers
+	$(BIN)/python -m tests.benchmarks.start
+	$(BIN)/python -m tests.benchmarks.launchers $(ARGS)
 
 clean: ## remove the environment and caches; outputs/ stays
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -69,7 +69,7 @@ class Classifier(LightningModule):
 
     def on_validation_start(self) -> None:
         self.train_figures = self.train_sums.figures("train")  # waits for the device: training ends here
-        self.seconds = time.perf_counter() - self.started
+        self.trained = time.perf_counter()
         self.scored_sums = {name: Sums(self.device) for name in self.data.scored}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -83,11 +83,12 @@ class Classifier(LightningModule):
         row: Row = {"epoch": self.current_epoch + 1, **self.train_figures}
         for name, sums in self.scored_sums.items():
             row |= sums.figures(name)
-        n = len(self.data.splits["train"])
+        seconds, n = self.trained - self.started, len(self.data.splits["train"])
         self.curve.append(
             row
             | {"lr": self.optimizer.param_groups[0]["lr"], "batch_size": self.data.batch_size_in(self.current_epoch)}
-            | {"updates": self.updates, "images_per_second": n / self.seconds, "seconds": self.seconds}
+            | {"updates": self.updates, "images_per_second": n / seconds, "seconds": seconds}
+            | {"evaluation_seconds": time.perf_counter() - self.trained}
         )
         self.trainer.should_stop = not self.finite
 

@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from types import FrameType
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 TRACEBACK = "RAVINE_TRACEBACK"
+EXTRAS = {  # of pyproject.toml, by what is missing where they are
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+}
 
 
 class UserError(Exception):
@@ -24,6 +29,10 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signum
 
 
+class Reported(Exception):
+    """A job of a sweep failed, for the reason that is its text, and has said so."""
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,9 +42,9 @@ def _interrupt(signum: int, _: FrameType | None) -> None:
     raise Interrupted(signum)
 
 
-def raise_on_signals() -> None:
-    """From here on the first SIGINT or SIGTERM raises `Interrupted` in the main thread."""
-    for signum in SIGNALS:
+def raise_on_signals(signals: Iterable[int] = SIGNALS) -> None:
+    """From here on the first of these signals raises `Interrupted` in the main thread."""
+    for signum in signals:
         signal.signal(signum, _interrupt)
 
 
@@ -70,11 +79,15 @@ def no_such_key(key: str, keys: Iterable[str]) -> str:
 def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
     """`error` for a person, on one line. `keys` are the settings there are, for a hint at a misspelt one."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        if extra := EXTRAS.get(error.missing_cfg_file):
+            return f"{error.missing_cfg_file}: is not installed; pip install -e '.[{extra}]'"
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = ", ".join(option for option in error.options or () if not option.endswith("/"))
         return f"{group}={choice}: there is no such {group or 'config'}; choose one of: {options}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return no_such_key(str(error.__cause__.full_key), keys)
+        cause = error.__cause__
+        unknown = isinstance(cause, ConfigKeyError | ConfigAttributeError)
+        return no_such_key(str(cause.full_key), keys) if unknown else f"{cause.full_key}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: is no override; write key=value, and lists as [1,2]"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):

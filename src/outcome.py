@@ -21,9 +21,12 @@ def outcome(classifier: Classifier, data: DataModule, settings: Settings) -> tup
     scores["initial_loss"] = _initial_loss(data, settings)
     diverged = not (classifier.finite and last["train_loss"] <= scores["initial_loss"])
     figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
-    seconds = sum(row["seconds"] for row in classifier.curve)
     counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
-    return figures | counts | {"training_seconds": seconds}, diverged
+    times = {
+        "training_seconds": sum(row["seconds"] for row in classifier.curve),
+        "evaluation_seconds": sum(row["evaluation_seconds"] for row in classifier.curve),
+    }
+    return figures | counts | times, diverged
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """`python -m src.train`: train one network, or with -m many, as conf/ and the command line say."""
 
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from src import images
-from src.errors import Interrupted, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
+from src.errors import Interrupted, Reported, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
 from src.runs.run import Run
-from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, check, directory
+from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, check, directory, title
+from src.runs.state import look
 from src.summary import show
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -31,19 +33,27 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     run = Run(Path(cfg.output_dir) / directory(settings, names))
     if not cfg.force:
         run.check_data(loaded.sha256)
+    if cfg.dry_run:
+        state = look(run)
+        console.print(
+            f"{state.standing if state and not cfg.force else 'to do':<9} {title(settings, names)}", soft_wrap=True
+        )
+        return {}
+    record = run.record()
     if run.ended and not cfg.force:
         console.print("Trained already; force=true trains it again.")
     else:
         from src.training import Training  # seconds to import, which bad input and ended runs need not wait for
 
         training = Training(settings, loaded, cfg.device, cfg.threads)
-        with run.locked():
+        in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
+        with run.locked(wait=in_a_sweep):
             if cfg.force:
                 run.clear()
             if not run.ended:  # by another process, while this one loaded
                 _write_hydra_files(run, cfg)
                 training.train_in(run, console, names, list(cfg.data.classes))
-    record = run.record()
+            record = run.record()  # while nobody else can begin to repeat the run
     show(run, record, console)
     return dict(record["figures"])
 
@@ -57,23 +67,20 @@ def _write_hydra_files(run: Run, cfg: DictConfig) -> None:
     OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
 
 
-class _Reported(Exception):
-    """A job of a sweep failed, and has said so."""
-
-
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(cfg: DictConfig) -> dict[str, Any]:
     """What Hydra calls. An error is told at once: Hydra would keep it until the last job of a sweep has ended."""
     try:
         return run(cfg)
     except Exception as error:
-        if traceback_wanted():
+        alone = HydraConfig.get().mode == RunMode.RUN
+        if traceback_wanted() and alone:
             raise
-        print(one_line(error), file=sys.stderr)
-        code = exit_code(error)
-    if HydraConfig.get().mode == RunMode.RUN:
+        reason, code = one_line(error), exit_code(error)
+        print("".join(traceback.format_exception(error)) if traceback_wanted() else reason, file=sys.stderr)
+    if alone:
         sys.exit(code)
-    raise _Reported  # without the error, whose traceback would keep the job's data until the sweep ends
+    raise Reported(reason)  # without the error, whose traceback would keep the job's data until the sweep ends
 
 
 def main() -> None:
@@ -88,7 +95,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(interruption.exit_code)
-    except _Reported:
+    except Reported:
         sys.exit(1)
     except Exception as error:
         if traceback_wanted():
@@ -98,4 +105,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from src.train import main as importable  # so that other processes find by name what `job` calls
+
+    importable()

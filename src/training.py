@@ -49,7 +49,9 @@ class Training:
         The caller holds the lock. Raises what ends the run early, after the record says so.
         """
         if run.checkpoint.exists() and not intact(run.checkpoint):
-            console.print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", soft_wrap=True)
+            print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", file=sys.stderr)
+        if run.record_file.exists() and not run.record():
+            print(f"{set_aside(run.record_file)}: damaged, so set aside", file=sys.stderr)
         resumed = run.checkpoint.exists()
         session = {
             "began": now(),
@@ -121,10 +123,6 @@ class Training:
 
     def _hyperparameters(self, names: Names) -> dict[str, float | str]:
         """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""
-        settings = asdict(self.settings)
-        for group, fields in ((group, settings.pop(group)) for group in asdict(names)):
-            settings |= {f"{group}.{key}": value for key, value in fields.items()}
-        numbers = {
-            key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings.items()
-        }
+        settings = self.settings.flat.items()
+        numbers = {key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings}
         return numbers | asdict(names)

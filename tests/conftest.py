@@ -1,15 +1,18 @@
 """Small images that the tests make, and the user's command as typed."""
 
 import csv
+import json
 import os
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
@@ -81,6 +84,55 @@ def the_run(outputs: Path) -> Path:
 def curve(run: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics.csv."""
     return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+TIMED = ("seconds", "evaluation_seconds", "images_per_second")
+
+
+def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
+    """What must be the same: curve and figures but for their timing, and the checkpoint's weights and optimizer."""
+    rows = curve(run)
+    for row in rows:
+        for key in TIMED:
+            del row[key]
+    figures = json.loads((run / "run.json").read_text())["figures"]
+    del figures["training_seconds"], figures["evaluation_seconds"]
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    return rows, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
+    assert rows == other_rows
+    assert figures == other_figures
+    torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
+
+
+def start(output: Path, data_root: Path, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
+    """The command, in a session of its own, still running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *arguments, f"output_dir={output}"],
+        cwd=ROOT,
+        env=environment(data_root, **extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes(session: int) -> list[int]:
+    """The live processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
 
 
 @pytest.fixture

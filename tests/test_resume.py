@@ -4,8 +4,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,28 +16,7 @@ from src.images import Images
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
-from tests.conftest import ROOT, bars, curve, environment, the_run
-
-TIMED = ("seconds", "images_per_second")
-
-
-def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
-    """What must be the same: curve and figures but for their timing, and the checkpoint's weights and optimizer."""
-    rows = curve(run)
-    for row in rows:
-        for key in TIMED:
-            del row[key]
-    figures = json.loads((run / "run.json").read_text())["figures"]
-    del figures["training_seconds"]
-    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    return rows, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
-
-
-def assert_same(one: Path, other: Path) -> None:
-    (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
-    assert rows == other_rows
-    assert figures == other_figures
-    torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
+from tests.conftest import assert_same, bars, start, state, the_run
 
 
 class Stop(Exception):
@@ -101,34 +78,27 @@ def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeyp
     assert_same(alone.directory, cut.directory)
 
 
-def start(output: Path, data_root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    typed = [sys.executable, "-m", "src.train", *arguments, f"output_dir={output}"]
-    return subprocess.Popen(
-        typed, cwd=ROOT, env=environment(data_root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:
-    command = ("data=digits", "model=lenet", "optimizer=adam", "epochs=12")
+    command = ("data=digits", "model=lenet", "optimizer=adam", "epochs=8")
     alone = start(tmp_path / "alone", small_mnist, *command)
     assert alone.wait(timeout=300) == 0
     alone.communicate()
 
     moments, epochs = random.Random(0), 0
-    for _ in range(100):
+    for _ in range(4):
         process = start(tmp_path / "killed", small_mnist, *command)
         assert process.stdout is not None
         for line in process.stdout:  # a moment within, before or after the writing of one of the next two epochs
-            if found := re.search(r"epoch (\d+)/12", line):
+            if found := re.search(r"epoch (\d+)/8", line):
                 assert int(found[1]) == epochs + 1  # goes on where the last epoch ended, losing none
                 break
-        time.sleep(moments.uniform(0, 0.6))
+        time.sleep(moments.uniform(0, 0.3))
         process.kill()
         process.communicate()
         if process.returncode == 0:
             break
         epochs = len(torch.load(the_run(tmp_path / "killed") / "last.ckpt", weights_only=True)["curve"])
-        if epochs == 12:
+        if epochs == 8:
             break
     ended = start(tmp_path / "killed", small_mnist, *command)
     assert ended.wait(timeout=300) == 0
@@ -161,8 +131,9 @@ def test_a_signal_ends_a_run_as_interrupted(
     assert (the_run(tmp_path) / "last.ckpt").exists()
 
 
-def test_a_signal_ends_a_sweep_too(tmp_path: Path, small_mnist: Path) -> None:
-    process = start(tmp_path, small_mnist, "-m", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
+def test_a_signal_ends_a_sweep_in_one_process_too(tmp_path: Path, small_mnist: Path) -> None:
+    sweep = ("-m", "hydra/launcher=basic", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
+    process = start(tmp_path, small_mnist, *sweep)
     assert process.stdout is not None
     for line in process.stdout:
         if "epoch 1/" in line:

@@ -31,7 +31,14 @@ def test_the_curves_and_the_picture_are_the_runs(written: Path) -> None:
         read.Reload()
         splits = ("train", "test", "validation")
         names = {f"{figure}/{split}" for figure in ("loss", "accuracy") for split in splits}
-        rest = {"run/lr", "run/batch_size", "run/updates", "run/images_per_second", "run/seconds"}
+        rest = {
+            "run/lr",
+            "run/batch_size",
+            "run/updates",
+            "run/images_per_second",
+            "run/seconds",
+            "run/evaluation_seconds",
+        }
         assert set(read.Tags()["scalars"]) == names | rest
         figures = json.loads((run / "run.json").read_text())["figures"]
         losses = read.Scalars("loss/test")

@@ -51,3 +51,10 @@ def provenance() -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
     }
+
+
+def machine() -> str:
+    """Processor, cores and versions on one line, for beneath a benchmark."""
+    about = provenance()
+    versions = (f"{package} {number}" for package, number in about["versions"].items())
+    return ", ".join((about["machine"]["processor"], f"{about['machine']['cores']} cores", *versions))

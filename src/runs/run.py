@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.errors import UserError
-from src.runs.files import replace_file, set_aside
+from src.runs.files import replace_file
+
+GLANCE = (
+    0.3  # seconds that a trainer waits for a lock, which somebody may hold for an instant to see whether it is free
+)
 
 Row = dict[str, float]  # one epoch of a curve
+ENDED = ("finished", "diverged")
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 
 
@@ -30,19 +35,16 @@ class Run:
         self.record_file = directory / "run.json"
         self.curve_file = directory / "metrics.csv"
         self.checkpoint = directory / "last.ckpt"
+        self._lock = directory / ".lock"
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says; empty where there is none. A damaged one is set aside."""
+        """What `run.json` says; empty where there is none, or a damaged one."""
         try:
             record = json.loads(self.record_file.read_bytes())
-            if record["status"] in get_args(Status):
-                return record
-        except FileNotFoundError:
+            status = record["status"]
+            return record if status in get_args(Status) and ("figures" in record or status not in ENDED) else {}
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
-        except (ValueError, KeyError, TypeError):
-            pass
-        set_aside(self.record_file)
-        return {}
 
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record."""
@@ -51,6 +53,14 @@ class Run:
     def update(self, **fields: Any) -> None:
         """Add `fields` to the record."""
         self.write(self.record() | fields)
+
+    def curve(self) -> list[Row]:
+        """The epochs written so far; none where there is no curve, or a damaged one."""
+        try:
+            with self.curve_file.open(newline="") as file:
+                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError):
+            return []
 
     def write_curve(self, rows: list[Row]) -> None:
         """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
@@ -69,17 +79,33 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.record().get("status") in ("finished", "diverged")
+        return self.record().get("status") in ENDED
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold this run alone; the lock of a dead process is no obstacle. Raises UserError where another trains it."""
+    def locked(self, wait: bool = False) -> Iterator[None]:
+        """Hold this run alone; the lock of a dead process is no obstacle.
+
+        Where another process trains it: waits for that to end, or raises UserError.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.directory / ".lock", timeout=0):
+            with FileLock(self._lock, timeout=-1 if wait else GLANCE):
                 yield
         except Timeout:
             raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
+
+    @property
+    def held(self) -> bool:
+        """Whether a live process is training this run."""
+        if not self._lock.exists():
+            return False
+        try:
+            with FileLock(self._lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # another user's run, perhaps
+            return False
 
     def check_data(self, sha256: str) -> None:
         """Raise UserError where this run was trained on other images than those of this hash."""

@@ -15,7 +15,8 @@ RECIPE = 1  # raised when the same settings begin to give other numbers: then th
 
 KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
 DATA_KEYS = {"name", "validation", "classes"}
-KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads", "force"}
+SWITCHES = {"force", "fail_fast", "dry_run"}
+KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads"} | SWITCHES
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Settings:
         """8 hexadecimal digits of the SHA-256 of the settings, in which 1 and 1.0 are the same number."""
         numbers_alike = json.loads(json.dumps(asdict(self) | {"recipe": RECIPE}), parse_int=float)
         return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its key on the command line: `lr`, `model.hidden`."""
+        flat: dict[str, Any] = {}
+        for key, value in asdict(self).items():
+            flat |= {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        return flat
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,9 @@ def check(cfg: DictConfig) -> Settings:
     _integer(cfg, "threads", 1, "threads=1")
     if cfg.device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device={cfg.device}: must be one of: auto, cpu, cuda")
-    if not isinstance(cfg.force, bool):
-        raise UserError(f"force={cfg.force}: must be true or false")
+    for switch in SWITCHES:
+        if not isinstance(cfg[switch], bool):
+            raise UserError(f"{switch}={cfg[switch]}: must be true or false")
     groups: dict[str, Any] = {}
     for group in ("model", "optimizer", "schedule"):
         groups[group] = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)

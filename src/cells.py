@@ -1,0 +1,96 @@
+"""The table of cells: test accuracy by optimizer, batch size and lr."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from statistics import mean
+from typing import Any
+
+from rich.table import Table
+
+from src.runs.state import State
+
+LEGEND = (
+    "test accuracy in %, last epoch; of several seeds the mean (and their number); * highest: a choice by the test set"
+)
+ALWAYS = ("optimizer", "batch")
+
+
+def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
+    """A table for each data set, with its name: accuracies on different ones are never set side by side."""
+    by_data: defaultdict[str, list[State]] = defaultdict(list)
+    for state in states:
+        by_data[state.settings.data].append(state)
+    return [(data, cells(of_it)) for data, of_it in by_data.items()]
+
+
+def cells(states: list[State]) -> Table:
+    """Rows by all that differs between the runs but lr and seed, a column for each lr."""
+    rows = [_row(state) for state in states]
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key in ALWAYS or _differs(key, rows)]
+    grid: defaultdict[tuple[str, ...], defaultdict[float, list[State]]] = defaultdict(lambda: defaultdict(list))
+    for state, row in zip(states, rows, strict=True):
+        grid[tuple(row.get(key, "") for key in keys)][state.settings.lr].append(state)
+    all_cells = [cell for columns in grid.values() for cell in columns.values()]
+    best = max((mean(_finished(cell)) for cell in all_cells if _whole(cell)), default=None)
+    table = Table()
+    for key in keys:
+        table.add_column(key)
+    lrs = sorted({state.settings.lr for state in states}, reverse=True)
+    for lr in lrs:
+        table.add_column(f"lr {lr:g}", justify="right")
+    for labels in sorted(grid, key=_in_order(grid)):
+        table.add_row(*labels, *(_text(grid[labels].get(lr, []), best) for lr in lrs))
+    return table
+
+
+def _in_order(rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], list[float]]:
+    """Sorts numbers by value, and names as they first come."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
+
+    def place(labels: tuple[str, ...]) -> list[float]:
+        return [
+            float(label) if label.isdecimal() else column.index(label)
+            for label, column in zip(labels, columns, strict=True)
+        ]
+
+    return place
+
+
+def _row(state: State) -> dict[str, str]:
+    """What names a run's row: short names first, then single settings."""
+    settings, names = state.settings, state.names
+    row = {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule}
+    row |= {"batch": str(settings.batch_size), "epochs": str(settings.epochs)}
+    skipped = ("data", "batch_size", "epochs", "lr", "seed")
+    return row | {key: str(value) for key, value in settings.flat.items() if key not in skipped}
+
+
+def _differs(key: str, rows: list[dict[str, str]]) -> bool:
+    """Whether rows differ in a setting, other than by their choice of the model, optimizer or schedule it is of."""
+    values: defaultdict[Any, set[str | None]] = defaultdict(set)
+    for row in rows:
+        values[row.get(key.partition(".")[0]) if "." in key else None].add(row.get(key))
+    return any(len(alternatives) > 1 for alternatives in values.values())
+
+
+def _finished(cell: Iterable[State]) -> list[float]:
+    return [s.test_accuracy for s in cell if s.standing == "finished" and s.test_accuracy is not None]
+
+
+def _whole(cell: list[State]) -> bool:
+    return all(state.standing == "finished" for state in cell)
+
+
+def _text(cell: list[State], best: float | None) -> str:
+    """The mean over the finished runs, and how many runs are what else."""
+    if not cell:
+        return "-"
+    accuracies, parts = _finished(cell), []
+    if accuracies:
+        number = f"{100 * mean(accuracies):.2f}"
+        parts.append(f"{number} ({len(accuracies)})" if len(cell) > 1 else number)
+        if _whole(cell) and mean(accuracies) == best:
+            parts[0] += " *"
+    others = [state.standing for state in cell if state.standing != "finished"]
+    parts += [f"{each} {others.count(each)}/{len(cell)}" if len(cell) > 1 else each for each in dict.fromkeys(others)]
+    return ", ".join(parts)

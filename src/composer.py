@@ -1,0 +1,62 @@
+"""The configurations of a sweep's jobs, composed in milliseconds each."""
+
+import copy
+from typing import Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+
+class Composer:
+    """A config loader that composes once what jobs share.
+
+    Hydra takes some 120 ms to compose a job, and composes each twice. Jobs that differ only in plain values, such as
+    `lr` or `seed`, here get a copy of one composition with their values put in.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._is_group: dict[str, bool] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_composed": {}}  # a worker has no use for it
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """What `ConfigLoader.load_sweep_config` returns."""
+        parsed = OverridesParser.create(config_loader=self._loader).parse_overrides(sweep_overrides)
+        plain = [self._is_plain_value(override) for override in parsed]
+        values = [override for override, is_plain in zip(parsed, plain, strict=True) if is_plain]
+        rest = tuple(text for text, is_plain in zip(sweep_overrides, plain, strict=True) if not is_plain)
+        if rest not in self._composed:
+            self._composed[rest] = self._loader.load_sweep_config(master_config, list(rest))
+        cfg = copy.deepcopy(self._composed[rest])
+        try:
+            for override in values:
+                OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+        except OmegaConfBaseException:  # which Hydra words better
+            return self._loader.load_sweep_config(master_config, sweep_overrides)
+        job = cfg.hydra.job
+        with open_dict(cfg.hydra):
+            cfg.hydra.overrides.task = [text for text in sweep_overrides if not text.startswith("hydra.")]
+            job.override_dirname = get_overrides_dirname(
+                [override for override in parsed if not override.is_hydra_override()], **job.config.override_dirname
+            )
+        return cfg
+
+    def _is_plain_value(self, override: Override) -> bool:
+        """Whether an override only sets a value that is there, so that neither files nor defaults depend on it."""
+        key = override.key_or_group
+        prefixed = override.is_add() or override.is_force_add() or override.is_delete()
+        if key not in self._is_group:
+            self._is_group[key] = bool(self._loader.get_group_options(key))
+        return not (prefixed or override.package or self._is_group[key] or override.is_hydra_override())

@@ -1,0 +1,63 @@
+"""`hydra/launcher=local`: a sweep's jobs in worker processes of this machine, one a core.
+
+Hydra finds it in the package `hydra_plugins` and imports it at each start, so what is slow is imported on use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+@dataclass
+class LocalLauncherConf:
+    """What `hydra.launcher` holds."""
+
+    _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
+    workers: int | None = None  # as many as there are cores to use
+
+
+class LocalLauncher(Launcher):
+    """Runs what is not done, and shows how far it is."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers
+        self.idle: list[Any] = []  # processes that an earlier batch of the sweep has started
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from src.composer import Composer
+
+        # The sweeper, which composes each job once more to check it, holds the same context.
+        hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from src.job import Job
+        from src.study import Study
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        jobs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+            jobs.append(Job(config))
+        by_identity = {job.identity: job for job in jobs}  # two jobs may be one run
+        study = Study(list(by_identity.values()), self.workers, self.idle)
+        if study.dry_run:
+            study.preview()
+        else:
+            study.train(self.function, self.context)
+            study.print_results()
+        return [by_identity[job.identity].result for job in jobs]
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="ravine")

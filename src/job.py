@@ -1,0 +1,140 @@
+"""One job of a sweep, and the run that it is."""
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from src import images
+from src.errors import Reported, UserError, one_line
+from src.runs.run import Run
+from src.runs.settings import KEYS, Names, check, directory
+from src.runs.state import State, look
+
+
+class Failed(JobReturn):
+    """Of a job whose failure has been told; Hydra's own would tell it again."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+class Job:
+    """A configuration, and the run that it is: None where it is wrong, or another application's than Ravine."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.run: Run | None = None
+        self.state: State | None = None
+        self.ret: JobReturn | None = None
+        self.reason = ""  # of its failure
+        self.forced = False
+        if set(config) >= KEYS:
+            try:
+                self._plan()
+            except Exception as error:
+                self.fail(one_line(error))
+
+    def _plan(self) -> None:
+        cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        asked_for = check(cfg)
+        settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
+        self.config.data.name = settings.data  # chosen once, not by each worker
+        choices = self.config.hydra.runtime.choices
+        names = Names(choices["model"], choices["optimizer"], choices["schedule"])
+        self.run = Run(Path(cfg.output_dir) / directory(settings, names))
+        self.state = State(self.run.directory, settings, names)
+        self.forced = bool(cfg.force)
+        if not self.forced:
+            self.run.check_data(images.load(settings.data, str(cfg.data_root)).sha256)
+        self.look()
+
+    @property
+    def identity(self) -> object:
+        """Equal in jobs that are the same run."""
+        return self.run.directory if self.run else self
+
+    @property
+    def name(self) -> str:
+        return self.state.title if self.state else " ".join(self.config.hydra.overrides.task)
+
+    @property
+    def result(self) -> JobReturn:
+        """What Hydra gets; of a job that was not run, an empty one."""
+        return self.ret or self._return(JobReturn(), JobStatus.COMPLETED, {})
+
+    @property
+    def failed(self) -> bool:
+        return self.ret is not None and self.ret.status == JobStatus.FAILED
+
+    def look(self) -> None:
+        """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
+        if self.run is None or self.forced or (seen := look(self.run)) is None:
+            return
+        if seen.ended:
+            self._finish(seen)
+        else:
+            self.state = seen if seen.standing == "running" else replace(seen, standing="to do", error="")
+
+    def begin(self) -> None:
+        """A worker is at it."""
+        if self.state:
+            self.state = replace(self.state, standing="running")
+
+    def look_on(self) -> None:
+        """See how far the worker is; what another training left there is not yet its own."""
+        if self.run and (seen := look(self.run)) and seen.standing == "running":
+            self.state = seen
+
+    def take(self, ret: JobReturn) -> None:
+        """Take what the worker returned: a result, unless another study has begun to repeat the run meanwhile."""
+        if self.run is None:
+            self.ret = ret
+        elif ret.status == JobStatus.FAILED:
+            error = ret._return_value
+            self.fail(str(error) if isinstance(error, Reported) else one_line(error))
+        elif (seen := look(self.run)) and seen.ended:
+            self._finish(seen)
+        elif seen is None:
+            self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
+        else:
+            self.state, self.forced = seen, False
+
+    def killed(self, reason: str) -> None:
+        """Its process died, and could not write why into the record. A failure, unless the run had ended before."""
+        if self.run and self.state:
+            with (
+                suppress(UserError, OSError),
+                self.run.locked(),
+            ):  # unless another process is at it, or the disk is full
+                if not self.run.ended:
+                    names, settings = asdict(self.state.names), asdict(self.state.settings)
+                    failure = {"status": "failed", "error": reason}
+                    self.run.write({"names": names, "settings": settings} | self.run.record() | failure)
+            if (seen := look(self.run)) and seen.ended and not self.forced:
+                return self._finish(seen)
+        return self.fail(reason)
+
+    def fail(self, reason: str) -> None:
+        self.reason = reason
+        self.ret = self._return(Failed(), JobStatus.FAILED, Reported(reason))
+        if self.state:
+            self.state = replace(self.state, standing="failed", error=reason)
+
+    def _finish(self, seen: State) -> None:
+        assert self.run is not None
+        self.state = seen
+        self.ret = self._return(JobReturn(), JobStatus.COMPLETED, dict(self.run.record()["figures"]))
+
+    def _return(self, ret: JobReturn, status: JobStatus, value: object) -> JobReturn:
+        ret.overrides, ret.task_name = list(self.config.hydra.overrides.task), self.config.hydra.job.name
+        ret.status, ret.return_value = status, value
+        return ret

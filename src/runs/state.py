@@ -1,0 +1,64 @@
+"""A run as it is seen from outside, perhaps while it trains."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from src.runs.run import Run, Status
+from src.runs.settings import Names, Settings, title
+
+Standing = Literal["to do", Status]  # a run that waits for its turn has no status yet
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands; its figures are those of the last epoch on disk."""
+
+    directory: Path
+    settings: Settings
+    names: Names
+    standing: Standing = "to do"
+    epoch: int = 0
+    test_accuracy: float | None = None
+    seconds: float | None = None  # an epoch, with its evaluation
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.standing in ("finished", "diverged")
+
+    @property
+    def epochs_left(self) -> int:
+        return 0 if self.ended else self.settings.epochs - self.epoch
+
+    @property
+    def title(self) -> str:
+        return title(self.settings, self.names)
+
+
+def look(run: Run) -> State | None:
+    """The state of a run; None where it has no record, or a damaged one."""
+    record = run.record()
+    try:
+        settings, names = Settings(**record["settings"]), Names(**record["names"])
+        standing: Standing = record["status"]
+        error = str(record.get("error", ""))
+        if standing in ("finished", "diverged"):
+            figures = record["figures"]
+            epoch, accuracy = int(figures["epochs"]), figures["test_accuracy"]
+            seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
+            return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error)
+        rows = run.curve()
+        last = rows[-1] if rows else {}
+        seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
+    except (KeyError, TypeError, ValueError):
+        return None
+    if standing == "running" and not run.held:
+        standing = "interrupted"  # its process was killed, and could not say so
+    epoch = int(last.get("epoch", 0))
+    return State(run.directory, settings, names, standing, epoch, last.get("test_accuracy"), seconds, error)
+
+
+def records(output: Path) -> list[Path]:
+    """The record files of all runs under an output directory, in order."""
+    return sorted(output.glob("*/*/*/run.json"))

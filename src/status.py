@@ -1,0 +1,99 @@
+"""`python -m src.status`: how far the runs of an output directory are, whoever trains them."""
+
+import argparse
+import time
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from src.cells import tables
+from src.errors import Interrupted, raise_on_signals
+from src.overview import Overview, print_results, running
+from src.runs.plan import planned
+from src.runs.run import Run
+from src.runs.state import State, look, records
+
+SECONDS = 1.0  # between two looks
+
+
+class Onlooker:
+    """Reads the runs of an output directory again and again; those that have ended only once."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.ended: dict[Path, tuple[int, State]] = {}  # with the time of their record, since they may be repeated
+        self.unreadable: list[Path] = []
+
+    def states(self) -> list[State]:
+        """All runs: those there are, and those that a study which is at work has still to begin."""
+        states = {state.directory: state for state in planned(self.output)}
+        self.unreadable = []
+        for file in records(self.output):
+            state = self._look(file)
+            if state is None:
+                self.unreadable.append(file)
+            elif state.directory in states and state.standing == "interrupted":
+                states[state.directory] = replace(state, standing="to do")  # its turn will come again
+            else:
+                states[state.directory] = state
+        return list(states.values())
+
+    def _look(self, file: Path) -> State | None:
+        try:
+            written = file.stat().st_mtime_ns
+        except FileNotFoundError:  # it is about to be repeated
+            return None
+        known = self.ended.get(file)
+        if known and known[0] == written:
+            return known[1]
+        state = look(Run(file.parent))
+        if state and state.ended:
+            self.ended[file] = written, state
+        return state
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m src.status", description="How far the runs are.")
+    parser.add_argument(
+        "output", nargs="?", default="outputs", type=Path, help="an output directory (default: outputs)"
+    )
+    parser.add_argument("--watch", action="store_true", help="go on looking, until Ctrl-C")
+    arguments = parser.parse_args()
+    if not arguments.output.is_dir():
+        parser.error(f"{arguments.output}: there is no such directory; name the one that runs were written to")
+    console, onlooker, overview = Console(markup=False, highlight=False), Onlooker(arguments.output), Overview()
+    raise_on_signals()
+    with suppress(Interrupted):
+        if arguments.watch:
+            watch(onlooker, overview, console)
+    states = onlooker.states()
+    overview.pace.note(states)
+    for line in (overview.line(states), *running(states)):
+        console.print(line, soft_wrap=True)
+    print_results(states, console)
+    for file in onlooker.unreadable:
+        console.print(f"{file}: cannot be read; its run's own command will set it aside", soft_wrap=True)
+
+
+def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:
+    """Show the picture anew each second, or where there is no terminal a line when something has changed."""
+    last = ""
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
+        while True:
+            states = onlooker.states()
+            overview.pace.note(states)
+            if live:
+                live.update(Group(overview.picture(states), *(table for _, table in tables(states))), refresh=True)
+            elif (line := overview.line(states)).partition("ETA")[0] != last.partition("ETA")[0]:
+                console.print(line, soft_wrap=True)
+                console.file.flush()
+                last = line
+            time.sleep(SECONDS)
+
+
+if __name__ == "__main__":
+    main()

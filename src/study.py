@@ -1,0 +1,195 @@
+"""The jobs of a sweep, run by workers until none is left."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from hydra.types import HydraContext, TaskFunction
+from joblib import cpu_count
+from rich.console import Console
+from rich.live import Live
+
+from src.errors import Reported, UserError, one_line
+from src.job import Job
+from src.overview import Overview, counts_of, print_results
+from src.runs.plan import announced
+from src.runs.run import Run
+from src.runs.state import State, look
+from src.workers import Died, Task, Worker, end_all, start_method
+
+POLL = 0.5  # seconds between two looks at the runs
+REPORT = 60.0  # seconds between two lines on how far all are, where there is no terminal
+
+
+class Study:
+    """Jobs, no two of which are the same run, and what is known of how long they take."""
+
+    def __init__(self, jobs: Sequence[Job], workers: int | None, idle: list[Worker]) -> None:
+        self.jobs, self.idle = jobs, idle
+        self.console = Console(markup=False, highlight=False)
+        self.config = next((job.config for job in jobs if job.state), None)  # None in another application than Ravine
+        self.workers = _workers(workers, self.config.threads if self.config else 1)
+        self.dry_run = self.config is not None and self.config.dry_run
+        self.overview = Overview(self.workers)
+        self.pace = self.overview.pace
+        self.pace.note([*self.states, *self._others()])
+        on_screen = self.console.is_terminal and self.config is not None
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if on_screen else None
+        self.reported = time.monotonic()
+        self.said: set[str] = set()
+
+    @property
+    def states(self) -> list[State]:
+        return [job.state for job in self.jobs if job.state is not None]
+
+    def _others(self) -> list[State]:
+        """Earlier runs on the same data and networks, which tell how long such runs take."""
+        known = {state.directory for state in self.states if state.seconds}
+        folders = {state.directory.parent for state in self.states}
+        others = [file.parent for folder in folders for file in folder.glob("*/run.json") if file.parent not in known]
+        return [state for directory in others if (state := look(Run(directory)))]
+
+    def preview(self) -> None:
+        """Say what `train` would do, and how long it would take."""
+        for job in self.jobs:
+            if job.failed:
+                self._tell(job)
+        for state in self.states:
+            begun = f"  {state.epoch}/{state.settings.epochs} epochs done" if state.epoch and state.epochs_left else ""
+            self._say(f"{state.standing:<9} {state.title}{begun}")
+        time_left = self.overview.time_left(self.states) or "an unknown time, since no run like these is there,"
+        workers = f"{self.workers} worker{'s' * (self.workers != 1)}"
+        self._say(f"{counts_of(self.states)}; expected to take {time_left} with {workers}")
+
+    def train(self, function: TaskFunction, context: HydraContext) -> None:
+        """Run all jobs that have no result yet; after a failure, with `fail_fast`, no more.
+
+        What ends this early, an `Interrupted` too, ends the runs in progress; they keep their checkpoints.
+        """
+        for job in self.jobs:
+            if job.failed:
+                self._tell(job)
+        self.waiting = [job for job in self.jobs if job.ret is None]
+        self._say(self.overview.line(self.states))
+        with self._announced(), self.live or nullcontext():
+            self._work_off(function, context)
+
+    def print_results(self) -> None:
+        """The table of cells, and what went wrong. Raises Reported if `fail_fast` left jobs undone."""
+        for job in self.jobs:
+            if job.ret is None:
+                job.look()
+        if self.states:
+            print_results(self.states, self.console)
+        for job in self.jobs:
+            if job.failed and not job.state:
+                self._say(f"failed    {job.name}: {job.reason}")
+        if any(job.ret is None for job in self.jobs):
+            raise Reported("fail_fast")
+
+    def _announced(self) -> AbstractContextManager[None]:
+        return announced(Path(self.config.output_dir), self.states) if self.config and self.waiting else nullcontext()
+
+    def _work_off(self, function: TaskFunction, context: HydraContext) -> None:
+        fail_fast = self.config is not None and self.config.fail_fast
+        start = start_method() if self.config else start_method(imports=())
+        self.idle += [Worker(start) for _ in range(len(self.idle), min(self.workers, len(self.waiting)))]
+        crew = [*self.idle]
+        busy: dict[Future[bytes], tuple[Worker, Job]] = {}
+        try:
+            while (self.waiting or busy) and not (fail_fast and any(job.failed for job in self.jobs)):
+                while self.idle and (job := self._next()):
+                    worker = self.idle.pop()
+                    task = Task(function, context, job.config, quiet=self.config is not None)
+                    busy[worker.submit(task)] = worker, job
+                    job.begin()
+                wait(busy, POLL, FIRST_COMPLETED) if busy else time.sleep(POLL)
+                for future in [future for future in busy if future.done()]:
+                    worker, job = busy.pop(future)
+                    self.idle.append(worker)
+                    self._collect(worker, future, job)
+                self._show([job for _, job in busy.values()])
+        except BaseException:
+            end_all(crew)
+            raise
+        if busy:
+            end_all(crew)
+
+    def _next(self) -> Job | None:
+        """The longest job that waits and that no other study is at; what others have done needs no doing."""
+        for job in sorted(self.waiting, key=self._cost, reverse=True):
+            if job.run and job.run.held:
+                job.look()
+                continue
+            self.waiting.remove(job)
+            job.look()
+            if job.ret is None:
+                return job
+            self._tell(job)
+        return None
+
+    def _cost(self, job: Job) -> tuple[float, ...]:
+        if job.state is None:
+            return (0.0,)
+        seconds = self.pace.left(job.state)
+        return (math.inf if seconds is None else seconds, job.state.epochs_left, -job.state.settings.batch_size)
+
+    def _collect(self, worker: Worker, future: "Future[bytes]", job: Job) -> None:
+        try:
+            ret, stderr = worker.result(future)
+        except Died as death:
+            job.killed(str(death))
+        except Exception as error:  # it called sys.exit, or what it returned cannot be sent
+            job.killed(one_line(error))
+        else:
+            job.take(ret)
+            said_below = [job.reason] if job.failed else []
+            self._warn("\n".join(line for line in stderr.splitlines() if line not in said_below))
+        if job.ret is None:
+            self.waiting.append(job)
+        else:
+            self._tell(job)
+
+    def _show(self, running: Sequence[Job]) -> None:
+        """How far all are: the picture on a terminal, a line now and then elsewhere."""
+        for job in running:
+            job.look_on()
+        self.pace.note(job.state for job in running if job.state)
+        if self.live:
+            self.live.update(self.overview.picture(self.states), refresh=True)
+        elif time.monotonic() - self.reported > REPORT:
+            self.reported = time.monotonic()
+            self._say(self.overview.line(self.states))
+
+    def _tell(self, job: Job) -> None:
+        """Say how a job has ended."""
+        if job.reason:
+            self._warn(f"failed    {job.name}: {job.reason}")
+        elif state := job.state:
+            self.pace.note([state])
+            accuracy = f"  test {state.test_accuracy:.2%}" if state.test_accuracy is not None else ""
+            self._say(f"{state.standing:<9} {state.title}{accuracy}")
+
+    def _say(self, line: str) -> None:
+        if self.states:
+            self.console.print(line, soft_wrap=True)
+            self.console.file.flush()
+
+    def _warn(self, text: str) -> None:
+        """Once, if several jobs say the same."""
+        if text and text not in self.said:
+            self.said.add(text)
+            print(text, file=sys.stderr)
+
+
+def _workers(asked_for: int | None, threads: int) -> int:
+    """One a core that this process may use, by its affinity and its cgroup; fewer if runs take several threads."""
+    if asked_for is None:
+        return max(1, int(cpu_count()) // threads)
+    if asked_for < 1:
+        raise UserError(f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for one a core")
+    return asked_for
