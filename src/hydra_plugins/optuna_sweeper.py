@@ -1,0 +1,147 @@
+"""hydra/sweeper=optuna: trials in batches for whatever launcher is chosen, each by what the ones before have shown."""
+
+# Every Hydra application imports this file at its start, so what is large or the application's own is imported in time.
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import BaseTrial
+
+    from src.search import Space
+
+DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
+    "validation_loss": "minimize",
+    "validation_accuracy": "maximize",
+    "train_loss": "minimize",
+}
+
+
+class OptunaSweeper(Sweeper):
+    """Searches the space that the swept overrides span, until the study has `n_trials`. Raises HydraException."""
+
+    def __init__(
+        self, objective: str, n_trials: int, n_jobs: int, seed: int, params: Mapping[str, object] | None = None
+    ) -> None:
+        self.params = [f"{key}={value}" for key, value in (params or {}).items()]  # of a named study
+        self.objective, self.n_trials, self.n_jobs, self.seed = objective, n_trials, n_jobs, seed
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """What Hydra gives before `sweep`."""
+        self.cfg, self.loader = config, hydra_context.config_loader
+        self.launch = (
+            Plugins.instance()
+            .instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+            .launch
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what is missing of the study; at the end raise the error of the first run that failed."""
+        self._check()
+        try:
+            import optuna
+        except ImportError:
+            raise HydraException("hydra/sweeper=optuna: is not installed; pip install -e '.[optuna]'") from None
+        from src.search import Search, distribution, journal
+
+        parsed = OverridesParser.create(config_loader=self.loader).parse_overrides([*self.params, *arguments])
+        overrides = {override.get_key_element(): override for override in parsed}.values()  # the last one counts
+        self.fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        swept = [override for override in overrides if override.is_sweep_override()]
+        space = {override.get_key_element(): distribution(override) for override in swept}
+        if not space:
+            raise HydraException("hydra/sweeper=optuna: has nothing to search; try 'lr=tag(log,interval(1e-4,1e-1))'")
+        name = self._name(space)
+        failed = None
+        with journal(Path(self.cfg.hydra.sweep.dir, "optuna", f"{name}.log")) as storage:
+            direction = DIRECTIONS[self.objective]
+            study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            search = Search(study, space, self.n_trials, self.seed)
+            while batch := search.next(self.n_jobs):
+                newly = self._run(study, batch)
+                failed = failed or newly
+            self._show(study)
+        if failed:
+            _ = failed.return_value  # raises what the run did
+
+    def _check(self) -> None:
+        if self.cfg.dry_run:
+            raise HydraException("dry_run=true: what a search will try is not known before it has tried; leave it out")
+        if self.objective not in DIRECTIONS:
+            why = "would choose on the test set" if str(self.objective).startswith("test") else "is no objective"
+            raise HydraException(
+                f"hydra.sweeper.objective={self.objective}: {why}; take one of: {', '.join(DIRECTIONS)}"
+            )
+        for key, least in (("n_trials", 1), ("n_jobs", 1), ("seed", 0)):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise HydraException(f"hydra.sweeper.{key}={value}: must be a whole number, {least} or more")
+
+    def _name(self, space: "Space") -> str:
+        """The study's name: the data, the keys searched, and a hash of all that could change what is found."""
+        from optuna.distributions import distribution_to_json
+
+        from src.images import choose
+        from src.runs.settings import check
+        from src.search import corners
+
+        everywhere = []
+        for corner in corners(space):
+            cfg = self.loader.load_sweep_config(self.cfg, [*self.fixed, *(f"{key}={corner[key]}" for key in corner)])
+            with open_dict(cfg):
+                del cfg["hydra"]
+            everywhere.append(check(cfg))
+        if self.objective.startswith("validation") and any(settings.validation == 0 for settings in everywhere):
+            raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
+        settings = replace(everywhere[0], data=choose(everywhere[0].data, str(cfg.data_root)))
+        ranges = {key: distribution_to_json(values) for key, values in space.items()}
+        identity = json.dumps([settings.digest, ranges, self.objective, self.seed], sort_keys=True)
+        keys = (key.strip("+").replace("/", ".") for key in space)
+        return "-".join([settings.data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
+
+    def _overrides(self, trial: "BaseTrial") -> tuple[str, ...]:
+        return (*self.fixed, *(f"{key}={value}" for key, value in trial.params.items()))
+
+    def _run(self, study: "Study", batch: "list[BaseTrial]") -> JobReturn | None:
+        """Have the launcher run a batch, and tell the study; the first run that failed."""
+        from optuna.trial import TrialState
+
+        jobs = list(dict.fromkeys(self._overrides(trial) for trial in batch))  # twins are one run
+        returns = self.launch([list(job) for job in jobs], initial_job_idx=batch[0].number)
+        returned = dict(zip(jobs, returns, strict=True))
+        worst = math.inf if DIRECTIONS[self.objective] == "minimize" else -math.inf
+        failed = None
+        for trial in batch:
+            ret = returned[self._overrides(trial)]
+            if ret.status == JobStatus.COMPLETED:
+                figure = ret.return_value[self.objective]
+                study.tell(trial.number, worst if figure is None else figure)  # None: it was not finite
+            else:
+                study.tell(trial.number, state=TrialState.FAIL)
+                failed = failed or ret
+        return failed
+
+    def _show(self, study: "Study") -> None:
+        """Print the best trial, and the command that trains it."""
+        values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
+        print(f"search {study.study_name}: {len(values)} trials")
+        if not any(map(math.isfinite, values)):
+            print(f"no trial has come to a finite {self.objective}")
+            return
+        best = study.best_trial
+        print(f"best: trial {best.number}, {self.objective} {best.value:.4f}")
+        print(f"{self.cfg.hydra.help.app_name} {shlex.join(self._overrides(best))}")

@@ -1,0 +1,185 @@
+"""A search as typed: its trials, what it does after a kill or a failure, and what it refuses."""
+
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.conftest import ROOT, Command, environment, start, the_run
+
+OPTUNA = ("-m", "hydra/sweeper=optuna", "model=mlp", "data.validation=60")
+LR = "lr=tag(log, interval(1e-4, 1e-1))"
+
+
+def trials(outputs: Path) -> list[FrozenTrial]:
+    """The trials of the only study under an output directory."""
+    (file,) = (outputs / "optuna").glob("*.log")
+    storage = JournalStorage(JournalFileBackend(str(file)))
+    return optuna.load_study(study_name=None, storage=storage).get_trials()
+
+
+def test_a_search_has_its_number_of_trials_and_says_which_is_best(train: Command, outputs: Path) -> None:
+    space = (LR, "optimizer=sgd,adam", "batch_size=range(16,65,16)", "model.hidden=[8,8,8],[16,16,16]")
+    command = (*OPTUNA, *space, "epochs=1", "hydra.sweeper.n_jobs=2")
+    ended = train(*command, "hydra.sweeper.n_trials=3")
+    assert ended.returncode == 0, ended.stderr
+    found = trials(outputs)
+    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 3
+    for trial in found:
+        assert 1e-4 <= trial.params["lr"] <= 1e-1
+        assert trial.params["optimizer"] in ("sgd", "adam")
+        assert trial.params["batch_size"] in (16, 32, 48, 64)
+        assert trial.params["model.hidden"] in ("[8,8,8]", "[16,16,16]")
+    records = [json.loads(file.read_text()) for file in outputs.rglob("run.json")]
+    by_lr = {record["settings"]["lr"]: record["figures"]["validation_loss"] for record in records}
+    assert {trial.params["lr"]: trial.value for trial in found} == by_lr
+
+    best = min(found, key=lambda trial: trial.value or math.inf)
+    *_, count, said, again = ended.stdout.splitlines()
+    assert count.startswith("search mnist-lr-optimizer-batch_size-model.hidden-")
+    assert count.endswith(": 3 trials")
+    assert said == f"best: trial {best.number}, validation_loss {best.value:.4f}"
+    python, *words = shlex.split(again)
+    assert python == "python"
+    assert f"lr={best.params['lr']}" in words
+    shown = train(*words[2:])
+    assert "Trained already" in shown.stdout
+    assert f"{best.value:.4f}" in shown.stdout
+
+    more = train(*command, "hydra.sweeper.n_trials=4")
+    assert more.returncode == 0, more.stderr
+    assert [trial.params for trial in trials(outputs)][:3] == [trial.params for trial in found]
+    assert len(trials(outputs)) == 4
+    assert train(*command, "hydra.sweeper.n_trials=4").stdout.startswith("search")  # and does nothing
+
+
+def test_a_killed_search_ends_as_one_left_alone(train: Command, small_mnist: Path, tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    command = (*OPTUNA, LR, "epochs=30", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
+    assert train(*command, f"output_dir={alone}").returncode == 0
+    for runs in (2, 3):  # in the first batch, and in the second
+        process = start(killed, small_mnist, *command)
+        while len(list(killed.rglob("last.ckpt"))) < runs:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert TrialState.RUNNING in [each.state for each in trials(killed)]
+    ended = train(*command, f"output_dir={killed}")
+    assert ended.returncode == 0, ended.stderr
+    assert [trial.state for trial in trials(killed)] == [TrialState.COMPLETE] * 4
+    one, other = ([(trial.params, trial.value) for trial in trials(output)] for output in (alone, killed))
+    assert one == other
+    sessions = [len(json.loads(file.read_text())["sessions"]) for file in killed.rglob("run.json")]
+    assert len(sessions) == 4
+    assert sum(sessions) > 4  # what was cut off went on from its checkpoint
+
+
+def test_a_failed_run_is_a_failed_trial_and_repeated_by_the_same_command(
+    train: Command, outputs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import os\n"
+        "from src.models import MLP\n"
+        "class Net(MLP):\n"
+        "    def forward(self, images):\n"
+        "        assert 'BROKEN' not in os.environ, 'broken on purpose'\n"
+        "        return super().forward(images)\n"
+    )
+    command = (*OPTUNA, LR, "model._target_=broken.Net", "epochs=1", "hydra.sweeper.n_trials=2")
+    failed = train(*command, PYTHONPATH=str(tmp_path), BROKEN="1")
+    assert failed.returncode == 1
+    assert failed.stderr.count("broken on purpose") == 2  # it goes on with the next
+    assert "Traceback" not in failed.stderr
+    assert "no trial has come to a finite validation_loss" in failed.stdout
+    first = trials(outputs)
+    assert [trial.state for trial in first] == [TrialState.FAIL] * 2
+    assert train(*command, PYTHONPATH=str(tmp_path)).returncode == 0
+    states = [trial.state for trial in trials(outputs)]
+    assert states == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
+    assert [trial.params for trial in trials(outputs)][2:] == [trial.params for trial in first]
+
+
+def test_a_diverged_run_is_the_worst(train: Command, outputs: Path) -> None:
+    ended = train(*OPTUNA, "optimizer=sgd", "lr=1e9,0.05", "epochs=1", "hydra.sweeper.n_trials=4")
+    assert ended.returncode == 0, ended.stderr
+    values = {trial.params["lr"]: trial.value for trial in trials(outputs)}
+    assert values["1000000000.0"] == math.inf
+    assert ended.stdout.splitlines()[-1].endswith("lr=0.05")
+
+
+def test_twins_in_a_batch_are_one_run(train: Command, outputs: Path) -> None:
+    ended = train(*OPTUNA, "lr=0.01,0.02", "epochs=1", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6")
+    assert ended.returncode == 0, ended.stderr
+    assert "Trained already" not in ended.stdout
+    assert len(trials(outputs)) == 6
+
+
+def test_a_named_study_is_a_space_too(train: Command, outputs: Path) -> None:
+    named = ("+study=smoke", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "data.validation=200", "epochs=1")
+    ended = train(*named, "model=mlp", "hydra.sweeper.objective=validation_accuracy")
+    assert ended.returncode == 0, ended.stderr
+    (trial,) = trials(outputs)
+    assert set(trial.params) == {"optimizer"}
+    assert trial.value == json.loads((the_run(outputs) / "run.json").read_text())["figures"]["validation_accuracy"]
+
+
+def test_another_space_is_another_study(train: Command, outputs: Path) -> None:
+    for other in ("lr=0.01,0.02", "lr=0.01,0.03", "lr=0.02,0.01"):
+        ended = train(*OPTUNA, other, "epochs=1", "hydra.sweeper.n_trials=1")
+        assert ended.returncode == 0, ended.stderr
+    assert len(list((outputs / "optuna").glob("*.log"))) == 2
+    assert train(*OPTUNA, "lr=0.01,0.02", "epochs=2", "hydra.sweeper.n_trials=1").returncode == 0
+    assert len(list((outputs / "optuna").glob("*.log"))) == 3
+
+
+REFUSED = {
+    "hydra.sweeper.objective=test_loss lr=0.1,0.2": "test_loss: would choose on the test set; take one of: validation_",
+    "hydra.sweeper.objective=loss lr=0.1,0.2": "hydra.sweeper.objective=loss: is no objective",
+    "lr=0.1,0.2 data.validation=0": "validation_loss: no images are held out for it; try data.validation=5000",
+    "lr=0.1,0.2 dry_run=true": "dry_run=true: what a search will try is not known",
+    "lr=0.1": "hydra/sweeper=optuna: has nothing to search",
+    "lr=tag(lg,interval(1,2))": "lr=tag(lg,interval(1,2)): an interval can be tagged log, and nothing else",
+    "lr=tag(log,interval(0,2))": "lr=tag(log,interval(0,2)): spans nothing that can be searched",
+    "lr=interval(3,2)": "lr=interval(3,2): spans nothing that can be searched",
+    "lr=range(3,2)": "lr=range(3,2): spans nothing that can be searched",
+    "lr=0.1,-1": "lr=-1: must be a finite number above 0",
+    "lr=interval(-1,1)": "lr=-1.0: must be a finite number above 0",
+    "batchsize=8,16": "batchsize: there is no such key; did you mean batch_size?",
+    "optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of",
+    "lr=0.1,0.2 hydra.sweeper.n_trials=0": "hydra.sweeper.n_trials=0: must be a whole number, 1 or more",
+    "lr=0.1,0.2 hydra.sweeper.n_trails=9": "hydra.sweeper.n_trails: there is no such key",
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_what_is_refused_gets_one_clear_line(typed: str, train: Command, outputs: Path) -> None:
+    ended = train(*OPTUNA, *typed.split())
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert REFUSED[typed] in ended.stderr
+    assert ended.stdout == ""
+    assert not outputs.exists()
+
+
+def test_without_optuna_it_says_what_to_install(train: Command, tmp_path: Path) -> None:
+    (tmp_path / "optuna.py").write_text("raise ImportError\n")
+    ended = train(*OPTUNA, "lr=0.1,0.2", PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 2
+    assert ended.stderr == "hydra/sweeper=optuna: is not installed; pip install -e '.[optuna]'\n"
+
+
+def test_nobody_else_waits_for_optuna() -> None:
+    script = "import sys, src.train, hydra_plugins.optuna_sweeper; sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(ROOT)).returncode == 0

@@ -1,0 +1,104 @@
+"""The launchers of other engines, on this machine: submitit's local executor, and Ray."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Command, environment, the_run
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra [ray]")
+LAUNCHERS = [
+    ("hydra/launcher=submitit_local",),
+    pytest.param(("hydra/launcher=ray_tasks", "hydra.launcher.ray.init.num_cpus=2"), marks=needs_ray),
+]
+
+
+def records(outputs: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(outputs.rglob("run.json"))]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["submitit", "ray"])
+def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
+    launcher: tuple[str, ...], train: Command, outputs: Path
+) -> None:
+    command = ("-m", *launcher, "model=mlp", "epochs=1")
+    ended = train(*command, "lr=0.01,-1,0.02", RAY_USAGE_STATS_ENABLED="0")
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert [record["status"] for record in records(outputs)] == ["finished", "finished"]
+    before = records(outputs)
+    again = train(*command, "lr=0.01,0.02,0.03", RAY_USAGE_STATS_ENABLED="0")
+    assert again.returncode == 0, again.stderr
+    assert [record["status"] for record in records(outputs)] == ["finished"] * 3
+    assert [record for record in records(outputs) if record["settings"]["lr"] < 0.03] == before
+
+
+def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
+    typed = ("-m", "hydra/launcher=submitit_local", "model=mlp", "epochs=60", f"output_dir={outputs}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *typed],
+        cwd=ROOT,
+        env=environment(small_mnist),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    until = time.monotonic() + 200
+    while not list(outputs.rglob("last.ckpt")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    (folder,) = (outputs / ".submitit").glob("[0-9]*")
+    (job,) = Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split()
+    os.kill(int(job), signal.SIGUSR2)  # as Slurm does
+    process.communicate(timeout=200)
+    assert process.returncode == 0
+    record = json.loads((the_run(outputs) / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["figures"]["epochs"] == 60
+    assert len(record["sessions"]) == 2
+
+
+def test_slurm_is_asked_for_what_the_preset_says(train: Command, outputs: Path, tmp_path: Path) -> None:
+    """A stand-in for sbatch that shows what it is given, and refuses."""
+    for name, script in {"sbatch": 'cat "$1" >&2; exit 1', "srun": "true"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    ended = train("-m", "hydra/launcher=slurm", "hydra.launcher.partition=small", "lr=0.1,0.2", PATH=path)
+    assert ended.returncode == 1
+    for wanted in (
+        *("array=0-1%", "cpus-per-task=1", "ntasks-per-node=1", "nodes=1", "time=60", "partition=small"),
+        f"output={outputs}/.submitit/%A_%a/",
+    ):
+        assert f"#SBATCH --{wanted}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("choice", "extra"),
+    [
+        ("slurm", "slurm"),
+        ("submitit_slurm", "slurm"),
+        ("submitit_local", "slurm"),
+        ("ray_tasks", "ray"),
+        ("ray", "ray"),
+    ],
+)
+def test_without_its_plugin_a_launcher_says_what_to_install(
+    choice: str, extra: str, train: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import hydra_plugins\n"
+        "hydra_plugins.__path__ = [path for path in hydra_plugins.__path__ if 'site-packages' not in path]\n"
+    )
+    ended = train("-m", f"hydra/launcher={choice}", "lr=0.1,0.2", PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.endswith(f": is not installed; pip install -e '.[{extra}]'\n")
