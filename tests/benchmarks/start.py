@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 
-from src.runs.provenance import provenance
+from src.runs.provenance import machine
 from tests.conftest import ROOT
 
 REPEATS = 7
@@ -52,13 +52,7 @@ def main() -> None:
     for name in repeats[0]:
         seconds = [repeat[name] for repeat in repeats]
         print(f"{name:28}{statistics.median(seconds):8.2f}{min(seconds):8.2f}{max(seconds):8.2f}")
-    about = provenance()
-    print(
-        about["machine"]["processor"],
-        f"{about['machine']['cores']} cores",
-        *map("=".join, about["versions"].items()),
-        sep=", ",
-    )
+    print(machine())
 
 
 if __name__ == "__main__":
