@@ -75,8 +75,9 @@ class Study:
                 self._tell(job)
         self.waiting = [job for job in self.jobs if job.ret is None]
         self._say(self.overview.line(self.states))
-        with self._announced(), self.live or nullcontext():
-            self._work_off(function, context)
+        if self.waiting:
+            with self._announced(), self.live or nullcontext():
+                self._work_off(function, context)
 
     def print_results(self) -> None:
         """The table of cells, and what went wrong. Raises Reported if `fail_fast` left jobs undone."""
@@ -92,7 +93,7 @@ class Study:
             raise Reported("fail_fast")
 
     def _announced(self) -> AbstractContextManager[None]:
-        return announced(Path(self.config.output_dir), self.states) if self.config and self.waiting else nullcontext()
+        return announced(Path(self.config.output_dir), self.states) if self.config else nullcontext()
 
     def _work_off(self, function: TaskFunction, context: HydraContext) -> None:
         fail_fast = self.config is not None and self.config.fail_fast

@@ -66,7 +66,7 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
     return "--config-dir", str(tmp_path / "conf"), "-m", "data=digits", "model=faulty", "epochs=3"
 
 
-def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path) -> None:
+def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path, small_mnist: Path) -> None:
     first = train(*SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -86,6 +86,13 @@ def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path) -> N
     assert wider.returncode == 0
     assert "6 runs: 4 finished, 2 to do  12/18 epochs" in wider.stdout
     assert sessions(outputs) == [1] * 6
+
+    nothing_to_do = start(outputs, small_mnist, *SWEEP)
+    most = 0
+    while nothing_to_do.poll() is None:
+        most = max(most, len(processes(nothing_to_do.pid)))
+    nothing_to_do.communicate()
+    assert most == 1  # no worker is started
 
     began = {file: json.loads(file.read_text())["ended"] for file in outputs.rglob("run.json")}
     assert train(*SWEEP, "force=true").returncode == 0
