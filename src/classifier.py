@@ -46,17 +46,18 @@ class Classifier(LightningModule):
         self.started = time.perf_counter()
 
     def training_step(self, block: Block, batch_idx: int) -> None:
-        losses, logits = [], []
-        for images, labels in zip(*block, strict=True):
+        losses, logits, answers = [], [], []
+        for images, labels in block:
             evaluations: list[tuple[Tensor, Tensor]] = []
             closure = partial(self._evaluate, images, labels, evaluations)
             self.optimizer.step(closure)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
             before_the_update, *_ = evaluations  # LBFGS evaluates more than once
             losses.append(before_the_update[0])
             logits.append(before_the_update[1])
+            answers.append(labels)
         self.updates += len(losses)
-        sizes = torch.tensor([len(labels) for labels in block[1]], device=self.device)
-        self.train_sums.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(block[1]))
+        sizes = torch.tensor([len(labels) for labels in answers], device=self.device)
+        self.train_sums.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
 
     def _evaluate(self, images: Tensor, labels: Tensor, evaluations: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Loss and gradients of a minibatch; what an optimizer calls its closure."""
@@ -74,7 +75,7 @@ class Classifier(LightningModule):
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
         sums = self.scored_sums[self.data.scored[dataloader_idx]]
-        for images, labels in zip(*block, strict=True):
+        for images, labels in block:
             logits = self.model(images)
             sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 

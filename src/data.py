@@ -1,5 +1,6 @@
 """Images as tensors, blocks of minibatches, the LightningDataModule."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from src.images import Images
 from src.lightning import LightningDataModule
 from src.schedules import Schedule
 
-Block = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # minibatches of images (B, 1, 28, 28) and of labels (B,)
+Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
 
-BLOCK = 1280  # images: enough to spread Lightning's cost a step, few enough for a core's cache
+BLOCK = 6000  # images: enough to spread Lightning's cost a step, few enough to show progress
+GATHERED = 256  # images at once, whose pixels stay in a core's cache until they are used
 SCORED = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
 ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
 
@@ -39,7 +41,7 @@ def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 class Split(Dataset[Block]):
-    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches.
+    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, made when asked for.
 
     Pixels become 0 to 1, less `mean`, and are not scaled further: divided by their standard deviation too, they make
     SGD at lr 0.05 unstable; not centred, they slow Adam.
@@ -52,10 +54,13 @@ class Split(Dataset[Block]):
         return len(self.labels)
 
     def __getitem__(self, block: tuple[Tensor, ...]) -> Block:
-        sizes = [len(indices) for indices in block]
-        indices = torch.cat(block).to(self.images.device)
-        pixels = self.images[indices].unsqueeze(1).float().div_(255)
-        return pixels.sub_(self.mean).split(sizes), self.labels[indices].split(sizes)
+        a_gather = max(1, GATHERED // len(block[0]))
+        for start in range(0, len(block), a_gather):
+            part = block[start : start + a_gather]
+            sizes = [len(indices) for indices in part]
+            indices = torch.cat(part).to(self.images.device)
+            pixels = self.images[indices].unsqueeze(1).float().div_(255).sub_(self.mean)
+            yield from zip(pixels.split(sizes), self.labels[indices].split(sizes), strict=True)
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Its minibatches in this order, in blocks."""

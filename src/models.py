@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, relu
+from torch.nn.functional import relu
+
+from src.native.convolution import conv_pool_relu
 
 
 class MLP(nn.Sequential):
@@ -26,20 +28,26 @@ class MLP(nn.Sequential):
         )
 
 
+class ConvBlock(nn.Conv2d):
+    """Convolution, 2 x 2 max pooling and ReLU: after the pooling the same function as before it, of fewer values."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert self.bias is not None
+        return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
+
+
 class LeNet(nn.Module):
     """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
+        self.conv1 = ConvBlock(1, 6, kernel_size=5, padding=2)
+        self.conv2 = ConvBlock(6, 16, kernel_size=5)
         self.linear1 = nn.Linear(16 * 5 * 5, 120)
         self.linear2 = nn.Linear(120, 84)
         self.linear3 = nn.Linear(84, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        # ReLU after the pooling is the same function as before it, on a quarter of the values.
-        maps = relu(max_pool2d(self.conv1(images), 2))  # (B, 6, 14, 14)
-        maps = relu(max_pool2d(self.conv2(maps), 2))  # (B, 16, 5, 5)
+        maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5)
         features = relu(self.linear2(relu(self.linear1(maps.flatten(1)))))  # (B, 84)
         return self.linear3(features)

@@ -39,7 +39,7 @@ def _initial_loss(data: DataModule, settings: Settings) -> float:
     device = train.images.device
     model, sums = new_model(settings).to(device), Sums(device)
     for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):
-        for images, labels in zip(*block, strict=True):
+        for images, labels in block:
             logits = model(images)
             sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
     return sums.figures("initial")["initial_loss"]
@@ -49,4 +49,4 @@ def _initial_loss(data: DataModule, settings: Settings) -> float:
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     """Logits (N, 10) for all images of a split, in their order, on the CPU."""
     model = model.to(split.images.device).eval()
-    return torch.cat([model(images) for block in split.in_order() for images in block[0]]).cpu()
+    return torch.cat([model(images) for block in split.in_order() for images, _ in block]).cpu()

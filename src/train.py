@@ -43,10 +43,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if run.ended and not cfg.force:
         console.print("Trained already; force=true trains it again.")
     else:
-        from src.training import Training  # seconds to import, which bad input and ended runs need not wait for
+        # Seconds to import, which bad input and ended runs need not wait for.
+        from joblib import cpu_count
 
-        training = Training(settings, loaded, cfg.device, cfg.threads)
+        from src.training import Training
+
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
+        cores = cfg.threads if in_a_sweep else int(cpu_count())
+        training = Training(settings, loaded, cfg.device, cfg.threads, cores)
         with run.locked(wait=in_a_sweep):
             if cfg.force:
                 run.clear()

@@ -14,6 +14,8 @@ from src.data import DataModule
 from src.errors import UserError, one_line
 from src.images import Images
 from src.lightning import LightningEnvironment, Trainer
+from src.native import convolution
+from src.native.allocator import keep_freed_memory
 from src.outcome import logits_of, outcome
 from src.progress import ProgressBar
 from src.recorder import Recorder
@@ -28,10 +30,18 @@ from src.tensorboard import TensorBoard
 
 
 class Training:
-    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError."""
+    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError.
 
-    def __init__(self, settings: Settings, images: Images, device: str = "auto", threads: int = 1) -> None:
+    `threads` is torch's number of threads, which may change last bits; `cores` is how many share the native operators'
+    work, which changes none.
+    """
+
+    def __init__(
+        self, settings: Settings, images: Images, device: str = "auto", threads: int = 1, cores: int = 1
+    ) -> None:
         torch.set_num_threads(threads)
+        convolution.THREADS.set(cores)
+        keep_freed_memory()
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
         self.settings, self.images, self.threads = settings, images, threads
@@ -58,6 +68,7 @@ class Training:
             "command": sys.argv,
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": self.threads,
+            "convolution": convolution.engine() if self.device == "cpu" else "torch",
             **provenance(),
         }
         run.write(

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data import BLOCK, DataModule, Split, epoch_seed, held_out, minibatches
+from src.data import GATHERED, DataModule, Split, epoch_seed, held_out, minibatches
 from src.errors import UserError
 from src.images import Images
 from src.schedules import GrowBatch, Schedule
@@ -54,22 +54,23 @@ def module(validation: int = 0, schedule: Schedule | None = None, batch_size: in
 def test_a_block_holds_its_images_centred_with_their_labels() -> None:
     split = module().splits["train"]
     order = minibatches(0, 0, 64, 300)
-    blocks = list(split.loader(order))
-    images = torch.cat([image for block in blocks for image in block[0]])
-    labels = torch.cat([label for block in blocks for label in block[1]])
+    served = [minibatch for block in split.loader(order) for minibatch in block]
+    images = torch.cat([images for images, _ in served])
+    labels = torch.cat([labels for _, labels in served])
     raw, raw_labels = bars(300, 1)
     index = torch.cat(order).numpy()
     np.testing.assert_allclose(images.numpy()[:, 0], (raw[index] - raw.mean()) / 255, rtol=1e-5, atol=1e-6)
     assert labels.tolist() == raw_labels[index].tolist()
-    assert [len(label) for block in blocks for label in block[1]] == [64, 64, 64, 64, 44]
+    assert [len(labels) for _, labels in served] == [64, 64, 64, 64, 44]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 299, BLOCK, 5000])
-def test_blocks_change_neither_order_nor_cut(batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 299, GATHERED, 5000])
+def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.BLOCK", 100)
     images, labels = (torch.from_numpy(array) for array in bars(300, 1))
     split = Split(images, labels, 0.0)
     order = minibatches(5, 2, batch_size, 300)
-    served = [labels for block in split.loader(order) for labels in block[1]]
+    served = [labels for block in split.loader(order) for _, labels in block]
     assert [len(labels) for labels in served] == [len(batch) for batch in order]
     assert torch.equal(torch.cat(served), split.labels[torch.cat(order)])
 
@@ -79,7 +80,7 @@ def test_each_set_is_scored_once_and_in_order() -> None:
     assert data.scored == ["test", "validation"]
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 250, "validation": 50, "test": 80}
     test, _ = data.val_dataloader()
-    assert torch.cat([labels for block in test for labels in block[1]]).tolist() == bars(80, 2)[1].tolist()
+    assert torch.cat([labels for block in test for _, labels in block]).tolist() == bars(80, 2)[1].tolist()
 
 
 def test_the_images_held_out_have_no_say_in_the_centre() -> None:

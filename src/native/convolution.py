@@ -1,0 +1,172 @@
+"""Convolution, bias, 2 x 2 max pooling and ReLU as one operator of torch, `ravine::conv_pool_relu`."""
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import byref, c_int64, c_void_p
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, max_pool2d, relu
+
+from src.native.library import Unavailable, library
+
+CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
+
+OPERATORS = torch.library.Library("ravine", "DEF")
+OPERATORS.define(
+    "conv_pool_relu(Tensor images, Tensor weight, Tensor bias, int padding) -> (Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+OPERATORS.define(
+    "conv_pool_relu_backward(Tensor gradient, Tensor images, Tensor weight, Tensor winners, int padding, "
+    "bool of_images) -> (Tensor, Tensor, Tensor)",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, c_int64) for name in ("images", "channels", "height", "width", "filters", "kernel", "padding")]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("stride", c_int64 * 4)]
+
+
+def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    """relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2)): (B, C, H, W) to (B, O, H', W').
+
+    By the native operator where it can serve, whose output lies in memory as (O, H', W', B); else by torch's.
+    """
+    if (
+        images.device.type == "cpu"
+        and images.dtype == weight.dtype == torch.float32
+        and weight.shape[2] == weight.shape[3]
+        and engine().startswith("native")
+    ):
+        return torch.ops.ravine.conv_pool_relu(images, weight, bias, padding)[0]
+    return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
+
+
+@cache
+def engine() -> str:
+    """What works here: native, or torch and why."""
+    try:
+        return f"native, {library().lanes()} lanes"
+    except Unavailable as reason:
+        return f"torch: {reason}"
+
+
+class Threads:
+    """How many threads share an operator's work; they do not change its results."""
+
+    def __init__(self) -> None:
+        self.set(1)
+
+    def set(self, number: int) -> None:
+        self.number = number
+        self._others = ThreadPoolExecutor(number - 1) if number > 1 else None
+
+    def share(self, work: Callable[[int, int], None], images: int) -> None:
+        """Call `work(begin, end)` for parts of the images, whole chunks but for the last."""
+        chunks = -(-images // CHUNK)
+        cuts = [min(images, chunks * part // self.number * CHUNK) for part in range(self.number + 1)]
+        parts = [(begin, end) for begin, end in pairwise(cuts) if begin < end]
+        others = [self._others.submit(work, *part) for part in parts[1:]] if self._others else []
+        for part in parts[:1]:
+            work(*part)
+        for other in others:
+            other.result()
+
+
+THREADS = Threads()
+
+
+def _shape(images: Tensor, weight: Tensor, padding: int) -> tuple[_Shape, tuple[int, int, int, int]]:
+    """For C++, and the output's (O, H', W', B). Raises ValueError."""
+    (b, c, h, w), (o, channels, kernel, width) = images.shape, weight.shape
+    pooled = [(size + 2 * padding - kernel + 1) // 2 for size in (h, w)]
+    if c != channels or kernel != width or min(pooled) < 1 or padding < 0:
+        raise ValueError(f"images {tuple(images.shape)}, weight {tuple(weight.shape)} and padding {padding} do not fit")
+    return _Shape(b, c, h, w, o, kernel, padding), (o, pooled[0], pooled[1], b)
+
+
+def _tensor(tensor: Tensor) -> _Tensor:
+    return _Tensor(tensor.data_ptr(), (c_int64 * 4)(*tensor.stride()))
+
+
+def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """The output, and which pixel of each window it came from: 0 to 3, or 4 where ReLU made it zero."""
+    shape, sizes = _shape(images, weight, padding)
+    output, winners = torch.empty(sizes), torch.empty(sizes, dtype=torch.uint8)
+    weight, bias = weight.contiguous(), bias.contiguous()
+
+    def work(begin: int, end: int) -> None:
+        library().forward(
+            byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), c_void_p(bias.data_ptr()),
+            c_void_p(output.data_ptr()), c_void_p(winners.data_ptr()), c_int64(begin), c_int64(end),
+        )  # fmt: skip
+
+    THREADS.share(work, len(images))
+    return output.permute(3, 0, 1, 2), winners.permute(3, 0, 1, 2)
+
+
+def _backward(
+    gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of images (of none, if not asked for), weight and bias."""
+    shape, _ = _shape(images, weight, padding)
+    b, c, h, w = images.shape
+    to_images = torch.empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
+    chunks = -(-b // CHUNK)
+    to_weight, to_bias = torch.empty(chunks, *weight.shape), torch.empty(chunks, len(weight))
+    weight = weight.contiguous()
+
+    def work(begin: int, end: int) -> None:
+        library().backward(
+            byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), byref(_tensor(gradient)),
+            c_void_p(winners.data_ptr()), byref(_tensor(to_images)), c_void_p(to_weight.data_ptr()),
+            c_void_p(to_bias.data_ptr()), c_int64(CHUNK), c_int64(begin), c_int64(end),
+        )  # fmt: skip
+
+    THREADS.share(work, b)
+    return to_images, to_weight.sum(0), to_bias.sum(0)
+
+
+def _fake_forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    _, sizes = _shape(images, weight, padding)
+    output = images.new_empty(sizes).permute(3, 0, 1, 2)
+    return output, torch.empty_like(output, dtype=torch.uint8)
+
+
+def _fake_backward(
+    gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    b, c, h, w = images.shape
+    to_images = images.new_empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
+    return to_images, torch.empty_like(weight), weight.new_empty(len(weight))
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    images, weight, _, ctx.padding = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(images, weight, output[1])
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    images, weight, winners = ctx.saved_tensors
+    of_images = ctx.needs_input_grad[0]
+    to_images, to_weight, to_bias = torch.ops.ravine.conv_pool_relu_backward(
+        gradient, images, weight, winners, ctx.padding, of_images
+    )
+    return to_images if of_images else None, to_weight, to_bias, None
+
+
+OPERATORS.impl("conv_pool_relu", _forward, "CPU")
+OPERATORS.impl("conv_pool_relu_backward", _backward, "CPU")
+torch.library.register_fake("ravine::conv_pool_relu", _fake_forward, lib=OPERATORS)
+torch.library.register_fake("ravine::conv_pool_relu_backward", _fake_backward, lib=OPERATORS)
+torch.library.register_autograd("ravine::conv_pool_relu", _differentiate, setup_context=_save, lib=OPERATORS)

@@ -1,0 +1,99 @@
+// The native code beside the plainest loops, on odd shapes of whole numbers, where both must be equal bit for bit. Each
+// array is a heap block of its very size, so that a sanitizer sees what is read or written outside of it.
+#include "../../src/native/convolution.cpp"
+
+#include <cstdio>
+#include <random>
+
+static std::mt19937 generator(1);
+
+struct Array : std::vector<float> {  // (images, channels, rows, columns), in this order or images last
+    int64_t sizes[4], stride[4];
+
+    Array(int64_t images, int64_t channels, int64_t rows, int64_t columns, bool images_last, bool random)
+        : std::vector<float>(images * channels * rows * columns), sizes{images, channels, rows, columns} {
+        const int order[2][4] = {{0, 1, 2, 3}, {1, 2, 3, 0}};
+        int64_t next = 1;
+        for (int axis = 3; axis >= 0; axis--) {
+            stride[order[images_last][axis]] = next;
+            next *= sizes[order[images_last][axis]];
+        }
+        for (float& value : *this) value = random ? int(generator() % 7) - 3 : 0;
+    }
+    float& at(int64_t b, int64_t c, int64_t y, int64_t x) {
+        return (*this)[b * stride[0] + c * stride[1] + y * stride[2] + x * stride[3]];
+    }
+    Tensor tensor() { return {data(), {stride[0], stride[1], stride[2], stride[3]}}; }
+};
+
+static bool check(const Shape& s, bool images_last) {
+    const int64_t rows = (s.height + 2 * s.padding - s.kernel + 1) / 2, columns = (s.width + 2 * s.padding - s.kernel + 1) / 2;
+    const int64_t chunk = 32, chunks = (s.images + chunk - 1) / chunk, taps = s.channels * s.kernel * s.kernel;
+    Array images(s.images, s.channels, s.height, s.width, images_last, true), weight(s.filters, s.channels, s.kernel, s.kernel, false, true);
+    Array bias(1, 1, 1, s.filters, false, true), gradient(s.images, s.filters, rows, columns, !images_last, true);
+    Array output(s.images, s.filters, rows, columns, true, false), expected = output;
+    Array to_images(s.images, s.channels, s.height, s.width, true, false), expected_to_images = to_images;
+    Array expected_to_weight(s.filters, s.channels, s.kernel, s.kernel, false, false);
+    std::vector<float> to_weight(chunks * s.filters * taps), to_bias(chunks * s.filters), expected_to_bias(s.filters);
+    std::vector<uint8_t> winners(output.size());
+
+    const Tensor in = images.tensor(), out = gradient.tensor(), back = to_images.tensor();
+    forward(&s, &in, weight.data(), bias.data(), output.data(), winners.data(), 0, s.images);
+    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), chunk, 0, s.images);
+
+    for (int64_t b = 0; b < s.images; b++)
+        for (int64_t o = 0; o < s.filters; o++)
+            for (int64_t y = 0; y < rows; y++)
+                for (int64_t x = 0; x < columns; x++) {
+                    float best = 0;
+                    int64_t row = 0, column = 0;
+                    // f(value of a tap, where it is, weight's indices) for all taps of a pixel that lie within the image
+                    auto each = [&](int64_t v, int64_t u, auto f) {
+                        for (int64_t c = 0; c < s.channels; c++)
+                            for (int64_t j = 0; j < s.kernel; j++)
+                                for (int64_t i = 0; i < s.kernel; i++) {
+                                    const int64_t yy = v + j - s.padding, xx = u + i - s.padding;
+                                    if (yy >= 0 && yy < s.height && xx >= 0 && xx < s.width) f(c, yy, xx, j, i);
+                                }
+                    };
+                    for (int64_t pixel = 0; pixel < 4; pixel++) {
+                        const int64_t v = 2 * y + pixel / 2, u = 2 * x + pixel % 2;
+                        float sum = bias[o];
+                        each(v, u, [&](int64_t c, int64_t yy, int64_t xx, int64_t j, int64_t i) {
+                            sum += images.at(b, c, yy, xx) * weight.at(o, c, j, i);
+                        });
+                        if (pixel == 0 || sum > best) best = sum, row = v, column = u;
+                    }
+                    if (best <= 0) continue;
+                    expected.at(b, o, y, x) = best;
+                    const float g = gradient.at(b, o, y, x);
+                    expected_to_bias[o] += g;
+                    each(row, column, [&](int64_t c, int64_t yy, int64_t xx, int64_t j, int64_t i) {
+                        expected_to_weight.at(o, c, j, i) += g * images.at(b, c, yy, xx);
+                        expected_to_images.at(b, c, yy, xx) += g * weight.at(o, c, j, i);
+                    });
+                }
+    for (int64_t part = 1; part < chunks; part++) {
+        for (int64_t i = 0; i < s.filters * taps; i++) to_weight[i] += to_weight[part * s.filters * taps + i];
+        for (int64_t o = 0; o < s.filters; o++) to_bias[o] += to_bias[part * s.filters + o];
+    }
+    to_weight.resize(s.filters * taps), to_bias.resize(s.filters);
+    return output == expected && to_images == expected_to_images && to_weight == expected_to_weight && to_bias == expected_to_bias;
+}
+
+int main() {
+    int wrong = 0;
+    for (int trial = 0; trial < 200; trial++) {
+        Shape s{};
+        s.images = 1 + generator() % 70, s.channels = 1 + generator() % 5, s.filters = 1 + generator() % 35;
+        s.kernel = 1 + generator() % 5, s.padding = generator() % 3;
+        s.height = s.kernel + 1 + generator() % 7, s.width = s.kernel + 1 + generator() % 7;
+        if (!check(s, trial % 2)) {
+            wrong++;
+            std::printf("%ld images, %ld channels of %ld x %ld, %ld filters of %ld x %ld, padding %ld\n", long(s.images),
+                        long(s.channels), long(s.height), long(s.width), long(s.filters), long(s.kernel), long(s.kernel), long(s.padding));
+        }
+    }
+    std::printf("%d lanes: %d of 200 wrong\n", LANES, wrong);
+    return wrong != 0;
+}

@@ -1,0 +1,166 @@
+"""The native operator beside torch's own three in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import conv2d, max_pool2d, relu
+
+from src.native import convolution
+from src.native.convolution import CHUNK, THREADS, conv_pool_relu
+
+OPERATOR = torch.ops.ravine.conv_pool_relu
+Results = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@pytest.fixture(autouse=True)
+def native() -> None:
+    if not convolution.engine().startswith("native"):
+        pytest.fail(f"the native operator is not there: {convolution.engine()}")
+
+
+def torchs(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
+
+
+def results(
+    function: Callable[[Tensor, Tensor, Tensor, int], Tensor],
+    tensors: tuple[Tensor, ...],
+    padding: int,
+    gradient: Tensor,
+) -> Results:
+    """The output and the gradients of images, weight and bias, in float64."""
+    images, weight, bias = (tensor.detach().requires_grad_() for tensor in tensors)
+    output = function(images, weight, bias, padding)
+    output.backward(gradient.to(output.dtype))
+    assert images.grad is not None
+    assert weight.grad is not None
+    assert bias.grad is not None
+    return output.detach().double(), images.grad.double(), weight.grad.double(), bias.grad.double()
+
+
+def both(tensors: tuple[Tensor, ...], padding: int) -> tuple[Results, Results]:
+    images, weight, bias = double = tuple(tensor.double() for tensor in tensors)
+    gradient = torch.randint(-3, 4, torchs(images, weight, bias, padding).shape).double()
+    return results(conv_pool_relu, tensors, padding, gradient), results(torchs, double, padding, gradient)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, even: bool = False) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Of images and weight, and a padding; with `even`, pooling leaves no row or column of the convolution out."""
+    images, channels, filters = draw(st.integers(1, 70)), draw(st.integers(1, 4)), draw(st.integers(1, 20))
+    kernel, padding = draw(st.integers(1, 5)), draw(st.integers(0, 2))
+    convolved = st.integers(2, 9).filter(lambda size: size > 2 * padding - kernel + 1 and not (even and size % 2))
+    height, width = (draw(convolved) + kernel - 1 - 2 * padding for _ in range(2))
+    return (images, channels, height, width), (filters, channels, kernel, kernel), padding
+
+
+def whole_numbers(*shape: int) -> Tensor:
+    """Small, so that sums are exact in float32 and in any order, and ties abound."""
+    return torch.randint(-3, 4, shape).float()
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "images first": lambda images: images,
+    "images last": lambda images: images.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "channels last": lambda images: images.contiguous(memory_format=torch.channels_last),
+    "part of a larger tensor": lambda images: torch.cat([images, images], 3)[..., : images.shape[3]],
+    "one image for all": lambda images: images[:1].expand(images.shape),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.integers(0, 2**31))
+def test_of_whole_numbers_it_is_exactly_what_torch_says(
+    shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    images, weight, padding = shape
+    tensors = LAYOUTS[layout](whole_numbers(*images)), whole_numbers(*weight), whole_numbers(weight[0])
+    ours, theirs = both(tensors, padding)
+    for name, one, other in zip(("output", "images", "weight", "bias"), ours, theirs, strict=True):
+        assert torch.equal(one, other), name
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    shapes(even=True),
+    st.lists(st.sampled_from([float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=5),
+    st.data(),
+)
+def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(
+    shape: tuple[tuple[int, ...], tuple[int, ...], int], values: list[float], data: st.DataObject
+) -> None:
+    """Where pooling leaves none out: in torch alone, 0 x NaN of a pixel without influence reaches the weights."""
+    torch.manual_seed(0)
+    sizes, weight, padding = shape
+    images = whole_numbers(*sizes)
+    for value in values:
+        images.view(-1)[data.draw(st.integers(0, images.numel() - 1))] = value
+    ours, theirs = both((images, whole_numbers(*weight), whole_numbers(weight[0])), padding)
+    for name, one, other in zip(("output", "images", "weight", "bias"), ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize(("shape", "filters", "padding"), [((64, 1, 28, 28), 6, 2), ((256, 6, 14, 14), 16, 0)])
+def test_of_lenets_maps_it_is_near_float64(shape: tuple[int, ...], filters: int, padding: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = both((torch.rand(shape), torch.randn(filters, shape[1], 5, 5) / 5, torch.randn(filters)), padding)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).abs().max() < 1e-5 * other.abs().max()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_change_no_bit(threads: int) -> None:
+    torch.manual_seed(0)
+    tensors = torch.rand(4 * CHUNK + 5, 2, 9, 9), torch.randn(5, 2, 3, 3), torch.randn(5)
+    gradient = torch.randn(len(tensors[0]), 5, 4, 4)
+    alone = results(conv_pool_relu, tensors, 1, gradient)
+    THREADS.set(threads)
+    try:
+        shared = results(conv_pool_relu, tensors, 1, gradient)
+    finally:
+        THREADS.set(1)
+    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # that float32 is coarse; the tolerances are made for it
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    # Far apart, so that no small step changes which pixel is the largest.
+    images = torch.randperm(2 * 2 * 4 * 6).reshape(2, 2, 4, 6).float().requires_grad_()
+    weight, bias = torch.randn(3, 2, 3, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: OPERATOR(*tensors, 1)[0], (images, weight, bias), eps=1e-2, atol=1e-2, rtol=1e-2
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # which the check itself asks for
+@pytest.mark.parametrize("shape", [(3, 1, 6, 6), (40, 3, 7, 9)])
+def test_torchs_own_check_of_an_operator(shape: tuple[int, ...]) -> None:
+    images = torch.randn(shape, requires_grad=True)
+    weight, bias = torch.randn(4, shape[1], 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
+    torch.library.opcheck(OPERATOR.default, (images, weight, bias, 1))
+    output, winners = OPERATOR(images, weight, bias, 1)
+    gradient = torch.randn(output.shape)
+    for of_images in (True, False):
+        arguments = gradient, images.detach(), weight.detach(), winners, 1, of_images
+        torch.library.opcheck(torch.ops.ravine.conv_pool_relu_backward.default, arguments)
+
+
+def test_an_empty_batch_and_what_does_not_fit() -> None:
+    weight, bias = torch.randn(4, 1, 3, 3), torch.randn(4)
+    assert conv_pool_relu(torch.randn(0, 1, 6, 6), weight, bias, 0).shape == (0, 4, 2, 2)
+    for images in (torch.randn(2, 2, 6, 6), torch.randn(2, 1, 3, 3)):
+        with pytest.raises(ValueError, match="do not fit"):
+            conv_pool_relu(images, weight, bias, 0)
+
+
+def test_torch_takes_what_it_cannot_serve() -> None:
+    images, weight, bias = torch.randn(2, 1, 6, 6).double(), torch.randn(3, 1, 3, 3).double(), torch.randn(3).double()
+    assert torch.equal(conv_pool_relu(images, weight, bias, 1), torchs(images, weight, bias, 1))
+    oblong = torch.randn(3, 1, 2, 3)
+    assert conv_pool_relu(images.float(), oblong, bias.float(), 0).shape == (2, 3, 2, 2)
