@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -26,7 +27,7 @@ def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
 def cells(states: list[State]) -> Table:
     """Rows by all that differs between the runs but lr and seed, a column for each lr."""
     rows = [_row(state) for state in states]
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key in ALWAYS or _differs(key, rows)]
+    keys = [key for key in _keys(rows) if key in ALWAYS or _differs(key, rows)]
     grid: defaultdict[tuple[str, ...], defaultdict[float, list[State]]] = defaultdict(lambda: defaultdict(list))
     for state, row in zip(states, rows, strict=True):
         grid[tuple(row.get(key, "") for key in keys)][state.settings.lr].append(state)
@@ -41,6 +42,18 @@ def cells(states: list[State]) -> Table:
     for labels in sorted(grid, key=_in_order(grid)):
         table.add_row(*labels, *(_text(grid[labels].get(lr, []), best) for lr in lrs))
     return table
+
+
+def differences(states: Iterable[State]) -> dict[Path, str]:
+    """What tells a run from the others and is not in its title, by its directory."""
+    rows = {state.directory: _row(state) for state in states}
+    in_titles = {"model", "optimizer", "schedule", "batch"}
+    keys = [key for key in _keys(rows.values()) if key not in in_titles and _differs(key, list(rows.values()))]
+    return {path: "".join(f" {key} {row[key]}" for key in keys if key in row) for path, row in rows.items()}
+
+
+def _keys(rows: Iterable[dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _in_order(rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], list[float]]:

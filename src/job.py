@@ -77,9 +77,12 @@ class Job:
 
     def look(self) -> None:
         """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
-        if self.run is None or self.forced or (seen := look(self.run)) is None:
+        if self.run is None or self.state is None or self.forced:
             return
-        if seen.ended:
+        seen = look(self.run)
+        if seen is None:
+            self.state = replace(self.state, standing="to do")
+        elif seen.ended:
             self._finish(seen)
         else:
             self.state = seen if seen.standing == "running" else replace(seen, standing="to do", error="")

@@ -43,4 +43,4 @@ class Pace:
 def _kinds(settings: Settings) -> list[Hashable]:
     """What decides how long an epoch takes, from most alike to least."""
     network = settings.data, json.dumps(settings.model, sort_keys=True)
-    return [(*network, settings.batch_size), network, settings.data]
+    return [(*network, settings.batch_size), network]

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 
-from src.cells import tables
+from src.cells import LEGEND, tables
 from src.errors import Interrupted, raise_on_signals
-from src.overview import Overview, print_results, running
+from src.overview import Overview
 from src.runs.plan import planned
 from src.runs.run import Run
 from src.runs.state import State, look, records
@@ -59,7 +59,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m src.status", description="How far the runs are.")
     parser.add_argument(
-        "output", nargs="?", default="outputs", type=Path, help="an output directory (default: outputs)"
+        "output",
+        nargs="?",
+        default="outputs",
+        type=Path,
+        help="an output directory (default: outputs), or a part of one, such as outputs/mnist/lenet",
     )
     parser.add_argument("--watch", action="store_true", help="go on looking, until Ctrl-C")
     arguments = parser.parse_args()
@@ -72,9 +76,10 @@ def main() -> None:
             watch(onlooker, overview, console)
     states = onlooker.states()
     overview.pace.note(states)
-    for line in (overview.line(states), *running(states)):
+    overview.compare(states)
+    for line in (overview.line(states), *overview.running(states)):
         console.print(line, soft_wrap=True)
-    print_results(states, console)
+    overview.print_results(states, console)
     for file in onlooker.unreadable:
         console.print(f"{file}: cannot be read; its run's own command will set it aside", soft_wrap=True)
 
@@ -87,7 +92,9 @@ def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:
             states = onlooker.states()
             overview.pace.note(states)
             if live:
-                live.update(Group(overview.picture(states), *(table for _, table in tables(states))), refresh=True)
+                overview.compare(states)
+                below = (part for data, table in tables(states) for part in (f"{data}: {LEGEND}", table))
+                live.update(Group(overview.picture(states), *below), refresh=True)
             elif (line := overview.line(states)).partition("ETA")[0] != last.partition("ETA")[0]:
                 console.print(line, soft_wrap=True)
                 console.file.flush()

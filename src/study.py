@@ -15,7 +15,7 @@ from rich.live import Live
 
 from src.errors import Reported, UserError, one_line
 from src.job import Job
-from src.overview import Overview, counts_of, print_results
+from src.overview import Overview, counts_of
 from src.runs.plan import announced
 from src.runs.run import Run
 from src.runs.state import State, look
@@ -35,6 +35,7 @@ class Study:
         self.workers = _workers(workers, self.config.threads if self.config else 1)
         self.dry_run = self.config is not None and self.config.dry_run
         self.overview = Overview(self.workers)
+        self.overview.compare(self.states)
         self.pace = self.overview.pace
         self.pace.note([*self.states, *self._others()])
         on_screen = self.console.is_terminal and self.config is not None
@@ -60,7 +61,7 @@ class Study:
                 self._tell(job)
         for state in self.states:
             begun = f"  {state.epoch}/{state.settings.epochs} epochs done" if state.epoch and state.epochs_left else ""
-            self._say(f"{state.standing:<9} {state.title}{begun}")
+            self._say(f"{state.standing:<9} {self.overview.title(state)}{begun}")
         time_left = self.overview.time_left(self.states) or "an unknown time, since no run like these is there,"
         workers = f"{self.workers} worker{'s' * (self.workers != 1)}"
         self._say(f"{counts_of(self.states)}; expected to take {time_left} with {workers}")
@@ -75,7 +76,7 @@ class Study:
                 self._tell(job)
         self.waiting = [job for job in self.jobs if job.ret is None]
         self._say(self.overview.line(self.states))
-        if self.waiting:
+        if self.waiting and not self._over:
             with self._announced(), self.live or nullcontext():
                 self._work_off(function, context)
 
@@ -85,24 +86,28 @@ class Study:
             if job.ret is None:
                 job.look()
         if self.states:
-            print_results(self.states, self.console)
+            self.overview.print_results(self.states, self.console)
         for job in self.jobs:
             if job.failed and not job.state:
                 self._say(f"failed    {job.name}: {job.reason}")
         if any(job.ret is None for job in self.jobs):
             raise Reported("fail_fast")
 
+    @property
+    def _over(self) -> bool:
+        """Whether a failure has ended all."""
+        return self.config is not None and self.config.fail_fast and any(job.failed for job in self.jobs)
+
     def _announced(self) -> AbstractContextManager[None]:
         return announced(Path(self.config.output_dir), self.states) if self.config else nullcontext()
 
     def _work_off(self, function: TaskFunction, context: HydraContext) -> None:
-        fail_fast = self.config is not None and self.config.fail_fast
         start = start_method() if self.config else start_method(imports=())
         self.idle += [Worker(start) for _ in range(len(self.idle), min(self.workers, len(self.waiting)))]
         crew = [*self.idle]
         busy: dict[Future[bytes], tuple[Worker, Job]] = {}
         try:
-            while (self.waiting or busy) and not (fail_fast and any(job.failed for job in self.jobs)):
+            while (self.waiting or busy) and not self._over:
                 while self.idle and (job := self._next()):
                     worker = self.idle.pop()
                     task = Task(function, context, job.config, quiet=self.config is not None)
@@ -169,11 +174,11 @@ class Study:
     def _tell(self, job: Job) -> None:
         """Say how a job has ended."""
         if job.reason:
-            self._warn(f"failed    {job.name}: {job.reason}")
+            self._warn(f"failed    {self.overview.title(job.state) if job.state else job.name}: {job.reason}")
         elif state := job.state:
             self.pace.note([state])
             accuracy = f"  test {state.test_accuracy:.2%}" if state.test_accuracy is not None else ""
-            self._say(f"{state.standing:<9} {state.title}{accuracy}")
+            self._say(f"{state.standing:<9} {self.overview.title(state)}{accuracy}")
 
     def _say(self, line: str) -> None:
         if self.states:

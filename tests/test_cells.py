@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from src.cells import cells
+from src.cells import cells, differences
 from src.runs.settings import Names, Settings
 from src.runs.state import State
 
@@ -70,3 +70,13 @@ def test_what_else_differs_gets_a_column() -> None:
 
 def test_nothing_is_best_where_nothing_has_finished() -> None:
     assert printed(state(None, "running"), state(None, "failed", lr=1.0))[1] == ["adam", "64", "failed", "running"]
+
+
+def test_what_a_title_leaves_out_is_told_where_it_differs() -> None:
+    one, other, third = state(0.9), state(0.9, epochs=30), state(0.9, optimizer="sgd", epochs=30)
+    assert differences([one, other, third]) == {
+        one.directory: " epochs 20",
+        other.directory: " epochs 30",
+        third.directory: " epochs 30",
+    }
+    assert set(differences([other, third]).values()) == {""}  # their titles name the optimizer

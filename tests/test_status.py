@@ -11,9 +11,9 @@ from pathlib import Path
 from tests.conftest import ROOT, Command, environment, start
 
 
-def status(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def status(*arguments: str | Path, **extra: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "src.status", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=environment(ROOT, **extra), capture_output=True, text=True, timeout=60)
 
 
 def test_runs_of_any_launcher_are_seen(train: Command, outputs: Path) -> None:
@@ -30,6 +30,10 @@ def test_runs_of_any_launcher_are_seen(train: Command, outputs: Path) -> None:
     assert re.search(r"│ sgd +│ 64 +│ diverged │ +- │ +- │", seen.stdout)
     assert re.search(r"│ adam +│ 64 +│ +- │ interrupted │ +failed │", seen.stdout)
     assert "failed  digits mlp adam lr 0.01 batch 64 seed 0: ValueError: broken on purpose" in seen.stdout
+
+    part = status(outputs / "digits" / "mlp").stdout
+    assert part == seen.stdout
+    assert max(map(len, status(outputs, COLUMNS="30").stdout.splitlines())) > 30  # a file is as wide as need be
 
     content = finished.read_bytes()
     finished.write_bytes(content[:50])

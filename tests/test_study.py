@@ -128,7 +128,8 @@ def test_a_failure_is_one_runs_own_and_told(
     for how, reason in reasons.items():
         assert found[how]["status"] == "failed"
         assert reason in found[how]["error"]
-        assert ended.stderr.count(f"failed    digits faulty adam lr 0.0005 batch 64 seed 0: {reason}") == 1
+        name = f"digits faulty adam lr 0.0005 batch 64 seed 0 model.how {how}"
+        assert ended.stderr.count(f"failed    {name}: {reason}") == 1
     assert "Traceback" not in ended.stderr
     assert re.search(r"│ never +│ +\d\d\.\d\d \* │", ended.stdout)
     assert len(re.findall(r"│ (?:raise|exit|sys.exit|memory|segfault) +│ +failed │", ended.stdout)) == 5
@@ -151,6 +152,7 @@ def test_fail_fast_ends_at_the_first_failure(
     assert len(list(outputs.rglob("run.json"))) < 12
     assert ended.stderr.count("broken on purpose") >= 1
     assert "Traceback" not in ended.stderr
+    assert "running" not in ended.stdout  # nobody is at what was left
 
 
 @pytest.mark.parametrize(
@@ -222,6 +224,7 @@ def test_wrong_settings_fail_alone(train: Command, outputs: Path) -> None:
         ("hydra.launcher.workers=0", "hydra.launcher.workers=0: must be 1 or more"),
         ("hydra.launcher.workers=many", "hydra.launcher.workers: Value 'many' of type 'str' could not be converted"),
         ("+study=thesis", "study=thesis: there is no such study; choose one of: assignment, problem1, smoke"),
+        ("+study=smoke,problem1", "+study=smoke,problem1: one study at a time"),
         ("dry_run=perhaps", "dry_run=perhaps: must be true or false"),
         ("optimizer=adam,adamm", "optimizer=adamm: there is no such optimizer"),
         ("lr=0.1,", "is no override"),

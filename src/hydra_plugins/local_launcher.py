@@ -3,6 +3,7 @@
 Hydra finds it in the package `hydra_plugins` and imports it at each start, so what is slow is imported on use.
 """
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,15 @@ class LocalLauncher(Launcher):
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers
         self.idle: list[Any] = []  # processes that an earlier batch of the sweep has started
+        atexit.register(self.idle.clear)  # later, Python's own modules that their pools need would be gone
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.composer import Composer
+        from src.errors import UserError
 
+        for override in config.hydra.overrides.task:
+            if override.lstrip("+").startswith("study=") and "," in override:
+                raise UserError(f"{override}: one study at a time")
         # The sweeper, which composes each job once more to check it, holds the same context.
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
         self.context, self.function, self.config = hydra_context, task_function, config

@@ -60,5 +60,5 @@ def look(run: Run) -> State | None:
 
 
 def records(output: Path) -> list[Path]:
-    """The record files of all runs under an output directory, in order."""
-    return sorted(output.glob("*/*/*/run.json"))
+    """The record files of all runs under an output directory, or a part of one, in order."""
+    return sorted(file for depth in range(4) for file in output.glob("*/" * depth + "run.json"))

@@ -34,6 +34,7 @@ def test_a_search_has_its_number_of_trials_and_says_which_is_best(train: Command
     command = (*OPTUNA, *space, "epochs=1", "hydra.sweeper.n_jobs=2")
     ended = train(*command, "hydra.sweeper.n_trials=3")
     assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
     found = trials(outputs)
     assert [trial.state for trial in found] == [TrialState.COMPLETE] * 3
     for trial in found:
