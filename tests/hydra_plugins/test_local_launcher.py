@@ -1,10 +1,10 @@
 """Hydra's own tests of a launcher."""
 
 import pytest
-from hydra import version as hydra_version
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import LauncherTestSuite
+from hydra.version import _UNSPECIFIED_, VersionBase
 
 
 def test_hydra_finds_it() -> None:
@@ -12,9 +12,9 @@ def test_hydra_finds_it() -> None:
 
 
 @pytest.fixture(autouse=True)
-def as_hydra_starts(hydra_restore_singletons: None) -> None:
-    """Of the version that its tests are written for, whatever tests before these have set."""
-    hydra_version.setbase("1.1")
+def as_hydra_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are written for applications that name no version of Hydra; others before them have named one."""
+    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", [])])
