@@ -42,6 +42,14 @@ struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1
     }
 };
 
+// A vector that is used several times stays in its register; compilers rather load it anew for each use, and a load costs
+// as much as a multiplication.
+#if defined(__aarch64__)
+#define IN_REGISTER(vector) asm("" : "+w"(vector))
+#else
+#define IN_REGISTER(vector) asm("" : "+v"(vector))
+#endif
+
 static Vector load(const float* from, int64_t stride, int64_t lanes) {
     Vector vector{};
     if (stride == 1 && lanes == LANES)
@@ -114,7 +122,7 @@ struct Slices : Shape {
 
     // N filters from `filter` on: P of a window's four pixels at a time, an accumulator for each pixel and filter.
     template <int N>
-    void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
+    __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
         constexpr int P = 4 * N <= ACCUMULATORS ? 4 : 2 * N <= ACCUMULATORS ? 2 : 1;
         std::vector<float> weights(taps * N);
         for (int64_t tap = 0; tap < taps; tap++)
@@ -187,7 +195,7 @@ struct Gradients : Slices {
 
     // WEIGHTS taps of N filters, over the pixels under a row.
     template <int N>
-    void add_to_weight(int64_t filter, int64_t y) {
+    __attribute__((noinline)) void add_to_weight(int64_t filter, int64_t y) {
         for (int64_t tap = 0; tap < taps; tap += WEIGHTS) {
             Vector sums[N][WEIGHTS];
             for (int n = 0; n < N; n++)
@@ -197,9 +205,15 @@ struct Gradients : Slices {
                 const Vector* in = &input[(2 * y + half) * columns];
                 for (int64_t x = 0; x < 2 * pooled_columns; x++, in++, gradient += filters) {
                     Vector ins[WEIGHTS];
-                    for (int t = 0; t < WEIGHTS; t++) ins[t] = in[offset[tap + t]];
-                    for (int n = 0; n < N; n++)
-                        for (int t = 0; t < WEIGHTS; t++) sums[n][t] += gradient[n] * ins[t];
+                    for (int t = 0; t < WEIGHTS; t++) {
+                        ins[t] = in[offset[tap + t]];
+                        IN_REGISTER(ins[t]);
+                    }
+                    for (int n = 0; n < N; n++) {
+                        Vector factor = gradient[n];
+                        IN_REGISTER(factor);
+                        for (int t = 0; t < WEIGHTS; t++) sums[n][t] += factor * ins[t];
+                    }
                 }
             }
             for (int n = 0; n < N; n++)
@@ -209,7 +223,7 @@ struct Gradients : Slices {
 
     // Through all taps of N filters, from the pixels under a row.
     template <int N>
-    void add_to_input(int64_t filter, int64_t y) {
+    __attribute__((noinline)) void add_to_input(int64_t filter, int64_t y) {
         const Vector* from = &row[filter];
         for (int64_t half = 0; half < 2; half++) {
             Vector* in = &of_input[(2 * y + half) * columns];
