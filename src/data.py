@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.errors import UserError
 from src.images import Images
 from src.lightning import LightningDataModule
+from src.native.gather import gather
 from src.schedules import Schedule
 
 Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
@@ -48,7 +49,8 @@ class Split(Dataset[Block]):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, mean: float) -> None:
-        self.images, self.labels, self.mean = images, labels, mean
+        self.images, self.labels = images.contiguous(), labels
+        self.values = torch.arange(256, dtype=torch.float32, device=images.device).div_(255).sub_(mean)  # of each byte
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,7 +61,7 @@ class Split(Dataset[Block]):
             part = block[start : start + a_gather]
             sizes = [len(indices) for indices in part]
             indices = torch.cat(part).to(self.images.device)
-            pixels = self.images[indices].unsqueeze(1).float().div_(255).sub_(self.mean)
+            pixels = gather(self.images, indices, self.values)
             yield from zip(pixels.split(sizes), self.labels[indices].split(sizes), strict=True)
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:

@@ -16,6 +16,7 @@ from src.images import Images
 from src.lightning import LightningEnvironment, Trainer
 from src.native import convolution
 from src.native.allocator import keep_freed_memory
+from src.native.library import engine
 from src.outcome import logits_of, outcome
 from src.progress import ProgressBar
 from src.recorder import Recorder
@@ -68,7 +69,7 @@ class Training:
             "command": sys.argv,
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": self.threads,
-            "convolution": convolution.engine() if self.device == "cpu" else "torch",
+            "kernels": engine() if self.device == "cpu" else "torch",
             **provenance(),
         }
         run.write(

@@ -14,7 +14,7 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from src import images
 from src.data import minibatches
-from src.native import convolution
+from src.native.library import engine
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
@@ -112,7 +112,8 @@ def weights_of(run: Run) -> dict[str, Tensor]:
 def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     model: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "engine", lambda: "torch: switched off")
+    for user in ("convolution", "gather"):
+        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
     training, run = trained(model, optimizer, tmp_path)
     ours = weights_of(run)
@@ -129,7 +130,7 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_on_the_native_operator_is_near_a_plain_loop(optimizer: str, tmp_path: Path) -> None:
     """After 10 updates a weight differs by less than 1e-3, a tenth of one of Adam's; a mean loss by less than 1e-5."""
-    assert convolution.engine().startswith("native")
+    assert engine().startswith("native")
     weights, curve = expected("lenet", optimizer)
     training, run = trained("lenet", optimizer, tmp_path)
     torch.testing.assert_close(weights_of(run), weights, rtol=0, atol=1e-3)

@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import byref, c_int64, c_void_p
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.library import Unavailable, library
+from src.native.library import engine, library
 
 CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
 
@@ -49,15 +48,6 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
     ):
         return torch.ops.ravine.conv_pool_relu(images, weight, bias, padding)[0]
     return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
-
-
-@cache
-def engine() -> str:
-    """What works here: native, or torch and why."""
-    try:
-        return f"native, {library().lanes()} lanes"
-    except Unavailable as reason:
-        return f"torch: {reason}"
 
 
 class Threads:

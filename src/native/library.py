@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-SOURCE = Path(__file__).with_name("convolution.cpp")
+SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=fast"]
 
 
@@ -29,7 +29,7 @@ def library() -> ctypes.CDLL:
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
     content = repr((command, version, _processor(), SOURCE.read_bytes())).encode()
     try:
-        file = _folder() / f"convolution-{hashlib.sha256(content).hexdigest()[:16]}.so"
+        file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(file.with_suffix(".lock")):
@@ -38,6 +38,15 @@ def library() -> ctypes.CDLL:
         return ctypes.CDLL(str(file))
     except (OSError, RuntimeError) as error:  # no home, no rights, no space
         raise Unavailable(f"the compiled code cannot be kept: {error}") from error
+
+
+@cache
+def engine() -> str:
+    """What works here: native, or torch and why."""
+    try:
+        return f"native, {library().lanes()} lanes"
+    except Unavailable as reason:
+        return f"torch: {reason}"
 
 
 def _compile(command: list[str], file: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native import convolution
 from src.native.convolution import CHUNK, THREADS, conv_pool_relu
+from src.native.library import engine
 
 OPERATOR = torch.ops.ravine.conv_pool_relu
 Results = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -18,8 +18,8 @@ Results = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def native() -> None:
-    if not convolution.engine().startswith("native"):
-        pytest.fail(f"the native operator is not there: {convolution.engine()}")
+    if not engine().startswith("native"):
+        pytest.fail(f"the native operator is not there: {engine()}")
 
 
 def torchs(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:

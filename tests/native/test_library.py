@@ -35,15 +35,15 @@ def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str, tmp_path:
     assert "0 of 200 wrong" in ended.stdout
 
 
-def convolution_of(outputs: Path) -> str:
+def kernels_of(outputs: Path) -> str:
     (session,) = json.loads((the_run(outputs) / "run.json").read_text())["sessions"]
-    return str(session["convolution"])
+    return str(session["kernels"])
 
 
 def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path: Path, outputs: Path) -> None:
     assert train(*RUN, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
-    (compiled,) = (tmp_path / "ravine").glob("convolution-*.so")
-    assert convolution_of(outputs).startswith("native, ")
+    (compiled,) = (tmp_path / "ravine").glob("kernels-*.so")
+    assert kernels_of(outputs).startswith("native, ")
     before = compiled.stat().st_mtime_ns
     assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
     assert compiled.stat().st_mtime_ns == before
@@ -54,7 +54,7 @@ def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path
     ("broken", "why"),
     [
         ({"CXX": "no-such-compiler"}, "there is no C++ compiler: no-such-compiler"),
-        ({"CXX": "false"}, "false cannot compile convolution.cpp"),
+        ({"CXX": "false"}, "false cannot compile kernels.cpp"),
         ({"XDG_CACHE_HOME": "/proc"}, "the compiled code cannot be kept: "),
     ],
     ids=["no compiler", "a compiler that fails", "no place for it"],
@@ -64,8 +64,8 @@ def test_without_it_torch_does_the_work_and_the_run_says_why(
 ) -> None:
     ended = train(*RUN, **broken)
     assert ended.returncode == 0, ended.stderr
-    assert convolution_of(outputs).startswith("torch: ")
-    assert why in convolution_of(outputs)
+    assert kernels_of(outputs).startswith("torch: ")
+    assert why in kernels_of(outputs)
 
 
 def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:

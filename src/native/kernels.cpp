@@ -1,4 +1,5 @@
-// Convolution, bias, 2 x 2 max pooling and ReLU as one operation, forward and backward, for networks of few channels.
+// What of a training step torch's own operators are slow at, on one core: convolution, bias, 2 x 2 max pooling and ReLU
+// as one operation, forward and backward, for networks of few channels; and the gathering of a minibatch's pixels.
 //
 // The maps of an image are too few to fill a vector, but images are many: LANES of them, a slice, are laid out with the
 // image innermost and zeros around the borders. Every operation is then one on full vectors, whatever the batch size,
@@ -299,6 +300,17 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
         slices.differentiate(*gradient, winners, *of_images, first, lanes);
         if (first + LANES >= end || (first + LANES) % chunk == 0)
             slices.sum_up(of_weight + first / chunk * shape->filters * slices.taps, of_bias + first / chunk * shape->filters);
+    }
+}
+
+// The values of the pixels of some images, one after the other; size is an image's, in pixels.
+void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t n, const float* values, float* to) {
+    constexpr int64_t AHEAD = 4, LINE = 64;  // images; bytes of a cache line
+    for (int64_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            for (int64_t byte = 0; byte < size; byte += LINE) __builtin_prefetch(images + indices[i + AHEAD] * size + byte);
+        const uint8_t* image = images + indices[i] * size;
+        for (int64_t pixel = 0; pixel < size; pixel++) *to++ = values[image[pixel]];
     }
 }
 }

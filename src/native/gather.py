@@ -1,0 +1,21 @@
+"""The pixels of a minibatch, as numbers."""
+
+from ctypes import c_int64, c_void_p
+
+import torch
+from torch import Tensor
+
+from src.native.library import engine, library
+
+
+def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
+    """`values` (256,) of the pixels of images (N, H, W), bytes, at `indices` (B,): (B, 1, H, W)."""
+    n, height, width = len(indices), *images.shape[1:]
+    if images.device.type != "cpu" or not engine().startswith("native"):
+        return values[images[indices].int()].unsqueeze(1)
+    to = torch.empty(n, 1, height, width)
+    library().gather(
+        c_void_p(images.data_ptr()), c_int64(height * width), c_void_p(indices.data_ptr()), c_int64(n),
+        c_void_p(values.data_ptr()), c_void_p(to.data_ptr()),
+    )  # fmt: skip
+    return to
