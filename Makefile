@@ -27,9 +27,9 @@ check: .venv/tested ## format, lint and types, as CI does
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/tested ## start-up time, and a study by three launchers
-	$(BIN)/python -m tests.benchmarks.start
-	$(BIN)/python -m tests.benchmarks.launchers $(ARGS)
+bench: .venv/tested ## tables of speed, in outputs/bench/ (QUICK=1 for some of them)
+	for part in operators steps studies growth start $(if $(QUICK),,launchers); do \
+	  QUICK=$(QUICK) $(BIN)/python -m tests.benchmarks.$$part || exit 1; done
 
 clean: ## remove the environment and caches; outputs/ stays
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

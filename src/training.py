@@ -41,7 +41,7 @@ class Training:
         self, settings: Settings, images: Images, device: str = "auto", threads: int = 1, cores: int = 1
     ) -> None:
         torch.set_num_threads(threads)
-        convolution.THREADS.set(cores)
+        convolution.THREADS.number = cores
         keep_freed_memory()
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")

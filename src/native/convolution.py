@@ -1,10 +1,8 @@
 """Convolution, bias, 2 x 2 max pooling and ReLU as one operator of torch, `ravine::conv_pool_relu`."""
 
 import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from ctypes import byref, c_int64, c_void_p
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,26 +48,11 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
     return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
 
 
+@dataclass
 class Threads:
     """How many threads share an operator's work; they do not change its results."""
 
-    def __init__(self) -> None:
-        self.set(1)
-
-    def set(self, number: int) -> None:
-        self.number = number
-        self._others = ThreadPoolExecutor(number - 1) if number > 1 else None
-
-    def share(self, work: Callable[[int, int], None], images: int) -> None:
-        """Call `work(begin, end)` for parts of the images, whole chunks but for the last."""
-        chunks = -(-images // CHUNK)
-        cuts = [min(images, chunks * part // self.number * CHUNK) for part in range(self.number + 1)]
-        parts = [(begin, end) for begin, end in pairwise(cuts) if begin < end]
-        others = [self._others.submit(work, *part) for part in parts[1:]] if self._others else []
-        for part in parts[:1]:
-            work(*part)
-        for other in others:
-            other.result()
+    number: int = 1
 
 
 THREADS = Threads()
@@ -94,13 +77,10 @@ def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tupl
     output, winners = torch.empty(sizes), torch.empty(sizes, dtype=torch.uint8)
     weight, bias = weight.contiguous(), bias.contiguous()
 
-    def work(begin: int, end: int) -> None:
-        library().forward(
-            byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), c_void_p(bias.data_ptr()),
-            c_void_p(output.data_ptr()), c_void_p(winners.data_ptr()), c_int64(begin), c_int64(end),
-        )  # fmt: skip
-
-    THREADS.share(work, len(images))
+    library().forward(
+        byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), c_void_p(bias.data_ptr()),
+        c_void_p(output.data_ptr()), c_void_p(winners.data_ptr()), c_int64(CHUNK), c_int64(THREADS.number),
+    )  # fmt: skip
     return output.permute(3, 0, 1, 2), winners.permute(3, 0, 1, 2)
 
 
@@ -115,14 +95,11 @@ def _backward(
     to_weight, to_bias = torch.empty(chunks, *weight.shape), torch.empty(chunks, len(weight))
     weight = weight.contiguous()
 
-    def work(begin: int, end: int) -> None:
-        library().backward(
-            byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), byref(_tensor(gradient)),
-            c_void_p(winners.data_ptr()), byref(_tensor(to_images)), c_void_p(to_weight.data_ptr()),
-            c_void_p(to_bias.data_ptr()), c_int64(CHUNK), c_int64(begin), c_int64(end),
-        )  # fmt: skip
-
-    THREADS.share(work, b)
+    library().backward(
+        byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), byref(_tensor(gradient)),
+        c_void_p(winners.data_ptr()), byref(_tensor(to_images)), c_void_p(to_weight.data_ptr()),
+        c_void_p(to_bias.data_ptr()), c_int64(CHUNK), c_int64(THREADS.number),
+    )  # fmt: skip
     return to_images, to_weight.sum(0), to_bias.sum(0)
 
 

@@ -6,8 +6,13 @@
 // padding, strides and channels are. A tap is one of the C x K x K weights of a filter.
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -274,33 +279,91 @@ struct Gradients : Slices {
     }
 };
 
+// Threads that share a call's work. A step's calls follow each other closely, so they look out for the next one for a
+// while before they sleep.
+class Crew {
+    static constexpr int LOOKS = 20000;
+    std::vector<std::thread> others;
+    std::function<void(int64_t)> work;
+    std::atomic<int64_t> calls{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable called;
+
+    void serve(int64_t part) {
+        for (int64_t seen = 0;; seen++) {
+            for (int look = 0; look < LOOKS && calls == seen; look++) std::this_thread::yield();
+            if (calls == seen) {
+                std::unique_lock<std::mutex> lock(mutex);
+                called.wait(lock, [&] { return calls != seen; });
+            }
+            work(part);
+            done++;
+        }
+    }
+
+public:
+    explicit Crew(int64_t number) {
+        for (int64_t part = 1; part < number; part++) others.emplace_back([this, part] { serve(part); });
+    }
+    // f(part) for as many parts as there are threads, this one included.
+    void share(const std::function<void(int64_t)>& f) {
+        work = f, done = 0;
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            calls++;
+        }
+        called.notify_all();
+        f(0);
+        while (done != int64_t(others.size())) std::this_thread::yield();
+    }
+};
+
+// f(begin, end) for parts of the images, of whole chunks but for the last.
+static void in_chunks(int64_t images, int64_t chunk, int64_t threads, const std::function<void(int64_t, int64_t)>& f) {
+    const int64_t chunks = (images + chunk - 1) / chunk;
+    const auto cut = [&](int64_t part) { return std::min(images, chunks * part / threads * chunk); };
+    const auto work = [&](int64_t part) {
+        if (cut(part) < cut(part + 1)) f(cut(part), cut(part + 1));
+    };
+    static std::vector<Crew*> crews;  // by their number, never ended; a process has one, but for tests
+    if (threads == 1) return work(0);
+    if (int64_t(crews.size()) <= threads) crews.resize(threads + 1);
+    if (!crews[threads]) crews[threads] = new Crew(threads);
+    crews[threads]->share(work);
+}
+
 extern "C" {
 
 int lanes() { return LANES; }
 
 void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, float* output,
-             uint8_t* winners, int64_t begin, int64_t end) {
-    Slices slices(*shape, weight, bias);
-    for (int64_t first = begin; first < end; first += LANES) {
-        const int64_t lanes = std::min<int64_t>(LANES, end - first);
-        slices.take(*images, first, lanes);
-        in_parts(shape->filters, FORWARD, [&](int64_t filter, int size) {
-            with_constant<FORWARD>(size, [&](auto n) { slices.forward<n>(filter, first, lanes, output, winners); });
-        });
-    }
+             uint8_t* winners, int64_t chunk, int64_t threads) {
+    in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
+        Slices slices(*shape, weight, bias);
+        for (int64_t first = begin; first < end; first += LANES) {
+            const int64_t lanes = std::min<int64_t>(LANES, end - first);
+            slices.take(*images, first, lanes);
+            in_parts(shape->filters, FORWARD, [&](int64_t filter, int size) {
+                with_constant<FORWARD>(size, [&](auto n) { slices.forward<n>(filter, first, lanes, output, winners); });
+            });
+        }
+    });
 }
 
+// Gradients of weight and bias are sums over a chunk's images: (chunks, O, C, K, K) and (chunks, O).
 void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
               const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t chunk,
-              int64_t begin, int64_t end) {
-    Gradients slices(*shape, weight);
-    for (int64_t first = begin; first < end; first += LANES) {
-        const int64_t lanes = std::min<int64_t>(LANES, end - first);
-        slices.take(*images, first, lanes);
-        slices.differentiate(*gradient, winners, *of_images, first, lanes);
-        if (first + LANES >= end || (first + LANES) % chunk == 0)
-            slices.sum_up(of_weight + first / chunk * shape->filters * slices.taps, of_bias + first / chunk * shape->filters);
-    }
+              int64_t threads) {
+    in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
+        Gradients slices(*shape, weight);
+        for (int64_t first = begin; first < end; first += LANES) {
+            const int64_t lanes = std::min<int64_t>(LANES, end - first), o = shape->filters;
+            slices.take(*images, first, lanes);
+            slices.differentiate(*gradient, winners, *of_images, first, lanes);
+            if (first + LANES >= end || (first + LANES) % chunk == 0)
+                slices.sum_up(of_weight + first / chunk * o * slices.taps, of_bias + first / chunk * o);
+        }
+    });
 }
 
 // The values of the pixels of some images, one after the other; size is an image's, in pixels.

@@ -1,14 +1,13 @@
 """`make bench`: seconds from the command to the first minibatch, and where they go."""
 
-import statistics
 import subprocess
 import sys
 import tempfile
 
-from src.runs.provenance import machine
+from tests.benchmarks.table import QUICK, report, spread
 from tests.conftest import ROOT
 
-REPEATS = 7
+REPEATS = 2 if QUICK else 7
 
 # The command itself, which tells the time at its stations and ends at the first minibatch.
 MEASURED = """
@@ -45,14 +44,11 @@ def once() -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table: median, least and most of the repeats, after one that warms the disk's cache."""
+    """The command; a first repeat only warms the disk's cache."""
     once()
     repeats = [once() for _ in range(REPEATS)]
-    print(f"{'seconds since the command':28}{'median':>8}{'least':>8}{'most':>8}   n={REPEATS}")
-    for name in repeats[0]:
-        seconds = [repeat[name] for repeat in repeats]
-        print(f"{name:28}{statistics.median(seconds):8.2f}{min(seconds):8.2f}{max(seconds):8.2f}")
-    print(machine())
+    rows = [[name, *spread([repeat[name] for repeat in repeats], 2)] for name in repeats[0]]
+    report("start", ["seconds since the command", "median", "least", "most"], rows, f"n={REPEATS}")
 
 
 if __name__ == "__main__":

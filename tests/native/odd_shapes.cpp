@@ -26,7 +26,7 @@ struct Array : std::vector<float> {  // (images, channels, rows, columns), in th
     Tensor tensor() { return {data(), {stride[0], stride[1], stride[2], stride[3]}}; }
 };
 
-static bool check(const Shape& s, bool images_last) {
+static bool check(const Shape& s, bool images_last, int64_t threads) {
     const int64_t rows = (s.height + 2 * s.padding - s.kernel + 1) / 2, columns = (s.width + 2 * s.padding - s.kernel + 1) / 2;
     const int64_t chunk = 32, chunks = (s.images + chunk - 1) / chunk, taps = s.channels * s.kernel * s.kernel;
     Array images(s.images, s.channels, s.height, s.width, images_last, true), weight(s.filters, s.channels, s.kernel, s.kernel, false, true);
@@ -38,8 +38,8 @@ static bool check(const Shape& s, bool images_last) {
     std::vector<uint8_t> winners(output.size());
 
     const Tensor in = images.tensor(), out = gradient.tensor(), back = to_images.tensor();
-    forward(&s, &in, weight.data(), bias.data(), output.data(), winners.data(), 0, s.images);
-    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), chunk, 0, s.images);
+    forward(&s, &in, weight.data(), bias.data(), output.data(), winners.data(), chunk, threads);
+    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), chunk, threads);
 
     for (int64_t b = 0; b < s.images; b++)
         for (int64_t o = 0; o < s.filters; o++)
@@ -88,7 +88,7 @@ int main() {
         s.images = 1 + generator() % 70, s.channels = 1 + generator() % 5, s.filters = 1 + generator() % 35;
         s.kernel = 1 + generator() % 5, s.padding = generator() % 3;
         s.height = s.kernel + 1 + generator() % 7, s.width = s.kernel + 1 + generator() % 7;
-        if (!check(s, trial % 2)) {
+        if (!check(s, trial % 2, 1 + trial % 3)) {
             wrong++;
             std::printf("%ld images, %ld channels of %ld x %ld, %ld filters of %ld x %ld, padding %ld\n", long(s.images),
                         long(s.channels), long(s.height), long(s.width), long(s.filters), long(s.kernel), long(s.kernel), long(s.padding));

@@ -28,7 +28,7 @@ def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str, tmp_path:
         pytest.skip("this processor has no AVX2")
     program = tmp_path / "odd_shapes"
     source = Path(__file__).with_name("odd_shapes.cpp")
-    options = ["-O2", "-g", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
+    options = ["-O2", "-g", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([*BUILDS[build], *options, str(source), "-o", str(program)], check=True)
     ended = subprocess.run([program], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr

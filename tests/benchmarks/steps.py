@@ -1,0 +1,137 @@
+"""`python -m tests.benchmarks.steps`: a minibatch's whole cost, epochs of Ravine beside commonly written loops."""
+
+import itertools
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src import images
+from src.runs.run import Run
+from src.runs.settings import Names, Settings
+from src.training import Training
+from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
+from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
+from tests.conftest import REAL
+
+# Floating-point operations an image, forward and backward: nothing asks for the first layer's gradient of the input.
+OPERATIONS = {
+    "lenet": 2 * (2 * 784 * 6 * 25 + 3 * (100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)),
+    "mlp": 2 * (2 * 784 * 80 + 3 * (80 * 40 + 40 * 20 + 20 * 10)),
+}
+NODES: dict[str, dict[str, Any]] = {
+    "lenet": {"_target_": "src.models.LeNet"},
+    "mlp": {"_target_": "src.models.MLP", "hidden": [80, 40, 20]},
+    "sgd": {"_target_": "torch.optim.SGD", "momentum": 0.9, "fused": True},
+    "adagrad": {"_target_": "torch.optim.Adagrad", "fused": True},
+    "adam": {"_target_": "torch.optim.Adam", "fused": True},
+}
+STEPS = 60  # of the common loops, which are too slow for whole epochs
+
+
+def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
+    """Seconds a minibatch, over the second epoch of a run: data, arithmetic, optimizer, figures and Lightning."""
+    mnist = images.load("mnist", str(REAL))
+    some = images.Images(mnist.train_images[:n], mnist.train_labels[:n], mnist.test_images, mnist.test_labels)
+    settings = Settings(
+        "mnist", 0, NODES[model], NODES[optimizer], {"_target_": "src.schedules.Schedule"}, 5e-4, batch, 2, 0
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder, "run"))
+        with run.locked():
+            training = Training(settings, some, device="cpu")
+            training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
+        first, second = run.curve()
+    return second["seconds"] / (second["updates"] - first["updates"])
+
+
+def loop(model: str, optimizer: str, minibatches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Seconds a minibatch of the loop that every tutorial has."""
+    network = MODELS[model]()
+    optimizer_ = OPTIMIZERS[optimizer](network.parameters(), 5e-4)
+    served: Iterator[tuple[Tensor, Tensor]] = iter(minibatches)
+
+    def step() -> None:
+        pixels, labels = next(served)
+        optimizer_.zero_grad()
+        cross_entropy(network(pixels), labels).backward()
+        optimizer_.step()
+
+    step()
+    return seconds(step, STEPS)
+
+
+def in_memory(model: str, optimizer: str, batch: int) -> float:
+    mnist = images.load("mnist", str(REAL))
+    pixels = torch.from_numpy(mnist.train_images[:20_000]).unsqueeze(1).float() / 255
+    labels = torch.from_numpy(mnist.train_labels[:20_000]).long()
+    chosen = torch.randperm(20_000).split(batch)
+    return loop(model, optimizer, ((pixels[part], labels[part]) for part in chosen))
+
+
+def lightning(model: str, optimizer: str, batch: int) -> float:
+    import pytorch_lightning as pl
+
+    class Clock(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 1:
+                self.began = time.perf_counter()
+
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            self.ended = time.perf_counter()
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        pl.Trainer(
+            max_epochs=1, limit_train_batches=STEPS + 1, limit_val_batches=0, accelerator="cpu", logger=False,
+            default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            callbacks=[clock],
+        ).fit(Classifier(model, optimizer, 5e-4), loader(True, batch))  # fmt: skip
+    return float(clock.ended - clock.began) / STEPS
+
+
+def cases(model: str, optimizer: str, batch: int) -> dict[str, Callable[[], float]]:
+    """What measures a minibatch by each program."""
+    return {
+        "Ravine": lambda: ravine(model, optimizer, batch),
+        "torch, tensors in memory": lambda: in_memory(model, optimizer, batch),
+        "torch, DataLoader": lambda: loop(model, optimizer, loader(True, batch)),
+        "torch, DataLoader with 2 workers": lambda: loop(model, optimizer, loader(True, batch, workers=2)),
+        "Lightning, DataLoader": lambda: lightning(model, optimizer, batch),
+    }
+
+
+def main() -> None:
+    """The command."""
+    if not (REAL / "MNIST" / "raw").is_dir():
+        raise SystemExit(f"{REAL}: MNIST is not there; name its folder by DATA_ROOT")
+    os.environ["DATA_ROOT"] = str(REAL)
+    warnings.simplefilter("ignore")  # Lightning's advice
+    torch.set_num_threads(1)
+    rows = []
+    for model, batch, optimizer in itertools.product(("lenet", "mlp"), (64, 256), ("sgd", "adagrad", "adam")):
+        if QUICK and (optimizer != "adam" or batch != 64):
+            continue
+        times = in_turn({"GEMM": gemm} | cases(model, optimizer, batch), 1 if QUICK else 3)
+        rate, ours = GEMM / statistics.median(times.pop("GEMM")), statistics.median(times["Ravine"])
+        for program, measured in times.items():
+            median = statistics.median(measured)
+            share = f"{batch * OPERATIONS[model] / median / rate:.0%}".replace("%", " %")
+            milliseconds = spread([1e3 * each for each in measured], 2)
+            epoch, ratio = f"{median * 60_000 / batch:.1f}", f"{median / ours:.1f}"
+            rows.append([f"{model}, batch {batch}, {optimizer}, {program}", *milliseconds, epoch, ratio, share])
+    heads = ["milliseconds a minibatch", "median", "least", "most", "s an epoch", "to Ravine", "of GEMM"]
+    report("steps", heads, rows, "one core, training alone; GEMM of the same process")
+
+
+if __name__ == "__main__":
+    main()

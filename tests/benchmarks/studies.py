@@ -1,0 +1,53 @@
+"""`python -m tests.benchmarks.studies`: the assignment's 18 runs, whole commands, beside a common script's."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.benchmarks.table import QUICK, in_turn, report, spread
+from tests.conftest import REAL, ROOT, environment, start
+
+EPOCHS = 1 if QUICK else 2
+COMMON = ("optimizer=adam", "batch_size=64") if QUICK else ("optimizer=sgd,adam", "batch_size=64,256")
+
+
+def ravine() -> float:
+    """Epochs a second of `+study=assignment`, from the command to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        process = start(Path(folder), REAL, "+study=assignment", f"epochs={EPOCHS}")
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+    return 18 * EPOCHS / (time.perf_counter() - began)
+
+
+def common() -> float:
+    """Epochs a second of the common script, by Hydra's basic launcher; some of the 18 runs, an epoch each."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tests.benchmarks.common", "-m", *COMMON, f"threads={os.cpu_count()}"]
+        began = time.perf_counter()
+        subprocess.run(
+            [*command, f"hydra.sweep.dir={folder}"], cwd=ROOT, env=environment(REAL), check=True, capture_output=True
+        )
+    return (1 if QUICK else 4) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """The command."""
+    times = in_turn(
+        {"Ravine, +study=assignment": ravine, "Lightning, DataLoader, basic": common}, 1 if QUICK else 3, False
+    )
+    ours, theirs = times.values()
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    rows = [[name, *spread(rates, 3), f"{60 * statistics.median(rates) / 20:.2f}"] for name, rates in times.items()]
+    rows.append(["ratio", *spread(ratios), ""])
+    heads = ["epochs a second", "median", "least", "most", "runs of 20 epochs a minute"]
+    report("studies", heads, rows, f"LeNet, evaluation and checkpoints included, {EPOCHS} epochs a run, n={len(ours)}")
+
+
+if __name__ == "__main__":
+    main()
