@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchmetrics  # noqa: F401  # Lightning logs by it; src leaves it out unless it is there
 from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import cross_entropy
