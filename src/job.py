@@ -77,11 +77,11 @@ class Job:
 
     def look(self) -> None:
         """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
-        if self.run is None or self.state is None or self.forced:
+        if self.run is None or self.state is None:
             return
         seen = look(self.run)
-        if seen is None:
-            self.state = replace(self.state, standing="to do")
+        if seen is None or self.forced:
+            self.state = State(self.run.directory, self.state.settings, self.state.names)
         elif seen.ended:
             self._finish(seen)
         else:

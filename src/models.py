@@ -31,6 +31,9 @@ class MLP(nn.Sequential):
 class ConvBlock(nn.Conv2d):
     """Convolution, 2 x 2 max pooling and ReLU: after the pooling the same function as before it, of fewer values."""
 
+    def __init__(self, channels: int, filters: int, kernel_size: int, padding: int = 0) -> None:
+        super().__init__(channels, filters, kernel_size, padding=padding)
+
     def forward(self, images: Tensor) -> Tensor:
         assert self.bias is not None
         return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))

@@ -49,7 +49,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         from src.training import Training
 
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
-        cores = cfg.threads if in_a_sweep else int(cpu_count())
+        asked = any(override.startswith("threads=") for override in HydraConfig.get().overrides.task)
+        cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
         training = Training(settings, loaded, cfg.device, cfg.threads, cores)
         with run.locked(wait=in_a_sweep):
             if cfg.force:

@@ -69,6 +69,7 @@ class Training:
             "command": sys.argv,
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": self.threads,
+            "cores": convolution.THREADS.number,
             "kernels": engine() if self.device == "cpu" else "torch",
             **provenance(),
         }

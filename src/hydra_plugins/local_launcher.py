@@ -35,9 +35,10 @@ class LocalLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.composer import Composer
         from src.errors import UserError
+        from src.runs.settings import KEYS
 
         for override in config.hydra.overrides.task:
-            if override.lstrip("+").startswith("study=") and "," in override:
+            if set(config) >= KEYS and override.lstrip("+").startswith("study=") and "," in override:
                 raise UserError(f"{override}: one study at a time")
         # The sweeper, which composes each job once more to check it, holds the same context.
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]

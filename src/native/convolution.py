@@ -40,7 +40,7 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
     """
     if (
         images.device.type == "cpu"
-        and images.dtype == weight.dtype == torch.float32
+        and images.dtype == weight.dtype == bias.dtype == torch.float32
         and weight.shape[2] == weight.shape[3]
         and engine().startswith("native")
     ):
@@ -74,7 +74,9 @@ def _tensor(tensor: Tensor) -> _Tensor:
 def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """The output, and which pixel of each window it came from: 0 to 3, or 4 where ReLU made it zero."""
     shape, sizes = _shape(images, weight, padding)
-    output, winners = torch.empty(sizes), torch.empty(sizes, dtype=torch.uint8)
+    if len(bias) != len(weight):
+        raise ValueError(f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit")
+    output, winners = images.new_empty(sizes), images.new_empty(sizes, dtype=torch.uint8)
     weight, bias = weight.contiguous(), bias.contiguous()
 
     library().forward(
@@ -88,11 +90,14 @@ def _backward(
     gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of images (of none, if not asked for), weight and bias."""
-    shape, _ = _shape(images, weight, padding)
-    b, c, h, w = images.shape
-    to_images = torch.empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
+    shape, (o, *pooled, b) = _shape(images, weight, padding)
+    if not gradient.shape == winners.shape == (b, o, *pooled):
+        raise ValueError(f"gradient {tuple(gradient.shape)} and winners {tuple(winners.shape)} do not fit")
+    winners = winners.permute(1, 2, 3, 0).contiguous()
+    _, c, h, w = images.shape
+    to_images = images.new_empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
     chunks = -(-b // CHUNK)
-    to_weight, to_bias = torch.empty(chunks, *weight.shape), torch.empty(chunks, len(weight))
+    to_weight, to_bias = weight.new_empty(chunks, *weight.shape), weight.new_empty(chunks, o)
     weight = weight.contiguous()
 
     library().backward(

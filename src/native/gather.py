@@ -9,11 +9,12 @@ from src.native.library import engine, library
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
-    """`values` (256,) of the pixels of images (N, H, W), bytes, at `indices` (B,): (B, 1, H, W)."""
+    """The `values` (256,) of the pixels, bytes, of images (N, H, W): (B, 1, H, W). `indices` (B,) are not checked."""
     n, height, width = len(indices), *images.shape[1:]
-    if images.device.type != "cpu" or not engine().startswith("native"):
+    native = images.device.type == "cpu" and images.dtype == torch.uint8 and indices.dtype == torch.int64
+    if not (native and engine().startswith("native")):
         return values[images[indices].int()].unsqueeze(1)
-    to = torch.empty(n, 1, height, width)
+    to = values.new_empty(n, 1, height, width)
     library().gather(
         c_void_p(images.data_ptr()), c_int64(height * width), c_void_p(indices.data_ptr()), c_int64(n),
         c_void_p(values.data_ptr()), c_void_p(to.data_ptr()),

@@ -7,14 +7,18 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32;
@@ -285,6 +289,7 @@ class Crew {
     static constexpr int LOOKS = 20000;
     std::vector<std::thread> others;
     std::function<void(int64_t)> work;
+    std::fenv_t arithmetic;  // of the caller: how it treats denormal numbers
     std::atomic<int64_t> calls{0}, done{0};
     std::mutex mutex;
     std::condition_variable called;
@@ -296,6 +301,7 @@ class Crew {
                 std::unique_lock<std::mutex> lock(mutex);
                 called.wait(lock, [&] { return calls != seen; });
             }
+            std::fesetenv(&arithmetic);
             work(part);
             done++;
         }
@@ -303,33 +309,43 @@ class Crew {
 
 public:
     explicit Crew(int64_t number) {
-        for (int64_t part = 1; part < number; part++) others.emplace_back([this, part] { serve(part); });
+        try {
+            for (int64_t part = 1; part < number; part++) others.emplace_back([this, part] { serve(part); });
+        } catch (const std::system_error&) {  // the system gives no more; those there are will do
+        }
     }
+    int64_t size() const { return int64_t(others.size()) + 1; }
     // f(part) for as many parts as there are threads, this one included.
     void share(const std::function<void(int64_t)>& f) {
         work = f, done = 0;
+        std::fegetenv(&arithmetic);
         {
             const std::lock_guard<std::mutex> lock(mutex);
             calls++;
         }
         called.notify_all();
         f(0);
-        while (done != int64_t(others.size())) std::this_thread::yield();
+        while (done != size() - 1) std::this_thread::yield();
     }
 };
 
 // f(begin, end) for parts of the images, of whole chunks but for the last.
 static void in_chunks(int64_t images, int64_t chunk, int64_t threads, const std::function<void(int64_t, int64_t)>& f) {
     const int64_t chunks = (images + chunk - 1) / chunk;
-    const auto cut = [&](int64_t part) { return std::min(images, chunks * part / threads * chunk); };
-    const auto work = [&](int64_t part) {
-        if (cut(part) < cut(part + 1)) f(cut(part), cut(part + 1));
-    };
-    static std::vector<Crew*> crews;  // by their number, never ended; a process has one, but for tests
-    if (threads == 1) return work(0);
+    threads = std::min(threads, chunks);
+    if (threads < 2) return f(0, images);
+    static std::mutex one_call;
+    const std::lock_guard<std::mutex> lock(one_call);
+    static std::vector<Crew*> crews;  // by their number; they end with the process
+    static pid_t process = 0;
+    if (process != getpid()) crews.clear(), process = getpid();  // a fork has no threads but its own
     if (int64_t(crews.size()) <= threads) crews.resize(threads + 1);
     if (!crews[threads]) crews[threads] = new Crew(threads);
-    crews[threads]->share(work);
+    const int64_t parts = crews[threads]->size();
+    const auto cut = [&](int64_t part) { return std::min(images, chunks * part / parts * chunk); };
+    crews[threads]->share([&](int64_t part) {
+        if (cut(part) < cut(part + 1)) f(cut(part), cut(part + 1));
+    });
 }
 
 extern "C" {

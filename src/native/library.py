@@ -4,17 +4,25 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
 
+from src.runs.files import replace_file
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast"]
+FLAGS += ["-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"]
+if sys.platform == "linux":  # the process may hold an older C++ library than the compiler's
+    FLAGS += ["-static-libstdc++", "-static-libgcc"]
+PATIENCE = 120  # seconds for another process that compiles
 
 
 class Unavailable(Exception):
@@ -24,20 +32,19 @@ class Unavailable(Exception):
 @cache
 def library() -> ctypes.CDLL:
     """The library. Raises Unavailable where it cannot be built, as without a compiler."""
-    compiler = _compiler()
-    command = [compiler, *FLAGS, "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"]
-    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
-    content = repr((command, version, _processor(), SOURCE.read_bytes())).encode()
+    content = repr((FLAGS, platform.libc_ver(), _processor(), SOURCE.read_bytes())).encode()
     try:
         file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(file.with_suffix(".lock")):
-                if not file.exists():
-                    _compile(command, file)
+        with suppress(OSError):  # not there, or damaged
+            return ctypes.CDLL(str(file))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock"), timeout=PATIENCE):
+            with suppress(OSError):
+                return ctypes.CDLL(str(file))  # compiled meanwhile
+            _compile(file)
         return ctypes.CDLL(str(file))
-    except (OSError, RuntimeError) as error:  # no home, no rights, no space
-        raise Unavailable(f"the compiled code cannot be kept: {error}") from error
+    except (OSError, RuntimeError) as error:  # no home, no rights, no space, a compiler that is none
+        raise Unavailable(f"the code cannot be compiled, kept or loaded: {error}") from error
 
 
 @cache
@@ -49,21 +56,23 @@ def engine() -> str:
         return f"torch: {reason}"
 
 
-def _compile(command: list[str], file: Path) -> None:
+def _compile(file: Path) -> None:
+    compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         partial = Path(folder, "partial.so")
-        ended = subprocess.run([*command, str(SOURCE), "-o", str(partial)], capture_output=True, text=True)
+        command = [*compiler, *FLAGS, str(SOURCE), "-o", str(partial)]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if ended.returncode:
-            raise Unavailable(f"{command[0]} cannot compile {SOURCE.name}: {ended.stderr.strip()[:200]}")
-        partial.replace(file)
+            raise Unavailable(f"{compiler[0]} cannot compile {SOURCE.name}: {ended.stderr.strip()[:200]}")
+        replace_file(file, partial.read_bytes())
 
 
-def _compiler() -> str:
-    names = [os.environ["CXX"]] if "CXX" in os.environ else ["c++", "g++", "clang++"]
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    raise Unavailable(f"there is no C++ compiler: {', '.join(names)}")
+def _compiler() -> list[str]:
+    asked_for = shlex.split(os.environ.get("CXX", ""))
+    for command in [asked_for] if asked_for else [["c++"], ["g++"], ["clang++"]]:
+        if shutil.which(command[0]):
+            return command
+    raise Unavailable(f"there is no C++ compiler: {' '.join(asked_for) or 'c++, g++, clang++'}")
 
 
 def _processor() -> str:

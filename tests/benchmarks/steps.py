@@ -131,7 +131,7 @@ def main() -> None:
             epoch, ratio = f"{median * 60_000 / batch:.1f}", f"{median / ours:.1f}"
             rows.append([f"{model}, batch {batch}, {optimizer}, {program}", *milliseconds, epoch, ratio, share])
     heads = ["milliseconds a minibatch", "median", "least", "most", "s an epoch", "to Ravine", "of GEMM"]
-    report("steps", heads, rows, "one core, training alone; GEMM of the same process")
+    report("steps", heads, rows, "one core (and two more for 2 workers), training alone; GEMM of the same process")
 
 
 if __name__ == "__main__":
