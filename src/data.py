@@ -17,7 +17,6 @@ from src.schedules import Schedule
 Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
 
 BLOCK = 6000  # images: enough to spread Lightning's cost a step, few enough to show progress
-GATHERED = 256  # images at once, whose pixels stay in a core's cache until they are used
 SCORED = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
 ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
 
@@ -56,13 +55,9 @@ class Split(Dataset[Block]):
         return len(self.labels)
 
     def __getitem__(self, block: tuple[Tensor, ...]) -> Block:
-        a_gather = max(1, GATHERED // len(block[0]))
-        for start in range(0, len(block), a_gather):
-            part = block[start : start + a_gather]
-            sizes = [len(indices) for indices in part]
-            indices = torch.cat(part).to(self.images.device)
-            pixels = gather(self.images, indices, self.values)
-            yield from zip(pixels.split(sizes), self.labels[indices].split(sizes), strict=True)
+        for part in block:
+            indices = part.to(self.images.device)
+            yield gather(self.images, indices, self.values), self.labels[indices]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Its minibatches in this order, in blocks."""

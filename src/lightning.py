@@ -6,10 +6,13 @@ finds the real package. Every module of this project takes Lightning from here.
 """
 
 import logging
+import os
 import sys
 import warnings
 from types import ModuleType
 
+BY_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+chosen = os.environ.get(BY_NVML)
 if "torchmetrics" in sys.modules:
     import pytorch_lightning
 else:
@@ -25,6 +28,12 @@ else:
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+
+# Lightning has torch look for a GPU by NVML, whose library, where there is none, is searched for each time: by Adam before
+# each of its updates, which took twice as long. That a process could fork afterwards is not needed: it is the workers
+# that look, and they do not.
+if chosen is None:
+    os.environ.pop(BY_NVML, None)
 
 disable_possible_user_warnings()  # Lightning's advice, such as to take more data loading workers
 # Lightning 2.6's own use of a class that torch 2.15 deprecates.

@@ -121,7 +121,9 @@ class Training:
 
             figures, diverged = outcome(self.classifier, self.data, self.settings)
             test = self.data.splits["test"]
-            pixels = picture(test.images.cpu(), test.labels.cpu(), logits_of(self.model, test), classes, heading)
+            logits = logits_of(self.model, test)
+            run.write_predictions(logits.argmax(1).numpy().astype("uint8"))
+            pixels = picture(test.images.cpu(), test.labels.cpu(), logits, classes, heading)
             run.write_picture(pixels)
             board.picture(pixels, figures["epochs"])
             board.end(success=not diverged)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data import GATHERED, DataModule, Split, epoch_seed, held_out, minibatches
+from src.data import DataModule, Split, epoch_seed, held_out, minibatches
 from src.errors import UserError
 from src.images import Images
 from src.schedules import GrowBatch, Schedule
@@ -64,7 +64,7 @@ def test_a_block_holds_its_images_centred_with_their_labels() -> None:
     assert [len(labels) for _, labels in served] == [64, 64, 64, 64, 44]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 299, GATHERED, 5000])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 299, 5000])
 def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.data.BLOCK", 100)
     images, labels = (torch.from_numpy(array) for array in bars(300, 1))

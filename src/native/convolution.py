@@ -96,16 +96,15 @@ def _backward(
     winners = winners.permute(1, 2, 3, 0).contiguous()
     _, c, h, w = images.shape
     to_images = images.new_empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
-    chunks = -(-b // CHUNK)
-    to_weight, to_bias = weight.new_empty(chunks, *weight.shape), weight.new_empty(chunks, o)
     weight = weight.contiguous()
+    to_weight, to_bias = torch.empty_like(weight), weight.new_empty(o)
 
     library().backward(
         byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), byref(_tensor(gradient)),
         c_void_p(winners.data_ptr()), byref(_tensor(to_images)), c_void_p(to_weight.data_ptr()),
         c_void_p(to_bias.data_ptr()), c_int64(CHUNK), c_int64(THREADS.number),
     )  # fmt: skip
-    return to_images, to_weight.sum(0), to_bias.sum(0)
+    return to_images, to_weight, to_bias
 
 
 def _fake_forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:

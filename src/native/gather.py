@@ -9,14 +9,17 @@ from src.native.library import engine, library
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
-    """The `values` (256,) of the pixels, bytes, of images (N, H, W): (B, 1, H, W). `indices` (B,) are not checked."""
+    """The `values` (256,) of the pixels, bytes, of images (N, H, W): (B, 1, H, W). `indices` (B,) are not checked.
+
+    By the native code it lies in memory as (1, H, W, B), as the convolution wants it.
+    """
     n, height, width = len(indices), *images.shape[1:]
     native = images.device.type == "cpu" and images.dtype == torch.uint8 and indices.dtype == torch.int64
     if not (native and engine().startswith("native")):
         return values[images[indices].int()].unsqueeze(1)
-    to = values.new_empty(n, 1, height, width)
+    to = values.new_empty(1, height, width, n)
     library().gather(
         c_void_p(images.data_ptr()), c_int64(height * width), c_void_p(indices.data_ptr()), c_int64(n),
         c_void_p(values.data_ptr()), c_void_p(to.data_ptr()),
     )  # fmt: skip
-    return to
+    return to.permute(3, 0, 1, 2)

@@ -22,7 +22,7 @@
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32;
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
 constexpr int LANES = 8, REGISTERS = 16;
 #elif defined(__aarch64__)
 constexpr int LANES = 4, REGISTERS = 32;
@@ -36,9 +36,9 @@ typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
 constexpr int ACCUMULATORS = REGISTERS * 3 / 4;
 constexpr int FORWARD = REGISTERS / 2;        // filters at once
-constexpr int WEIGHTS = REGISTERS / 8;        // taps at once, in the gradient of the weights
-constexpr int INPUT = REGISTERS / 4;          // taps at once, in the gradient of the input
-constexpr uint8_t NONE = 4;                   // which pixel of a 2 x 2 window has the gradient: 0 to 3, or none
+constexpr int INPUT = REGISTERS * 5 / 8;            // pixels at once, in the gradient of the input
+constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights at once, in their gradient
+constexpr uint8_t NONE = 4;                   // which pixel of a 2 x 2 window has won: 0 to 3, or none
 
 struct Shape {  // what Python passes; kernels are square, the stride is 1
     int64_t images, channels, height, width, filters, kernel, padding;
@@ -51,14 +51,6 @@ struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1
         return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
     }
 };
-
-// A vector that is used several times stays in its register; compilers rather load it anew for each use, and a load costs
-// as much as a multiplication.
-#if defined(__aarch64__)
-#define IN_REGISTER(vector) asm("" : "+w"(vector))
-#else
-#define IN_REGISTER(vector) asm("" : "+v"(vector))
-#endif
 
 static Vector load(const float* from, int64_t stride, int64_t lanes) {
     Vector vector{};
@@ -74,6 +66,22 @@ static void store(const Vector& vector, float* to, int64_t stride, int64_t lanes
         std::memcpy(to, &vector, sizeof vector);
     else
         for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = vector[lane];
+}
+
+// For each image one of four values, the same four for all. Reads as many as LANES.
+static inline Vector choose(const float* values, const Integers& which) {
+#if defined(__GNUC__) && !defined(__clang__)
+    return __builtin_shuffle(load(values, 1, LANES), which);  // one instruction, where the processor has it
+#else
+    const Integers right = (which & 1) != 0, below = (which & 2) != 0;
+    const auto either = [&](int one) { return right ? Vector{} + values[one + 1] : Vector{} + values[one]; };
+    return below ? either(2) : either(0);
+#endif
+}
+
+static void copy(void* to, const void* from, int64_t lanes) {  // bytes
+    if (lanes == LANES) std::memcpy(to, from, LANES);
+    else std::memcpy(to, from, lanes);
 }
 
 static float sum(const Vector& vector) {
@@ -105,8 +113,8 @@ static void in_parts(int64_t n, int64_t most, const F& f) {
 
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
-    std::vector<int64_t> offset;      // of each tap from the first, in vectors; then some into a map too many
-    std::vector<Vector> input;        // (C + 1, rows, columns), of which the last is that map
+    std::vector<int64_t> offset;      // of each tap from the first, in vectors
+    std::vector<Vector> input;        // (C, rows, columns)
     const float *weight, *bias;
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
@@ -116,8 +124,7 @@ struct Slices : Shape {
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < kernel; y++)
                 for (int64_t x = 0; x < kernel; x++) offset.push_back((c * rows + y) * columns + x);
-        offset.resize(taps + INPUT, channels * rows * columns);
-        input.resize((channels + 1) * rows * columns);
+        input.resize(channels * rows * columns);
     }
 
     // Where in a padded map a pixel of an image is.
@@ -167,115 +174,136 @@ struct Slices : Shape {
                     const int64_t place = (((filter + n) * pooled_rows + y) * pooled_columns + x) * images + first;
                     store(negative ? Vector{} : best, output + place, 1, lanes);
                     const Bytes bytes = __builtin_convertvector(negative ? Integers{} + NONE : winner, Bytes);
-                    std::memcpy(winners + place, &bytes, lanes);
+                    copy(winners + place, &bytes, lanes);
                 }
             }
     }
 };
 
+// Of a window only the pixel that won has a gradient, but in each image it may be another one. So a window is not taken for
+// four pixels, of which three are zero, but each image's inputs or weights are chosen by its winner.
 struct Gradients : Slices {
-    std::vector<Vector> row;          // (2, 2 * pooled_columns, O): gradients before pooling, under one row of it
-    std::vector<Vector> of_input;     // as `input`
-    std::vector<Vector> of_weight;    // (O, taps in whole tiles)
+    int64_t windows, patch;           // of a filter; inputs that a window's pixels have in a channel, (K + 1) x (K + 1)
+    std::vector<Vector> gradient;     // (O, windows): of the winners
+    std::vector<Integers> winner;     // (O, windows)
+    std::vector<Vector> of_input;     // (C, rows, columns)
+    std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    std::vector<float> padded_weight; // (O, taps in whole tiles)
+    std::vector<float> choices;       // (C, O, patch, 4): the weight between an input and each pixel of a window
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
-        row.resize(4 * pooled_columns * filters);
+        windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
+        gradient.resize(filters * windows), winner.resize(filters * windows);
         of_input.resize(input.size());
-        of_weight.resize(filters * (taps + INPUT));
-        of_bias.resize(filters);
-        padded_weight.resize(filters * (taps + INPUT));
-        for (int64_t filter = 0; filter < filters; filter++)
-            std::copy_n(weight + filter * taps, taps, &padded_weight[filter * (taps + INPUT)]);
+        of_weight.resize(filters * taps), of_bias.resize(filters);
+        choices.resize(channels * filters * patch * 4 + LANES);
+        float* to = choices.data();
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t filter = 0; filter < filters; filter++)
+                for (int64_t j = 0; j <= kernel; j++)
+                    for (int64_t i = 0; i <= kernel; i++)
+                        for (int64_t pixel = 0; pixel < 4; pixel++, to++) {
+                            const int64_t y = j - pixel / 2, x = i - pixel % 2;
+                            if (y >= 0 && y < kernel && x >= 0 && x < kernel)
+                                *to = weight[((filter * channels + c) * kernel + y) * kernel + x];
+                        }
     }
 
-    void unpool(int64_t y, const Tensor& gradient, const uint8_t* winners, int64_t first, int64_t lanes) {
-        for (int64_t filter = 0; filter < filters; filter++)
+    void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {
+        int64_t place = 0;
+        for (int64_t filter = 0; filter < filters; filter++) {
+            Vector sum = of_bias[filter];
+            for (int64_t y = 0; y < pooled_rows; y++)
+                for (int64_t x = 0; x < pooled_columns; x++, place++) {
+                    const Vector value = load(from.at(first, filter, y, x), from.stride[0], lanes);
+                    Bytes bytes{};
+                    copy(&bytes, winners + place * images + first, lanes);
+                    winner[place] = __builtin_convertvector(bytes, Integers);
+                    gradient[place] = winner[place] < NONE ? value : Vector{};
+                    sum += gradient[place];
+                }
+            of_bias[filter] = sum;
+        }
+    }
+
+    // The R x S weights from (j, i) on of a filter and channel: the winners' inputs are chosen by column, then by row.
+    template <int R, int S>
+    __attribute__((noinline)) void add_to_weight(int64_t filter, int64_t c, int64_t j, int64_t i) {
+        Vector* to = &of_weight[((filter * channels + c) * kernel + j) * kernel + i];
+        Vector sums[R][S];
+        for (int r = 0; r < R; r++)
+            for (int s = 0; s < S; s++) sums[r][s] = to[r * kernel + s];
+        for (int64_t y = 0; y < pooled_rows; y++)
             for (int64_t x = 0; x < pooled_columns; x++) {
-                const Vector value = load(gradient.at(first, filter, y, x), gradient.stride[0], lanes);
-                Bytes bytes{};
-                std::memcpy(&bytes, winners + ((filter * pooled_rows + y) * pooled_columns + x) * images + first, lanes);
-                const Integers winner = __builtin_convertvector(bytes, Integers);
-                of_bias[filter] += winner < NONE ? value : Vector{};
-                for (int p = 0; p < 4; p++)
-                    row[((p / 2 * 2 * pooled_columns) + 2 * x + p % 2) * filters + filter] = winner == p ? value : Vector{};
-            }
-    }
-
-    // WEIGHTS taps of N filters, over the pixels under a row.
-    template <int N>
-    __attribute__((noinline)) void add_to_weight(int64_t filter, int64_t y) {
-        for (int64_t tap = 0; tap < taps; tap += WEIGHTS) {
-            Vector sums[N][WEIGHTS];
-            for (int n = 0; n < N; n++)
-                for (int t = 0; t < WEIGHTS; t++) sums[n][t] = of_weight[(filter + n) * (taps + INPUT) + tap + t];
-            const Vector* gradient = &row[filter];
-            for (int64_t half = 0; half < 2; half++) {
-                const Vector* in = &input[(2 * y + half) * columns];
-                for (int64_t x = 0; x < 2 * pooled_columns; x++, in++, gradient += filters) {
-                    Vector ins[WEIGHTS];
-                    for (int t = 0; t < WEIGHTS; t++) {
-                        ins[t] = in[offset[tap + t]];
-                        IN_REGISTER(ins[t]);
-                    }
-                    for (int n = 0; n < N; n++) {
-                        Vector factor = gradient[n];
-                        IN_REGISTER(factor);
-                        for (int t = 0; t < WEIGHTS; t++) sums[n][t] += factor * ins[t];
+                const int64_t place = filter * windows + y * pooled_columns + x;
+                const Integers right = (winner[place] & 1) != 0, below = (winner[place] & 2) != 0;
+                const Vector factor = gradient[place];
+                const Vector* in = &input[(c * rows + 2 * y + j) * columns + 2 * x + i];
+                Vector above[S];
+                for (int s = 0; s < S; s++) above[s] = right ? in[s + 1] : in[s];
+                for (int r = 0; r < R; r++) {
+                    in += columns;
+                    for (int s = 0; s < S; s++) {
+                        const Vector next = right ? in[s + 1] : in[s];
+                        sums[r][s] += factor * (below ? next : above[s]);
+                        above[s] = next;
                     }
                 }
             }
-            for (int n = 0; n < N; n++)
-                for (int t = 0; t < WEIGHTS; t++) of_weight[(filter + n) * (taps + INPUT) + tap + t] = sums[n][t];
-        }
+        for (int r = 0; r < R; r++)
+            for (int s = 0; s < S; s++) to[r * kernel + s] = sums[r][s];
     }
 
-    // Through all taps of N filters, from the pixels under a row.
+    // N inputs from the `begin`-th of each window's patch on: from all filters.
     template <int N>
-    __attribute__((noinline)) void add_to_input(int64_t filter, int64_t y) {
-        const Vector* from = &row[filter];
-        for (int64_t half = 0; half < 2; half++) {
-            Vector* in = &of_input[(2 * y + half) * columns];
-            for (int64_t x = 0; x < 2 * pooled_columns; x++, in++, from += filters) {
-                Vector gradient[N];
-                for (int n = 0; n < N; n++) gradient[n] = from[n];
-                for (int64_t tap = 0; tap < taps; tap += INPUT) {
-                    Vector sums[INPUT];
-                    for (int t = 0; t < INPUT; t++) sums[t] = in[offset[tap + t]];
-                    for (int n = 0; n < N; n++)
-                        for (int t = 0; t < INPUT; t++)
-                            sums[t] += gradient[n] * padded_weight[(filter + n) * (taps + INPUT) + tap + t];
-                    for (int t = 0; t < INPUT; t++) in[offset[tap + t]] = sums[t];
+    __attribute__((noinline)) void add_to_input(int64_t c, int64_t begin) {
+        int64_t offsets[N];
+        for (int n = 0; n < N; n++) offsets[n] = (begin + n) / (kernel + 1) * columns + (begin + n) % (kernel + 1);
+        for (int64_t y = 0; y < pooled_rows; y++)
+            for (int64_t x = 0; x < pooled_columns; x++) {
+                Vector* to = &of_input[(c * rows + 2 * y) * columns + 2 * x];
+                Vector sums[N];
+#pragma GCC unroll 32
+                for (int n = 0; n < N; n++) sums[n] = to[offsets[n]];
+                for (int64_t filter = 0; filter < filters; filter++) {
+                    const int64_t place = filter * windows + y * pooled_columns + x;
+                    const float* among = &choices[((c * filters + filter) * patch + begin) * 4];
+#pragma GCC unroll 32
+                    for (int n = 0; n < N; n++) sums[n] += gradient[place] * choose(among + 4 * n, winner[place]);
                 }
+#pragma GCC unroll 32
+                for (int n = 0; n < N; n++) to[offsets[n]] = sums[n];
             }
-        }
     }
 
-    void differentiate(const Tensor& gradient, const uint8_t* winners, const Tensor& images, int64_t first, int64_t lanes) {
-        std::fill(of_input.begin(), of_input.end(), Vector{});
-        for (int64_t y = 0; y < pooled_rows; y++) {
-            unpool(y, gradient, winners, first, lanes);
-            in_parts(filters, ACCUMULATORS / WEIGHTS, [&](int64_t filter, int size) {
-                with_constant<ACCUMULATORS / WEIGHTS>(size, [&](auto n) { add_to_weight<n>(filter, y); });
-            });
-            if (images.data)
-                in_parts(filters, FORWARD, [&](int64_t filter, int size) {
-                    with_constant<FORWARD>(size, [&](auto n) { add_to_input<n>(filter, y); });
-                });
-        }
-        if (images.data)
+    void differentiate(const Tensor& from, const uint8_t* winners, const Tensor& images, int64_t first, int64_t lanes) {
+        unpool(from, winners, first, lanes);
+        for (int64_t filter = 0; filter < filters; filter++)
             for (int64_t c = 0; c < channels; c++)
-                for (int64_t y = 0; y < height; y++)
-                    for (int64_t x = 0; x < width; x++)
-                        store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.stride[0], lanes);
+                in_parts(kernel, TILE_ROWS, [&](int64_t j, int height) {
+                    in_parts(kernel, TILE_COLUMNS, [&](int64_t i, int width) {
+                        with_constant<TILE_ROWS>(height, [&](auto r) {
+                            with_constant<TILE_COLUMNS>(width, [&](auto s) { add_to_weight<r, s>(filter, c, j, i); });
+                        });
+                    });
+                });
+        if (!images.data) return;
+        std::fill(of_input.begin(), of_input.end(), Vector{});
+        for (int64_t c = 0; c < channels; c++) {
+            in_parts(patch, INPUT, [&](int64_t begin, int size) {
+                with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin); });
+            });
+            for (int64_t y = 0; y < height; y++)
+                for (int64_t x = 0; x < width; x++)
+                    store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.stride[0], lanes);
+        }
     }
 
     // What a chunk of images has come to; then begin the next.
     void sum_up(float* to_weight, float* to_bias) {
         for (int64_t filter = 0; filter < filters; filter++) {
             for (int64_t tap = 0; tap < taps; tap++)
-                to_weight[filter * taps + tap] = sum(of_weight[filter * (taps + INPUT) + tap]);
+                to_weight[filter * taps + tap] = sum(of_weight[filter * taps + tap]);
             to_bias[filter] = sum(of_bias[filter]);
         }
         std::fill(of_weight.begin(), of_weight.end(), Vector{});
@@ -366,30 +394,42 @@ void forward(const Shape* shape, const Tensor* images, const float* weight, cons
     });
 }
 
-// Gradients of weight and bias are sums over a chunk's images: (chunks, O, C, K, K) and (chunks, O).
+// Gradients of weight and bias are summed chunk by chunk, so that they do not depend on the number of threads.
 void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
               const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t chunk,
               int64_t threads) {
+    const int64_t o = shape->filters, weights = o * shape->channels * shape->kernel * shape->kernel;
+    const int64_t chunks = (shape->images + chunk - 1) / chunk;
+    std::vector<float> chunk_weight(chunks * weights), chunk_bias(chunks * o);
     in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
         Gradients slices(*shape, weight);
         for (int64_t first = begin; first < end; first += LANES) {
-            const int64_t lanes = std::min<int64_t>(LANES, end - first), o = shape->filters;
+            const int64_t lanes = std::min<int64_t>(LANES, end - first);
             slices.take(*images, first, lanes);
             slices.differentiate(*gradient, winners, *of_images, first, lanes);
             if (first + LANES >= end || (first + LANES) % chunk == 0)
-                slices.sum_up(of_weight + first / chunk * o * slices.taps, of_bias + first / chunk * o);
+                slices.sum_up(&chunk_weight[first / chunk * weights], &chunk_bias[first / chunk * o]);
         }
     });
+    std::fill_n(of_weight, weights, 0.f), std::fill_n(of_bias, o, 0.f);
+    for (int64_t part = 0; part < chunks; part++) {
+        for (int64_t i = 0; i < weights; i++) of_weight[i] += chunk_weight[part * weights + i];
+        for (int64_t i = 0; i < o; i++) of_bias[i] += chunk_bias[part * o + i];
+    }
 }
 
-// The values of the pixels of some images, one after the other; size is an image's, in pixels.
+// The values of the pixels of some images, image innermost as the convolution wants them; size is an image's, in pixels.
 void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t n, const float* values, float* to) {
-    constexpr int64_t AHEAD = 4, LINE = 64;  // images; bytes of a cache line
-    for (int64_t i = 0; i < n; i++) {
-        if (i + AHEAD < n)
-            for (int64_t byte = 0; byte < size; byte += LINE) __builtin_prefetch(images + indices[i + AHEAD] * size + byte);
-        const uint8_t* image = images + indices[i] * size;
-        for (int64_t pixel = 0; pixel < size; pixel++) *to++ = values[image[pixel]];
+    constexpr int64_t TOGETHER = 16, LINE = 64;  // images; bytes of a cache line
+    for (int64_t first = 0; first < n; first += TOGETHER) {
+        const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
+        const uint8_t* image[TOGETHER];
+        for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * size;
+        for (int64_t pixel = 0; pixel < size; pixel++) {
+            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < size)  // one line of the next images at a time
+                __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * size + pixel / TOGETHER * LINE);
+            for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = values[image[i][pixel]];
+        }
     }
 }
 }

@@ -35,6 +35,7 @@ class Run:
         self.record_file = directory / "run.json"
         self.curve_file = directory / "metrics.csv"
         self.checkpoint = directory / "last.ckpt"
+        self.predictions_file = directory / "predictions.npy"
         self._lock = directory / ".lock"
 
     def record(self) -> dict[str, Any]:
@@ -69,6 +70,19 @@ class Run:
         writer.writeheader()
         writer.writerows(rows)
         replace_file(self.curve_file, text.getvalue().encode())
+
+    def write_predictions(self, predictions: NDArray[np.uint8]) -> None:
+        """Write the class that the last epoch's network takes each test image for, (N,) in their order."""
+        content = io.BytesIO()
+        np.save(content, predictions, allow_pickle=False)
+        replace_file(self.predictions_file, content.getvalue())
+
+    def predictions(self) -> NDArray[np.uint8] | None:
+        """What `write_predictions` wrote; None where there is none, or a damaged file."""
+        try:
+            return np.load(self.predictions_file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
 
     def write_picture(self, pixels: NDArray[np.uint8]) -> None:
         """Write the mistakes; pixels (H, W, 3)."""

@@ -1,0 +1,83 @@
+"""All runs of an output directory as tidy frames: a row a run, and a row a run and epoch."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.runs.run import ENDED, Run
+from src.runs.settings import Names, Settings
+from src.runs.state import records
+
+FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """`runs` is indexed by a run's directory, `curves` by directory and epoch; accuracies are 0 to 1, losses in nats.
+
+    Runs that differ in their seed alone have the same `cell`, and those that differ in optimizer, lr and batch size too
+    the same `grid`. `damaged` says which records cannot be read, and why; they are in neither frame.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    damaged: dict[Path, str]
+
+    def of(self, directories: "pd.Index[str]") -> "Frames":
+        """Some of the runs."""
+        curves = self.curves[self.curves.index.get_level_values("directory").isin(directories)]
+        return Frames(self.runs.loc[directories], curves, self.damaged)
+
+
+def read(output: Path) -> Frames:
+    """All runs that there are below `output`, whatever their status."""
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    damaged: dict[Path, str] = {}
+    for file in records(output):
+        run = Run(file.parent)
+        try:
+            row = _row(run)
+        except (KeyError, TypeError, ValueError) as error:
+            damaged[file] = f"is no record of a run ({type(error).__name__}: {error})"
+            continue
+        curve = run.curve()
+        if row["status"] in ENDED and [point.get("epoch") for point in curve] != list(range(1, row["epochs_done"] + 1)):
+            damaged[run.curve_file] = f"has not the {row['epochs_done']} epochs that run.json tells of"
+            continue
+        rows.append(row)
+        curves += [{"directory": row["directory"]} | point for point in curve]
+    runs = pd.DataFrame(rows, columns=None if rows else ["directory", "status"]).set_index("directory")
+    points = pd.DataFrame(curves, columns=None if curves else ["directory", "epoch"])
+    return Frames(runs, points.astype({"epoch": int}).set_index(["directory", "epoch"]), damaged)
+
+
+def cell_of(settings: Settings) -> str:
+    """What runs that differ in their seed alone have in common."""
+    return replace(settings, seed=0).digest
+
+
+def _row(run: Run) -> dict[str, Any]:
+    record = run.record()
+    if not record:
+        raise ValueError("a damaged file")
+    settings, names = Settings(**record["settings"]), Names(**record["names"])
+    if not run.directory.name.endswith(settings.digest):
+        raise ValueError("of another version of Ravine, which gave these settings other numbers")
+    figures, sessions = record.get("figures", {}), record.get("sessions", [{}])
+    last = sessions[-1]
+    grid = replace(settings, seed=0, lr=1.0, batch_size=1, optimizer={})
+    return (
+        {"directory": str(run.directory), "status": record["status"], "cell": cell_of(settings), "grid": grid.digest}
+        | asdict(names)
+        | {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.flat.items()}
+        | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
+        | {"epochs_done": int(figures.get("epochs", 0)), "updates": int(figures.get("updates", 0))}
+        | {"training_seconds": figures.get("training_seconds"), "test_images": record.get("data", {}).get("test")}
+        | {"data_sha256": record.get("data", {}).get("sha256"), "sessions": len(sessions)}
+        | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
+        | {"processor": last.get("machine", {}).get("processor"), "ended": record.get("ended")}
+        | {f"version_{name}": version for name, version in last.get("versions", {}).items()}
+    )
