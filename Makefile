@@ -16,8 +16,8 @@ train: .venv/installed ## train LeNet with Adam (ARGS="lr=0.001" for other setti
 study: .venv/installed ## the 18 runs of the assignment (ARGS="seed=0,1,2"); again, and it goes on where it was
 	$(BIN)/python -m src.train +study=assignment $(ARGS)
 
-report: .venv/installed ## all curves in TensorBoard
-	$(BIN)/tensorboard --logdir outputs
+report: .venv/installed ## tables, figures and a page of all runs (ARGS="+study=assignment")
+	$(BIN)/python -m src.report $(ARGS)
 
 test: .venv/tested ## run the tests (ARGS="-k resume" for some of them)
 	$(BIN)/python -m pytest $(ARGS)

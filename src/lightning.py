@@ -11,8 +11,6 @@ import sys
 import warnings
 from types import ModuleType
 
-BY_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
-chosen = os.environ.get(BY_NVML)
 if "torchmetrics" in sys.modules:
     import pytorch_lightning
 else:
@@ -29,15 +27,13 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
-# Lightning has torch look for a GPU by NVML, whose library, where there is none, is searched for each time: by Adam before
-# each of its updates, which took twice as long. That a process could fork afterwards is not needed: it is the workers
-# that look, and they do not.
-if chosen is None:
-    os.environ.pop(BY_NVML, None)
-
 disable_possible_user_warnings()  # Lightning's advice, such as to take more data loading workers
 # Lightning 2.6's own use of a class that torch 2.15 deprecates.
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", module="pytorch_lightning.utilities._pytree")
 logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no tips, no list of devices
+# Lightning has torch look for a GPU by NVML, whose library, where there is none, is searched for each time: by Adam
+# before each of its updates, which took it twice as long. What it is for, that a process may fork afterwards, is not
+# needed: it is the workers that look, and they do not.
+os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 __all__ = ["Callback", "LightningDataModule", "LightningEnvironment", "LightningModule", "Trainer"]

@@ -121,9 +121,9 @@ class Training:
 
             figures, diverged = outcome(self.classifier, self.data, self.settings)
             test = self.data.splits["test"]
-            logits = logits_of(self.model, test)
-            run.write_predictions(logits.argmax(1).numpy().astype("uint8"))
-            pixels = picture(test.images.cpu(), test.labels.cpu(), logits, classes, heading)
+            logits, labels = logits_of(self.model, test), test.labels.cpu()
+            run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
+            pixels = picture(test.images.cpu(), labels, logits, classes, heading)
             run.write_picture(pixels)
             board.picture(pixels, figures["epochs"])
             board.end(success=not diverged)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from src.runs.run import ENDED, Run
-from src.runs.settings import Names, Settings
+from src.runs.settings import Names, Settings, directory
 from src.runs.state import records
 
 FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
@@ -54,9 +54,22 @@ def read(output: Path) -> Frames:
     return Frames(runs, points.astype({"epoch": int}).set_index(["directory", "epoch"]), damaged)
 
 
-def cell_of(settings: Settings) -> str:
-    """What runs that differ in their seed alone have in common."""
-    return replace(settings, seed=0).digest
+def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, Names]]) -> Frames:
+    """The wanted runs alone; one that is not there has the status `to do`, and no figures."""
+    rows = {str(output / directory(settings, names)): _asked_for(settings, names) for settings, names in wanted}
+    there = frames.of(frames.runs.index.intersection(list(rows)))
+    to_do = [{"directory": name, "status": "to do"} | row for name, row in rows.items() if name not in there.runs.index]
+    if not to_do:
+        return there
+    return replace(there, runs=pd.concat([there.runs, pd.DataFrame(to_do).set_index("directory")]))
+
+
+def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
+    """What is known of a run before it is trained."""
+    alike = replace(settings, seed=0)
+    grid = replace(alike, lr=1.0, batch_size=1, optimizer={}, schedule={})
+    flat = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.flat.items()}
+    return {"cell": alike.digest, "grid": grid.digest} | asdict(names) | flat
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -66,18 +79,16 @@ def _row(run: Run) -> dict[str, Any]:
     settings, names = Settings(**record["settings"]), Names(**record["names"])
     if not run.directory.name.endswith(settings.digest):
         raise ValueError("of another version of Ravine, which gave these settings other numbers")
-    figures, sessions = record.get("figures", {}), record.get("sessions", [{}])
+    figures, sessions, data = record.get("figures", {}), record.get("sessions", [{}]), record.get("data", {})
     last = sessions[-1]
-    grid = replace(settings, seed=0, lr=1.0, batch_size=1, optimizer={})
     return (
-        {"directory": str(run.directory), "status": record["status"], "cell": cell_of(settings), "grid": grid.digest}
-        | asdict(names)
-        | {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.flat.items()}
+        {"directory": str(run.directory), "status": record["status"]}
+        | _asked_for(settings, names)
         | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
         | {"epochs_done": int(figures.get("epochs", 0)), "updates": int(figures.get("updates", 0))}
-        | {"training_seconds": figures.get("training_seconds"), "test_images": record.get("data", {}).get("test")}
-        | {"data_sha256": record.get("data", {}).get("sha256"), "sessions": len(sessions)}
+        | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
+        | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
         | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
-        | {"processor": last.get("machine", {}).get("processor"), "ended": record.get("ended")}
+        | {"processor": last.get("machine", {}).get("processor")}
         | {f"version_{name}": version for name, version in last.get("versions", {}).items()}
     )

@@ -71,18 +71,19 @@ class Run:
         writer.writerows(rows)
         replace_file(self.curve_file, text.getvalue().encode())
 
-    def write_predictions(self, predictions: NDArray[np.uint8]) -> None:
-        """Write the class that the last epoch's network takes each test image for, (N,) in their order."""
+    def write_predictions(self, predictions: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        """Write what the last epoch's network takes each test image for, and what it is; each (N,), in their order."""
         content = io.BytesIO()
-        np.save(content, predictions, allow_pickle=False)
+        np.save(content, np.stack([predictions, labels]), allow_pickle=False)
         replace_file(self.predictions_file, content.getvalue())
 
     def predictions(self) -> NDArray[np.uint8] | None:
-        """What `write_predictions` wrote; None where there is none, or a damaged file."""
+        """What `write_predictions` wrote, (2, N); None where there is none, or a damaged file."""
         try:
-            return np.load(self.predictions_file, allow_pickle=False)
+            found = np.load(self.predictions_file, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
+        return found if found.ndim == 2 and len(found) == 2 else None
 
     def write_picture(self, pixels: NDArray[np.uint8]) -> None:
         """Write the mistakes; pixels (H, W, 3)."""

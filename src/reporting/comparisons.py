@@ -1,0 +1,71 @@
+"""The best cells of a grid, compared pair by pair."""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from src.reporting.grid import Cell, Grid
+from src.reporting.statistics import ALPHA, MCNEMAR, Comparison, compare, compare_predictions, holm, seeds_needed
+from src.runs.run import Run
+
+CHOICE = (
+    "Each optimizer and batch size takes part with the learning rate that did best on the test set: a choice by it."
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells, their comparison, and its p-value among all that were made."""
+
+    one: Cell
+    other: Cell
+    comparison: Comparison
+    adjusted: float
+    tests: int
+
+    @property
+    def verdict(self) -> str:
+        """In words; that no significance can be had is said, and how many seeds it would take."""
+        if math.isnan(self.comparison.p):
+            return "no test: no seeds shared, or no predictions stored"
+        if self.adjusted < ALPHA:
+            return f"{name(self.one if self.comparison.difference.value > 0 else self.other)} is better"
+        if self.comparison.least_p * self.tests > ALPHA:
+            n, needed = self.comparison.difference.n, seeds_needed(self.tests)
+            return f"cannot be told: {n} seeds give no significance among {self.tests} tests, {needed} can"
+        return "no difference shown"
+
+
+def name(cell: Cell) -> str:
+    """A cell's key for people."""
+    optimizer, batch, lr = cell.key
+    return f"{optimizer}, batch {batch}, lr {lr:g}"
+
+
+def paired(one: Cell, other: Cell, figure: str = "test_accuracy") -> Comparison:
+    """Two cells over the seeds that finished in both; over one seed, by the test images that they tell apart."""
+    ones, others = one.values(figure), other.values(figure)
+    shared = sorted(set(ones) & set(others))
+    if len(shared) == 1 and figure == "test_accuracy":
+        runs = [Run(Path(cell.finished.index[cell.finished.seed == shared[0]][0])) for cell in (one, other)]
+        stored = [predictions for run in runs if (predictions := run.predictions()) is not None]
+        if len(stored) == 2:
+            return compare_predictions(*stored)
+    return compare([ones[seed] for seed in shared] or [math.nan], [others[seed] for seed in shared] or [math.nan])
+
+
+def pairs(grid: Grid) -> list[Pair]:
+    """Every two of the best cells, p-values adjusted by Holm's method."""
+    best = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
+    compared = [(one, other, paired(one, other)) for one, other in combinations(best, 2)]
+    adjusted = holm([comparison.p for *_, comparison in compared]) if compared else []
+    tests = sum(not math.isnan(comparison.p) for *_, comparison in compared)
+    return [Pair(*each, p, tests) for each, p in zip(compared, adjusted, strict=True)]
+
+
+def by_seeds(pairs: list[Pair]) -> str:
+    """What was tested, for the caption."""
+    kinds = sorted({pair.comparison.test for pair in pairs} - {"none"})
+    images = " It says nothing of other seeds." if MCNEMAR in kinds else ""
+    return f"{CHOICE} Two-sided {' and '.join(kinds) or 'tests: none'}, p-values adjusted by Holm's method.{images}"

@@ -1,0 +1,155 @@
+"""Figures of a grid, by matplotlib: loss curves, sensitivity to the lr, epochs beside updates, time to an accuracy."""
+
+import math
+from collections.abc import Iterator
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src.reporting.grid import Cell, Grid
+
+# Okabe & Ito's, told apart by the colour-blind and, with the line styles, in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99)  # of accuracies, whose scale spreads what is near 1
+LEAST, MOST = 0.05, 0.995
+TARGETS = (0.97, 0.985)  # test accuracies that a run takes time to reach
+
+
+def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
+    """Name, caption and picture of each."""
+    for optimizer in grid.optimizers:
+        caption = f"{optimizer}: loss after each epoch, mean over seeds; the band is the range of the seeds"
+        yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
+    if len(grid.lrs) > 1:
+        caption = (
+            "Final test accuracy by learning rate, with 95 % intervals; crosses below: cells in which runs diverged"
+        )
+        yield "lr sensitivity", caption, lr_sensitivity(grid)
+    caption = "The best learning rate of each optimizer and batch size: equal epochs are not equal updates"
+    yield "epochs and updates", caption, epochs_and_updates(grid)
+    caption = "Seconds of training until the test accuracy is first reached; each point a run, right of the line: never"
+    yield "time to accuracy", caption, time_to_accuracy(grid)
+
+
+def loss_curves(grid: Grid, optimizer: str) -> Figure:
+    """Training loss beside test loss, a line a cell: colours are lrs, line styles batch sizes."""
+    figure, axes = _panels(2, sharey=True)
+    for split, axis in zip(("train", "test"), axes, strict=True):
+        for (label, batch, lr), cell in grid.cells.items():
+            if label == optimizer and len(cell.curves):
+                _draw(axis, cell, f"{split}_loss", f"lr {lr:g}, batch {batch}", _colour(grid, lr), _style(grid, batch))
+        axis.set(title=f"{optimizer}, {split}", xlabel="epoch", yscale="log")
+    axes[0].set_ylabel("loss (nats)")
+    return _with_legend(figure, axes[0])
+
+
+def lr_sensitivity(grid: Grid) -> Figure:
+    """A panel an optimizer, a line a batch size. A best lr on the edge is marked: a better one may lie beyond."""
+    figure, axes = _panels(len(grid.optimizers), sharey=True)
+    for optimizer, axis in zip(grid.optimizers, axes, strict=True):
+        on_edge = set()
+        for batch, colour, marker in zip(grid.batch_sizes, cycle(COLOURS), cycle(MARKERS)):
+            cells = {lr: grid.cells[optimizer, batch, lr] for lr in grid.lrs if (optimizer, batch, lr) in grid.cells}
+            estimates = {lr: e for lr, cell in cells.items() if (e := cell.estimate("test_accuracy"))}
+            values = np.clip([e.value for e in estimates.values()], LEAST, MOST)
+            spans = np.nan_to_num([[e.value - e.low, e.high - e.value] for e in estimates.values()]).T
+            name, errors = f"batch {batch}", spans if len(values) else None
+            axis.errorbar(list(estimates), values, errors, capsize=3, color=colour, marker=marker, label=name)
+            diverged = [lr for lr, cell in cells.items() if cell.diverged]
+            axis.plot(diverged, [0.03] * len(diverged), "x", color=colour, transform=axis.get_xaxis_transform())
+            best = grid.best(optimizer, batch)
+            if best and best.key[2] in (max(cells), min(cells)):
+                on_edge.add(f"{best.key[2]:g}")
+        warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
+        axis.set(
+            title=f"{optimizer}{warning}", xlabel="learning rate", xscale="log", yscale="logit", ylim=(LEAST, MOST)
+        )
+        axis.set_yticks(TICKS, [f"{100 * tick:g}" for tick in TICKS])
+        axis.minorticks_off()
+    axes[0].set_ylabel("test accuracy (%)")
+    return _with_legend(figure, axes[0])
+
+
+def epochs_and_updates(grid: Grid) -> Figure:
+    """The training loss of the best cells, twice."""
+    figure, axes = _panels(2, sharey=True)
+    for optimizer, colour in zip(grid.optimizers, cycle(COLOURS)):
+        for batch in grid.batch_sizes:
+            cell = grid.best(optimizer, batch)
+            if cell:
+                name = f"{optimizer}, batch {batch}, lr {cell.key[2]:g}"
+                for axis, x in zip(axes, ("epoch", "updates"), strict=True):
+                    _draw(axis, cell, "train_loss", name, colour, _style(grid, batch), x)
+    axes[0].set(xlabel="epochs", yscale="log", ylabel="training loss (nats)")
+    axes[1].set(xlabel="updates", xscale="log", yscale="log")
+    return _with_legend(figure, axes[0])
+
+
+def seconds_to(cell: Cell, target: float) -> dict[str, float]:
+    """Of each finished run: seconds of training until its test accuracy first reached `target`; infinite if never."""
+    accuracy, seconds = cell.by_epoch("test_accuracy"), cell.by_epoch("seconds").cumsum()
+    found = {}
+    for run in cell.finished.index:
+        reached = accuracy.index[accuracy[run] >= target]
+        found[run] = float(seconds[run][reached[0]]) if len(reached) else math.inf
+    return found
+
+
+def time_to_accuracy(grid: Grid) -> Figure:
+    """A panel a target, a row for the best cell of each optimizer and batch size."""
+    rows = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
+    figure, axes = _panels(len(TARGETS), sharey=True, height=1.4 + 0.35 * len(rows))
+    for target, axis in zip(TARGETS, axes, strict=True):
+        times = [list(seconds_to(cell, target).values()) for cell in rows]
+        longest = max((t for each in times for t in each if math.isfinite(t)), default=1.0)
+        axis.axvline(1.1 * longest, color="0.7", linewidth=1)
+        for row, each in enumerate(times):
+            points = [t if math.isfinite(t) else 1.18 * longest for t in each]
+            axis.plot(points, [row] * len(points), "o", color=COLOURS[0], alpha=0.6)
+            axis.plot(np.median(points), row, "|", color=COLOURS[1], markersize=18, markeredgewidth=2)
+        axis.set(title=f"to {100 * target:g} %", xlabel="seconds of training", xlim=(0, 1.25 * longest))
+    names = [f"{optimizer}, batch {batch}, lr {lr:g}" for optimizer, batch, lr in (cell.key for cell in rows)]
+    axes[0].set_yticks(range(len(rows)), names)
+    axes[0].invert_yaxis()
+    return figure
+
+
+def _panels(number: int, sharey: bool, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(min(10.0, 2.2 + 2.9 * number), height), layout="constrained")
+    axes = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes)
+
+
+def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: str, x: str = "epoch") -> None:
+    """Mean and range of a figure's curves; a run that ended early leaves the others' epochs to them."""
+    curves = cell.by_epoch(figure).where(lambda values: np.isfinite(values))
+    at = curves.index if x == "epoch" else cell.by_epoch(x).mean(axis=1)
+    mean: pd.Series = curves.mean(axis=1)
+    name = f"{label} (diverged {cell.diverged}/{len(cell.runs)})" if cell.diverged else label
+    axis.plot(at, mean, style, color=colour, label=name, linewidth=1.5)
+    axis.fill_between(at, curves.min(axis=1), curves.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+
+
+def _colour(grid: Grid, lr: float) -> str:
+    return COLOURS[grid.lrs.index(lr) % len(COLOURS)]
+
+
+def _style(grid: Grid, batch: int) -> str:
+    return STYLES[grid.batch_sizes.index(batch) % len(STYLES)]
+
+
+def _with_legend(figure: Figure, axis: Axes) -> Figure:
+    """The legend below the panels, where it hides no curve."""
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(3, max(1, len(names))), frameon=False, fontsize=8
+    )
+    return figure

@@ -1,0 +1,134 @@
+"""Runs arranged as a grid of cells: by optimizer, batch size and lr, over seeds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from src.errors import UserError
+from src.reporting.statistics import Estimate, binomial_interval, mean_interval
+from src.runs.frame import Frames
+from src.runs.run import ENDED
+
+Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Runs that differ in their seed alone, and the seeds whose run is not there or has not ended."""
+
+    key: Key
+    runs: pd.DataFrame  # those that have ended, by directory
+    curves: pd.DataFrame
+    missing: tuple[int, ...] = ()
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        return self.runs[self.runs.status == "finished"]
+
+    @property
+    def diverged(self) -> int:
+        return int((self.runs.status == "diverged").sum())
+
+    def values(self, figure: str) -> dict[int, float]:
+        """A final figure of each finished run, by seed."""
+        return dict(zip(self.finished.seed, self.finished[figure], strict=True))
+
+    def estimate(self, figure: str) -> Estimate | None:
+        """Over the finished runs; of one alone, how sure its test images make an accuracy. None of none."""
+        values = list(self.values(figure).values())
+        if len(values) == 1 and figure == "test_accuracy":
+            return binomial_interval(values[0], self.images)
+        return mean_interval(values) if values else None
+
+    @property
+    def images(self) -> int:
+        """In the test set."""
+        return int(self.runs.test_images.iloc[0])
+
+    def by_epoch(self, figure: str) -> pd.DataFrame:
+        """A figure's curves: a row an epoch, a column a finished or diverged run."""
+        return self.curves[figure].unstack("directory")
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Cells on one data set and network, trained for as many epochs."""
+
+    title: str
+    cells: dict[Key, Cell]
+    sha256: str  # of the data
+
+    @cached_property
+    def optimizers(self) -> list[str]:
+        return list(dict.fromkeys(optimizer for optimizer, _, _ in self.cells))
+
+    @cached_property
+    def batch_sizes(self) -> list[int]:
+        return sorted({batch for _, batch, _ in self.cells})
+
+    @cached_property
+    def lrs(self) -> list[float]:
+        return sorted({lr for _, _, lr in self.cells}, reverse=True)
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        return sorted({int(seed) for cell in self.cells.values() for seed in (*cell.runs.seed, *cell.missing)})
+
+    def best(self, optimizer: str, batch_size: int) -> Cell | None:
+        """The cell of the highest mean test accuracy of which no run diverged: a choice by the test set."""
+        cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
+        whole = [cell for cell in cells if len(cell.finished) and not cell.diverged]
+        return max(whole, key=lambda cell: cell.finished.test_accuracy.mean(), default=None)
+
+
+def grids(frames: Frames) -> list[Grid]:
+    """All runs, a grid for each data set, network and length; a cell's missing seeds are those that others have."""
+    return [_grid(frames.of(part.index)) for _, part in frames.runs.groupby("grid", sort=False)]
+
+
+def labels(runs: pd.DataFrame) -> pd.Series:
+    """What the rows of tables are called: optimizer, schedule, and what else of theirs differs between runs."""
+    label = runs.optimizer.where(runs.schedule == "constant", runs.optimizer + " " + runs.schedule)
+    settings = [column for column in runs if column.startswith(("optimizer.", "schedule."))]
+    for setting in settings:
+        differs = runs.groupby(label)[setting].transform(lambda values: values.nunique(dropna=False) > 1)
+        name = setting.partition(".")[2]
+        label = label.where(~differs.astype(bool), label + f" {name} " + runs[setting].astype(str))
+    return label
+
+
+def _grid(frames: Frames) -> Grid:
+    runs = frames.runs.assign(label=labels(frames.runs))
+    ended = runs[runs.status.isin(ENDED)]
+    if ended.data_sha256.nunique() > 1:
+        raise UserError(f"{', '.join(sorted(ended.data.unique()))}: runs on different files of it; no table mixes them")
+    first = runs.iloc[0]
+    shape = [
+        f"{key.partition('.')[2]} {first[key]}" for key in runs if key.startswith("model.") and _is_argument(first, key)
+    ]
+    held_out = [f"{first.validation:,} images held out"] if first.validation else []
+    title = ", ".join([f"{first.model} on {first.data}", *shape, f"{first.epochs} epochs", *held_out])
+    seeds = {int(seed) for seed in runs.seed}
+    order = {label: place for place, label in enumerate(dict.fromkeys(_in_order(runs.label)))}
+    keys = sorted(
+        {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
+        key=lambda key: (order[key[0]], key[1], -key[2]),
+    )
+    cells = {}
+    for key in keys:
+        part = ended[(ended.label == key[0]) & (ended.batch_size == key[1]) & (ended.lr == key[2])]
+        missing = tuple(sorted(seeds - {int(seed) for seed in part.seed}))
+        cells[key] = Cell(key, part, frames.of(part.index).curves, missing)
+    return Grid(title, cells, str(ended.data_sha256.iloc[0]) if len(ended) else "")
+
+
+def _is_argument(run: pd.Series, key: str) -> bool:
+    return not key.endswith("._target_") and not pd.isna(run[key])
+
+
+def _in_order(names: Iterable[str]) -> Sequence[str]:
+    """The assignment's three first, in its order."""
+    known = ["sgd", "adagrad", "adam"]
+    return sorted(set(names), key=lambda name: (known.index(name.split()[0]) if name.split()[0] in known else 9, name))
