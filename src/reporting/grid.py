@@ -16,10 +16,10 @@ Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Runs that differ in their seed alone, and the seeds whose run is not there or has not ended."""
+    """Runs that differ in their seed alone, and the seeds whose run was asked for or begun, and has not ended."""
 
     key: Key
-    runs: pd.DataFrame  # those that have ended, by directory
+    runs: pd.DataFrame  # those that have ended, by directory, in the order of their seeds
     curves: pd.DataFrame
     missing: tuple[int, ...] = ()
 
@@ -84,7 +84,7 @@ class Grid:
 
 
 def grids(frames: Frames) -> list[Grid]:
-    """All runs, a grid for each data set, network and length; a cell's missing seeds are those that others have."""
+    """All runs, a grid for each data set, network and length. A run that has not ended is missing."""
     return [_grid(frames.of(part.index)) for _, part in frames.runs.groupby("grid", sort=False)]
 
 
@@ -93,9 +93,10 @@ def labels(runs: pd.DataFrame) -> pd.Series:
     label = runs.optimizer.where(runs.schedule == "constant", runs.optimizer + " " + runs.schedule)
     settings = [column for column in runs if column.startswith(("optimizer.", "schedule."))]
     for setting in settings:
-        differs = runs.groupby(label)[setting].transform(lambda values: values.nunique(dropna=False) > 1)
-        name = setting.partition(".")[2]
-        label = label.where(~differs.astype(bool), label + f" {name} " + runs[setting].astype(str))
+        alike = runs.groupby(label)[setting].transform(lambda values: values.nunique(dropna=False) == 1).astype(bool)
+        label = label.where(
+            alike | runs[setting].isna(), label + f" {setting.partition('.')[2]} " + runs[setting].map(str)
+        )
     return label
 
 
@@ -110,7 +111,6 @@ def _grid(frames: Frames) -> Grid:
     ]
     held_out = [f"{first.validation:,} images held out"] if first.validation else []
     title = ", ".join([f"{first.model} on {first.data}", *shape, f"{first.epochs} epochs", *held_out])
-    seeds = {int(seed) for seed in runs.seed}
     order = {label: place for place, label in enumerate(dict.fromkeys(_in_order(runs.label)))}
     keys = sorted(
         {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
@@ -118,9 +118,10 @@ def _grid(frames: Frames) -> Grid:
     )
     cells = {}
     for key in keys:
-        part = ended[(ended.label == key[0]) & (ended.batch_size == key[1]) & (ended.lr == key[2])]
-        missing = tuple(sorted(seeds - {int(seed) for seed in part.seed}))
-        cells[key] = Cell(key, part, frames.of(part.index).curves, missing)
+        part = runs[(runs.label == key[0]) & (runs.batch_size == key[1]) & (runs.lr == key[2])]
+        done = part[part.status.isin(ENDED)].sort_values("seed")
+        missing = tuple(sorted(int(seed) for seed in set(part.seed) - set(done.seed)))
+        cells[key] = Cell(key, done, frames.of(done.index).curves, missing)
     return Grid(title, cells, str(ended.data_sha256.iloc[0]) if len(ended) else "")
 
 

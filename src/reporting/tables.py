@@ -20,7 +20,8 @@ def text(cell: Cell | None) -> str:
     if cell is None:
         return "missing"
     train, test = cell.estimate("train_accuracy"), cell.estimate("test_accuracy")
-    parts = [f"{percent(train)} / {percent(test)}"] if train and test else []
+    n = f" (n={test.n})" if test and test.n > 1 else ""
+    parts = [f"{percent(train)} / {percent(test)}{n}"] if train and test else []
     runs = len(cell.runs)
     if cell.diverged:
         parts.append(f"diverged {cell.diverged}/{runs}")
@@ -62,6 +63,7 @@ def latex(tables: Iterable[tuple[str, pd.DataFrame]]) -> str:
     """Tables with their captions, in LaTeX; the document needs the package booktabs."""
     parts = []
     for caption, table in tables:
+        caption = caption.replace("%", r"\%").replace("_", r"\_")
         flat = table.reset_index()
         typeset = flat.map(lambda entry: str(entry).replace(" ± ", r" $\pm$ "))
         columns = "r" + "c" * (len(flat.columns) - 1)

@@ -1,0 +1,72 @@
+"""Runs written by hand, whose right report is known."""
+
+from pathlib import Path
+from typing import Any
+
+from src.runs.run import Run
+from src.runs.settings import Names, Settings, directory
+
+NODES: dict[str, dict[str, Any]] = {
+    "sgd": {"_target_": "torch.optim.SGD", "momentum": 0.9},
+    "adagrad": {"_target_": "torch.optim.Adagrad", "lr_decay": 0.0},
+    "adam": {"_target_": "torch.optim.Adam", "eps": 1e-8},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"_target_": "src.schedules.Schedule"},
+    "step": {"_target_": "src.schedules.Step", "milestones": [10]},
+    "grow_batch": {"_target_": "src.schedules.GrowBatch", "milestones": [10]},
+}
+
+
+def write(output: Path, settings: Settings, names: Names, accuracy: float | list[float], **changes: Any) -> Run:
+    """A run that ended with this test accuracy, or had these epoch by epoch."""
+    run = Run(output / directory(settings, names))
+    run.directory.mkdir(parents=True)
+    accuracies = accuracy if isinstance(accuracy, list) else [accuracy] * settings.epochs
+    rows = [
+        {"epoch": epoch, "train_loss": 2.0 / epoch, "train_accuracy": value, "test_loss": 1.0 / epoch}
+        | {"test_accuracy": value, "updates": 10 * epoch, "seconds": 2.0}
+        for epoch, value in enumerate(accuracies, 1)
+    ]
+    run.write_curve([{key: float(value) for key, value in row.items()} for row in rows])
+    figures = {key: rows[-1][key] for key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "updates")}
+    record = {
+        "status": "finished",
+        "names": {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule},
+        "settings": {key: getattr(settings, key) for key in settings.__dataclass_fields__},
+        "data": {"name": settings.data, "train": 60_000, "test": 10_000, "sha256": "a" * 64},
+        "sessions": [{"began": "2026-01-01T00:00:00+00:00", "device": "cpu", "versions": {"torch": "2.15.0"}}],
+        "figures": figures | {"epochs": len(rows), "initial_loss": 2.3, "training_seconds": 2.0 * len(rows)},
+    }
+    run.write(record | changes)
+    return run
+
+
+def cell(
+    output: Path,
+    optimizer: str,
+    batch_size: int,
+    lr: float,
+    accuracies: list[Any],
+    schedule: str = "constant",
+    **more: Any,
+) -> list[Run]:
+    """Runs of seeds 0, 1, ... with these accuracies; None is a run that diverged."""
+    data, epochs = more.pop("data", "mnist"), more.pop("epochs", 20)
+    runs = []
+    for seed, accuracy in enumerate(accuracies):
+        settings = Settings(
+            data,
+            0,
+            {"_target_": "src.models.LeNet"},
+            NODES[optimizer],
+            SCHEDULES[schedule],
+            lr,
+            batch_size,
+            epochs,
+            seed,
+        )
+        changes = more | ({"status": "diverged"} if accuracy is None else {})
+        value = 0.1135 if accuracy is None else accuracy
+        runs.append(write(output, settings, Names("lenet", optimizer, schedule), value, **changes))
+    return runs

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from src.reporting.comparisons import by_seeds, pairs
+from src.reporting.grid import grids
+from src.runs.frame import read
+from tests.reporting.synthetic import cell
+
+
+def verdicts(output: Path) -> list[str]:
+    (grid,) = grids(read(output))
+    return [pair.verdict for pair in pairs(grid)]
+
+
+def test_the_best_cells_are_compared_over_shared_seeds(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.98 + seed / 10_000 for seed in range(8)])
+    cell(tmp_path, "sgd", 64, 0.0005, [0.9] * 8)  # not the best of its row
+    cell(tmp_path, "adam", 64, 0.0005, [0.99 + seed / 20_000 for seed in range(8)])
+    cell(tmp_path, "adam", 64, 0.05, [0.999, *[None] * 7])  # diverged, so not the best either
+    (grid,) = grids(read(tmp_path))
+    (pair,) = pairs(grid)
+    assert (pair.one.key, pair.other.key) == (("sgd", 64, 0.05), ("adam", 64, 0.0005))
+    assert pair.comparison.p == pair.adjusted == 2 / 256
+    assert pair.verdict == "adam, batch 64, lr 0.0005 is better"
+    assert "a choice by it" in by_seeds([pair])
+
+
+def test_too_few_seeds_are_told_and_how_many_it_takes(tmp_path: Path) -> None:
+    for optimizer, accuracy in (("sgd", 0.97), ("adagrad", 0.98), ("adam", 0.99)):
+        cell(tmp_path, optimizer, 64, 0.05, [accuracy + seed / 10_000 for seed in range(5)])
+    assert set(verdicts(tmp_path)) == {"cannot be told: 5 seeds give no significance among 3 tests, 7 can"}
+
+
+def test_with_one_seed_the_images_are_compared(tmp_path: Path) -> None:
+    labels = np.zeros(1000, np.uint8)
+    for optimizer, wrong in (("sgd", 50), ("adam", 10)):
+        (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 1000])
+        predictions = labels.copy()
+        predictions[:wrong] = 1
+        run.write_predictions(predictions, labels)
+    (grid,) = grids(read(tmp_path))
+    (pair,) = pairs(grid)
+    assert pair.comparison.p == pytest.approx(stats.binomtest(0, 40).pvalue)
+    assert pair.verdict == "adam, batch 64, lr 0.05 is better"
+    assert "It says nothing of other seeds." in by_seeds([pair])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array"])
+def test_without_predictions_one_seed_gives_no_test(content: bytes | None, tmp_path: Path) -> None:
+    for optimizer in ("sgd", "adam"):
+        (run,) = cell(tmp_path, optimizer, 64, 0.05, [0.98])
+        if content is not None:
+            run.predictions_file.write_bytes(content)
+    assert verdicts(tmp_path) == ["no test: no seeds shared, or no predictions stored"]

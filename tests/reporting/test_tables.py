@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from src.errors import UserError
+from src.reporting import tables
+from src.reporting.grid import Grid, grids
+from src.runs.frame import read
+from tests.reporting.synthetic import cell
+
+
+def only(output: Path) -> Grid:
+    (grid,) = grids(read(output))
+    return grid
+
+
+def test_a_cell_says_mean_interval_divergence_and_what_is_missing(tmp_path: Path) -> None:
+    """0.97, 0.98 and 0.99: 98 and 4.3027 x 1 / sqrt(3) = 2.5 points."""
+    cell(tmp_path, "sgd", 64, 0.05, [0.97, 0.98, 0.99])
+    cell(tmp_path, "sgd", 64, 0.0005, [None, 0.97, None, 0.98, 0.99])
+    _, interrupted = cell(tmp_path, "sgd", 256, 0.05, [0.99, 0.5])
+    interrupted.update(status="interrupted")
+    cell(tmp_path, "sgd", 256, 5e-7, [None] * 5)
+    table = tables.of_optimizer(only(tmp_path), "sgd")
+    assert table.to_dict("index") == {
+        64: {
+            "lr 0.05": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3)",
+            "lr 0.0005": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3), diverged 2/5",
+            "lr 5e-07": "missing",
+        },
+        256: {
+            "lr 0.05": "99.00 / 99.00 ± 0.20, missing 1/2",
+            "lr 0.0005": "missing",
+            "lr 5e-07": "diverged 5/5",
+        },
+    }
+    numbers = tables.numbers(only(tmp_path)).set_index(["batch_size", "lr"])
+    assert numbers.loc[(64, 0.0005), ["finished", "diverged", "missing"]].tolist() == [3, 2, 0]
+    assert numbers.loc[(64, 0.05), "test_accuracy"] == pytest.approx(0.98)
+    assert numbers.loc[(256, 5e-7), ["test_accuracy", "test_accuracy_low"]].isna().all()
+
+
+def test_markdown_and_latex(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.97, 0.98, 0.99])
+    cell(tmp_path, "sgd", 64, 0.05, [None], schedule="grow_batch")
+    grid = only(tmp_path)
+    assert grid.optimizers == ["sgd", "sgd grow_batch"]
+    assert tables.markdown(tables.of_optimizer(grid, "sgd")) == (
+        "| batch | lr 0.05 |\n| --- | --- |\n| 64 | 98.0 ± 2.5 / 98.0 ± 2.5 (n=3) |\n"
+    )
+    latex = tables.latex([("sgd grow_batch: 100 %", tables.of_optimizer(grid, "sgd grow_batch"))])
+    for part in (r"\toprule", r"\caption{sgd grow\_batch: 100 \%}", r"64 & diverged 1/1 \\", r"\bottomrule"):
+        assert part in latex
+    assert r"98.0 $\pm$ 2.5" in tables.latex([("", tables.of_optimizer(grid, "sgd"))])
+
+
+def test_data_sets_networks_and_lengths_are_never_mixed(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.97])
+    cell(tmp_path, "sgd", 64, 0.05, [0.87], data="fashion_mnist")
+    cell(tmp_path, "sgd", 64, 0.05, [0.77], epochs=5)
+    found = {grid.title: len(grid.cells) for grid in grids(read(tmp_path))}
+    assert found == {
+        "lenet on fashion_mnist, 20 epochs": 1,
+        "lenet on mnist, 20 epochs": 1,
+        "lenet on mnist, 5 epochs": 1,
+    }
+
+
+def test_the_same_name_with_other_files_is_refused(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.97])
+    (run,) = cell(tmp_path, "adagrad", 64, 0.05, [0.97])
+    record = run.record()
+    record["data"]["sha256"] = "b" * 64
+    run.write(record)
+    with pytest.raises(UserError, match="different files"):
+        grids(read(tmp_path))
+
+
+def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
+    from src.runs.settings import Names, Settings
+    from tests.reporting.synthetic import NODES, SCHEDULES, write
+
+    for momentum in (0.8, 0.9):
+        node = NODES["sgd"] | {"momentum": momentum}
+        settings = Settings("mnist", 0, {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, 0)
+        write(tmp_path, settings, Names("lenet", "sgd", "constant"), 0.9)
+    assert only(tmp_path).optimizers == ["sgd momentum 0.8", "sgd momentum 0.9"]

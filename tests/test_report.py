@@ -1,0 +1,127 @@
+"""`python -m src.report` as typed, and the files it leaves."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.report import report
+from src.selection import select
+from tests.conftest import ROOT, Command, environment
+from tests.reporting.synthetic import cell, write
+
+
+def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "src.report", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=300)
+
+
+def assignment(output: Path, *overrides: str) -> int:
+    """The assignment's runs, all as good as the next; how many."""
+    runs = select(["+study=assignment", *overrides]).runs
+    for settings, names in runs:
+        write(output, settings, names, 0.98 + settings.seed / 1000)
+    return len(runs)
+
+
+def test_a_study_is_reported_whole(tmp_path: Path) -> None:
+    assert assignment(tmp_path, "seed=0,1") == 36
+    cell(tmp_path, "sgd", 64, 0.7, [0.5])  # none of it
+    ended = typed("+study=assignment", f"output_dir={tmp_path}")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    assert "lenet on mnist, 20 epochs: 36 runs in 18 cells of 2 seeds." in ended.stdout
+    folder = tmp_path / "reports" / "assignment"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "cells.csv", "curves.csv", "curves.parquet", "figures", "index.html", "runs.csv", "runs.parquet", "summary.txt",
+        "tables.md", "tables.tex",
+    ]  # fmt: skip
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    assert {
+        "loss-sgd",
+        "loss-adagrad",
+        "loss-adam",
+        "lr-sensitivity",
+        "epochs-and-updates",
+        "time-to-accuracy",
+    } == names
+    assert len(list((folder / "figures").iterdir())) == 3 * len(names)
+    page = (folder / "index.html").read_text()
+    assert len(page) < 5e6
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # it needs nothing from elsewhere
+    anchors = set(re.findall(r'href="#(cell-\w+)"', page))
+    assert len(anchors) == 18
+    assert all(f'id="{anchor}"' in page for anchor in anchors)
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["assignment"]
+
+
+def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path) -> None:
+    assignment(tmp_path, "optimizer=sgd,adagrad", "seed=0,1")
+    ended = typed("+study=assignment", f"output_dir={tmp_path}")
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"12 of 36 runs are missing in {tmp_path}: adam-bs64-lr0.05-seed0, ")
+    command = f"python -m src.train +study=assignment output_dir={tmp_path} seed=0,1"
+    assert f"train them by `{command}`, or leave them out by allow_missing=true" in line
+    assert not (tmp_path / "reports").exists()
+    asked = select(command.split()[3:]).runs
+    assert len(asked) == 36  # the command that it names is the study's
+    ended = typed("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
+    assert ended.returncode == 0, ended.stderr
+    assert "24 runs in 18 cells of 2 seeds; 12 are missing." in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["+study=nonsense"], "study=nonsense: there is no such study; choose one of: assignment"),
+        (["allow_missing=perhaps"], "allow_missing=perhaps: must be allow_missing=true or allow_missing=false"),
+        (["optimizr=sgd"], "optimizr: there is no such key; did you mean optimizer?"),
+        (["data=mnist,digits"], "data=digits,mnist: a table of a study mixes no data sets; ask for one"),
+        ([], "no run has ended there; python -m src.train trains one, output_dir= names another place"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(arguments: list[str], says: str, tmp_path: Path) -> None:
+    ended = typed(*arguments, f"output_dir={tmp_path}")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert says in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.98, 0.97])
+    cell(tmp_path, "sgd", 64, 0.05, [0.88], data="fashion_mnist", epochs=3)
+    (damaged,) = cell(tmp_path, "sgd", 64, 0.01, [0.98])
+    damaged.record_file.write_text("{")
+    page = report([f"output_dir={tmp_path}"])
+    text = page.read_text()
+    assert "<h2>lenet on mnist, 20 epochs</h2>" in text
+    assert "<h2>lenet on fashion_mnist, 3 epochs</h2>" in text
+    assert f"{damaged.record_file}: is no record of a run" in text
+    assert (page.parent / "1-tables.md").exists()
+    assert (page.parent / "2-tables.md").exists()
+
+
+def test_a_report_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.98])
+    page = report([f"output_dir={tmp_path}"])
+    before = page.read_bytes()
+    monkeypatch.setattr("src.reporting.page._draw", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report([f"output_dir={tmp_path}"])
+    assert page.read_bytes() == before
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["all"]
+
+
+def test_real_runs_are_reported(train: Command, outputs: Path) -> None:
+    swept = ("-m", "data=mnist", "model=mlp", "optimizer=sgd,adam", "seed=0,1", "epochs=2")
+    assert train(*swept).returncode == 0
+    ended = typed(*swept, f"output_dir={outputs}")
+    assert ended.returncode == 0, ended.stderr
+    assert "mlp on mnist, hidden [80, 40, 20], 2 epochs: 4 runs in 2 cells of 2 seeds." in ended.stdout
+    one = ("model=mlp", "optimizer=sgd", "data=mnist", "epochs=2", "seed=0")
+    assert "1 runs in 1 cells" in typed(*one, f"output_dir={outputs}").stdout
