@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from itertools import cycle
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,16 +22,15 @@ TARGETS = (0.97, 0.985)  # test accuracies that a run takes time to reach
 def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
     """Name, caption and picture of each."""
     for optimizer in grid.optimizers:
-        caption = f"{optimizer}: loss after each epoch, mean over seeds; the band is the range of the seeds"
-        yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
+        caption = f"{optimizer}: loss after each epoch. Mean and range of the seeds; runs that diverged are thin lines"
+        if any(len(cell.curves) for key, cell in grid.cells.items() if key[0] == optimizer):
+            yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
     if len(grid.lrs) > 1:
-        caption = (
-            "Final test accuracy by learning rate, with 95 % intervals; crosses below: cells in which runs diverged"
-        )
+        caption = "Final test accuracy by learning rate, with 95 % intervals. Crosses: cells in which runs diverged"
         yield "lr sensitivity", caption, lr_sensitivity(grid)
-    caption = "The best learning rate of each optimizer and batch size: equal epochs are not equal updates"
-    yield "epochs and updates", caption, epochs_and_updates(grid)
-    caption = "Seconds of training until the test accuracy is first reached; each point a run, right of the line: never"
+    chosen = "At the learning rate that did best on the test set"
+    yield "epochs and updates", f"{chosen}: equal epochs are not equal updates", epochs_and_updates(grid)
+    caption = f"{chosen}: time to a test accuracy. A point a run, a bar their median; beyond the grey line: never"
     yield "time to accuracy", caption, time_to_accuracy(grid)
 
 
@@ -115,7 +113,7 @@ def time_to_accuracy(grid: Grid) -> Figure:
         axis.set(title=f"to {100 * target:g} %", xlabel="seconds of training", xlim=(0, 1.25 * longest))
     names = [f"{optimizer}, batch {batch}, lr {lr:g}" for optimizer, batch, lr in (cell.key for cell in rows)]
     axes[0].set_yticks(range(len(rows)), names)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
 
@@ -129,13 +127,14 @@ def _panels(number: int, sharey: bool, height: float = 3.6) -> tuple[Figure, lis
 
 
 def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: str, x: str = "epoch") -> None:
-    """Mean and range of a figure's curves; a run that ended early leaves the others' epochs to them."""
-    curves = cell.by_epoch(figure).where(lambda values: np.isfinite(values))
+    """Mean and range of the finished runs' curves, and each run that diverged by a thin line of its own."""
+    curves = cell.by_epoch(figure)
     at = curves.index if x == "epoch" else cell.by_epoch(x).mean(axis=1)
-    mean: pd.Series = curves.mean(axis=1)
+    finished = curves[cell.finished.index]
     name = f"{label} (diverged {cell.diverged}/{len(cell.runs)})" if cell.diverged else label
-    axis.plot(at, mean, style, color=colour, label=name, linewidth=1.5)
-    axis.fill_between(at, curves.min(axis=1), curves.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+    axis.plot(at, finished.mean(axis=1), style, color=colour, label=name, linewidth=1.5)
+    axis.fill_between(at, finished.min(axis=1), finished.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+    axis.plot(at, curves.drop(columns=finished.columns), style, color=colour, linewidth=0.6)
 
 
 def _colour(grid: Grid, lr: float) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -123,7 +124,7 @@ def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
     with mpl.rc_context(SAVED):
         for title, caption, figure in figures(grid):
             FigureCanvasAgg(figure)
-            file = folder / f"{prefix}{title.replace(' ', '-')}.svg"
+            file = folder / (prefix + re.sub(r"[^\w.]+", "-", title) + ".svg")
             figure.savefig(file, metadata={"Date": None})
             figure.savefig(file.with_suffix(".pdf"), metadata={"CreationDate": None})
             figure.savefig(file.with_suffix(".png"), dpi=150)
