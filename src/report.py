@@ -1,5 +1,6 @@
 """`python -m src.report`: all runs, or those of a study, as tables, figures and a page."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -72,8 +73,10 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
     if len(missing):
         names = [Path(directory).name.rpartition("-")[0] for directory in missing.index]
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        seeds = "seed=" + ",".join(str(seed) for seed in sorted(chosen.runs.seed.unique()))
-        command = shlex.join(["python", "-m", "src.train", *(each for each in overrides if "seed=" not in each), seeds])
+        others = [each for each in overrides if each.partition("=")[0] != "seed"]
+        seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
+        several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
+        command = shlex.join(["python", "-m", "src.train", *several, *others, seeds])
         raise UserError(
             f"{len(missing)} of {len(chosen.runs)} runs are missing in {output}: {shown}; train them by `{command}`, "
             "or leave them out by allow_missing=true"
@@ -82,18 +85,19 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
 
 def _replace(folder: Path, chosen: Frames, everything: Frames) -> Path:
     """Write a report beside the old one of its name, and put it in its place when it is whole."""
-    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
     partial.mkdir(parents=True)
     try:
-        write(partial, folder.name, chosen, grids(chosen), grids(everything))
+        whole = everything.of(everything.runs.index[everything.runs.grid.isin(chosen.runs.grid)])
+        write(partial, folder.name, chosen, grids(chosen), grids(whole))
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
     return folder / "index.html"
 
 
@@ -111,7 +115,7 @@ def main() -> None:
             raise
         print(one_line(error, KEYS | KEYS_OF_NO_CONSEQUENCE), file=sys.stderr)
         sys.exit(exit_code(error))
-    console.print((page.parent / "summary.txt").read_text(), end="", soft_wrap=True)
+    console.print((page.parent / "summary.txt").read_text(encoding="utf-8"), end="", soft_wrap=True)
     console.print(
         f"page      {page}\ntables    {page.parent}/*.csv, *.md, *.tex, runs.parquet\nfigures   {page.parent}/figures/",
         soft_wrap=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from src.errors import UserError
 from src.report import report
 from src.selection import select
 from tests.conftest import ROOT, Command, environment
@@ -72,6 +73,28 @@ def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path
     ended = typed("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
     assert ended.returncode == 0, ended.stderr
     assert "24 runs in 18 cells of 2 seeds; 12 are missing." in ended.stdout
+
+
+def test_the_command_that_it_names_trains_what_is_missing(train: Command, outputs: Path) -> None:
+    ended = typed("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}")
+    command = ended.stderr.partition("`")[2].partition("`")[0].split()
+    assert command[:4] == ["python", "-m", "src.train", "-m"]
+    assert train(*command[3:]).returncode == 0
+    assert (
+        typed("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}").returncode
+        == 0
+    )
+
+
+def test_another_grids_files_are_no_obstacle(tmp_path: Path) -> None:
+    assignment(tmp_path, "optimizer=sgd", "batch_size=64", "lr=0.05")
+    cell(tmp_path, "sgd", 64, 0.05, [0.9], epochs=2)
+    (other,) = cell(tmp_path, "adam", 64, 0.05, [0.9], epochs=2)
+    other.update(data=other.record()["data"] | {"sha256": "b" * 64})
+    page = report(["optimizer=sgd", "data=mnist", "lr=0.05", f"output_dir={tmp_path}"])
+    assert "1 runs in 1 cells" in page.read_text()
+    with pytest.raises(UserError, match="different files"):
+        report([f"output_dir={tmp_path}"])
 
 
 @pytest.mark.parametrize(

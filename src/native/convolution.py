@@ -118,7 +118,7 @@ def _fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     b, c, h, w = images.shape
     to_images = images.new_empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
-    return to_images, torch.empty_like(weight), weight.new_empty(len(weight))
+    return to_images, torch.empty_like(weight, memory_format=torch.contiguous_format), weight.new_empty(len(weight))
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:

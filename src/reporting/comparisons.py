@@ -25,12 +25,19 @@ class Pair:
     tests: int
 
     @property
+    def winner(self) -> Cell | None:
+        """Which cell is better, where one is beyond doubt."""
+        if not self.adjusted < ALPHA:  # NaN is not
+            return None
+        return self.one if self.comparison.difference.value > 0 else self.other
+
+    @property
     def verdict(self) -> str:
         """In words; that no significance can be had is said, and how many seeds it would take."""
         if math.isnan(self.comparison.p):
             return "no test: no seeds shared, or no predictions stored"
-        if self.adjusted < ALPHA:
-            return f"{name(self.one if self.comparison.difference.value > 0 else self.other)} is better"
+        if self.winner:
+            return f"{name(self.winner)} is better"
         if self.comparison.least_p * self.tests > ALPHA:
             n, needed = self.comparison.difference.n, seeds_needed(self.tests)
             return f"cannot be told: {n} seeds give no significance among {self.tests} tests, {needed} can"
@@ -52,7 +59,7 @@ def paired(one: Cell, other: Cell, figure: str = "test_accuracy") -> Comparison:
         stored = [predictions for run in runs if (predictions := run.predictions()) is not None]
         if len(stored) == 2:
             return compare_predictions(*stored)
-    return compare([ones[seed] for seed in shared] or [math.nan], [others[seed] for seed in shared] or [math.nan])
+    return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
 
 
 def pairs(grid: Grid) -> list[Pair]:

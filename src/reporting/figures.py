@@ -14,8 +14,10 @@ from src.reporting.grid import Cell, Grid
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99)  # of accuracies, whose scale spreads what is near 1
-LEAST, MOST = 0.05, 0.995
+TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.997)  # of accuracies, whose scale spreads what is near 1
+LEAST, MOST = 0.03, 0.9995
+HIGHEST = 10.0  # nats; of ten classes, guessing has 2.3: what runs that diverge reach would flatten the others
+NAMED = 12  # lines that a legend has room for
 TARGETS = (0.97, 0.985)  # test accuracies that a run takes time to reach
 
 
@@ -41,8 +43,8 @@ def loss_curves(grid: Grid, optimizer: str) -> Figure:
         for (label, batch, lr), cell in grid.cells.items():
             if label == optimizer and len(cell.curves):
                 _draw(axis, cell, f"{split}_loss", f"lr {lr:g}, batch {batch}", _colour(grid, lr), _style(grid, batch))
-        axis.set(title=f"{optimizer}, {split}", xlabel="epoch", yscale="log")
-    axes[0].set_ylabel("loss (nats)")
+        axis.set(title=f"{optimizer}, {split}", xlabel="epoch")
+    _of_losses(axes[0], "loss (nats)")
     return _with_legend(figure, axes[0])
 
 
@@ -54,14 +56,15 @@ def lr_sensitivity(grid: Grid) -> Figure:
         for batch, colour, marker in zip(grid.batch_sizes, cycle(COLOURS), cycle(MARKERS)):
             cells = {lr: grid.cells[optimizer, batch, lr] for lr in grid.lrs if (optimizer, batch, lr) in grid.cells}
             estimates = {lr: e for lr, cell in cells.items() if (e := cell.estimate("test_accuracy"))}
-            values = np.clip([e.value for e in estimates.values()], LEAST, MOST)
-            spans = np.nan_to_num([[e.value - e.low, e.high - e.value] for e in estimates.values()]).T
-            name, errors = f"batch {batch}", spans if len(values) else None
+            values = np.array([e.value for e in estimates.values()])
+            low, high = (np.array([getattr(e, bound) for e in estimates.values()]) for bound in ("low", "high"))
+            errors = np.nan_to_num([values - np.maximum(low, LEAST), np.minimum(high, MOST) - values]).clip(0)
+            name = f"batch {batch}"
             axis.errorbar(list(estimates), values, errors, capsize=3, color=colour, marker=marker, label=name)
             diverged = [lr for lr, cell in cells.items() if cell.diverged]
             axis.plot(diverged, [0.03] * len(diverged), "x", color=colour, transform=axis.get_xaxis_transform())
             best = grid.best(optimizer, batch)
-            if best and best.key[2] in (max(cells), min(cells)):
+            if best and len(cells) > 1 and best.key[2] in (max(cells), min(cells)):
                 on_edge.add(f"{best.key[2]:g}")
         warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
         axis.set(
@@ -83,8 +86,9 @@ def epochs_and_updates(grid: Grid) -> Figure:
                 name = f"{optimizer}, batch {batch}, lr {cell.key[2]:g}"
                 for axis, x in zip(axes, ("epoch", "updates"), strict=True):
                     _draw(axis, cell, "train_loss", name, colour, _style(grid, batch), x)
-    axes[0].set(xlabel="epochs", yscale="log", ylabel="training loss (nats)")
-    axes[1].set(xlabel="updates", xscale="log", yscale="log")
+    axes[0].set(xlabel="epochs")
+    axes[1].set(xlabel="updates", xscale="log")
+    _of_losses(axes[0], "training loss (nats)")
     return _with_legend(figure, axes[0])
 
 
@@ -118,7 +122,7 @@ def time_to_accuracy(grid: Grid) -> Figure:
 
 
 def _panels(number: int, sharey: bool, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(min(10.0, 2.2 + 2.9 * number), height), layout="constrained")
+    figure = Figure(figsize=(2.2 + 2.9 * number, height), layout="constrained")
     axes = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -137,6 +141,12 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
     axis.plot(at, curves.drop(columns=finished.columns), style, color=colour, linewidth=0.6)
 
 
+def _of_losses(axis: Axes, label: str) -> None:
+    """A logarithmic axis, shared by its neighbours."""
+    axis.set(yscale="log", ylabel=label)
+    axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
+
+
 def _colour(grid: Grid, lr: float) -> str:
     return COLOURS[grid.lrs.index(lr) % len(COLOURS)]
 
@@ -146,8 +156,12 @@ def _style(grid: Grid, batch: int) -> str:
 
 
 def _with_legend(figure: Figure, axis: Axes) -> Figure:
-    """The legend below the panels, where it hides no curve."""
+    """The legend below the panels, where it hides no curve; of very many lines some."""
     handles, names = axis.get_legend_handles_labels()
+    handles, names = (
+        handles[:NAMED],
+        [*names[: NAMED - 1], f"and {len(names) - NAMED + 1} more"] if len(names) > NAMED else names,
+    )
     figure.legend(
         handles, names, loc="outside lower center", ncols=min(3, max(1, len(names))), frameon=False, fontsize=8
     )

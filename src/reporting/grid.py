@@ -1,5 +1,6 @@
 """Runs arranged as a grid of cells: by optimizer, batch size and lr, over seeds."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,8 +58,8 @@ class Grid:
     """Cells on one data set and network, trained for as many epochs."""
 
     title: str
+    digest: str  # of what its runs have in common
     cells: dict[Key, Cell]
-    sha256: str  # of the data
 
     @cached_property
     def optimizers(self) -> list[str]:
@@ -88,15 +89,18 @@ def grids(frames: Frames) -> list[Grid]:
     return [_grid(frames.of(part.index)) for _, part in frames.runs.groupby("grid", sort=False)]
 
 
-def labels(runs: pd.DataFrame) -> pd.Series:
-    """What the rows of tables are called: optimizer, schedule, and what else of theirs differs between runs."""
-    label = runs.optimizer.where(runs.schedule == "constant", runs.optimizer + " " + runs.schedule)
+def labels(runs: pd.DataFrame) -> "pd.Series[str]":
+    """What rows of tables are called: optimizer, schedule, and in what they differ from most runs of that name."""
+    named = runs.optimizer.where(runs.schedule == "constant", runs.optimizer + " " + runs.schedule)
     settings = [column for column in runs if column.startswith(("optimizer.", "schedule."))]
-    for setting in settings:
-        alike = runs.groupby(label)[setting].transform(lambda values: values.nunique(dropna=False) == 1).astype(bool)
-        label = label.where(
-            alike | runs[setting].isna(), label + f" {setting.partition('.')[2]} " + runs[setting].map(str)
-        )
+    label = named.copy()
+    for _, alike in runs[settings].astype("string").fillna("").groupby(named):
+        (usual, *_), *_ = Counter(map(tuple, alike.to_numpy())).most_common(1)
+        for directory, values in zip(alike.index, map(tuple, alike.to_numpy()), strict=True):
+            differing = [
+                (key, value) for key, value, most in zip(settings, values, usual, strict=True) if value != most
+            ]
+            label[directory] += "".join(f" {key.partition('.')[2]} {value or 'unset'}" for key, value in differing)
     return label
 
 
@@ -116,13 +120,15 @@ def _grid(frames: Frames) -> Grid:
         {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
         key=lambda key: (order[key[0]], key[1], -key[2]),
     )
+    curves = dict(iter(frames.curves.groupby(level="directory")))
     cells = {}
     for key in keys:
         part = runs[(runs.label == key[0]) & (runs.batch_size == key[1]) & (runs.lr == key[2])]
         done = part[part.status.isin(ENDED)].sort_values("seed")
         missing = tuple(sorted(int(seed) for seed in set(part.seed) - set(done.seed)))
-        cells[key] = Cell(key, done, frames.of(done.index).curves, missing)
-    return Grid(title, cells, str(ended.data_sha256.iloc[0]) if len(ended) else "")
+        of_cell = [curves[directory] for directory in done.index]
+        cells[key] = Cell(key, done, pd.concat(of_cell) if of_cell else frames.curves.iloc[:0], missing)
+    return Grid(title, str(first.grid), cells)
 
 
 def _is_argument(run: pd.Series, key: str) -> bool:

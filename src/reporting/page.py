@@ -18,11 +18,12 @@ from src.reporting import tables
 from src.reporting.claims import Claim, claims
 from src.reporting.comparisons import Pair, by_seeds, name, pairs
 from src.reporting.figures import figures
-from src.reporting.grid import Cell, Grid
-from src.reporting.published import PUBLISHED, Beside, beside, is_the_assignments
+from src.reporting.grid import Cell, Grid, Key
+from src.reporting.published import WITHIN, Beside, beside, is_the_assignments
 from src.reporting.statistics import percent
 from src.runs.frame import Frames
 from src.runs.provenance import provenance
+from src.runs.run import Run
 
 SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # the same bytes each time
 
@@ -34,35 +35,34 @@ class Section:
     grid: Grid
     pictures: list[tuple[str, str, str]]  # name, caption, and the SVG as a data URI
     pairs: list[Pair]
-    beside: dict[tuple[str, int, float], Beside | None]
+    beside: dict[Key, Beside]
     claims: list[Claim]
 
 
 def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everything: list[Grid]) -> None:
     """Write a report of the `chosen` grids; claims are decided on `everything` that is there."""
     frames.runs.to_csv(folder / "runs.csv")
-    frames.runs.astype({key: str for key in frames.runs if frames.runs[key].dtype == object}).to_parquet(
-        folder / "runs.parquet"
-    )
+    mixed = {key: "string" for key in frames.runs if frames.runs[key].dtype == object}
+    frames.runs.astype(mixed).to_parquet(folder / "runs.parquet")
     frames.curves.to_csv(folder / "curves.csv")
     frames.curves.to_parquet(folder / "curves.parquet")
-    whole = {grid.title: grid for grid in everything}
+    whole = {grid.digest: grid for grid in everything}
     sections = [
-        _section(grid, whole[grid.title], folder, f"{number}-" if len(chosen) > 1 else "")
+        _section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else "")
         for number, grid in enumerate(chosen, 1)
         if any(len(cell.runs) for cell in grid.cells.values())
     ]
     summary = [sentence for section in sections for sentence in sentences(section)]
-    (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary))
+    (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"tables": tables, "percent": percent, "name": name, "by_seeds": by_seeds, "anchor": anchor}
     page = environment.get_template("page.html").render(
         report=report, summary=summary, sections=sections, made=_made(frames.runs), damaged=frames.damaged,
-        settings=_settings, published={key: test / 100 for key, (_, test) in PUBLISHED.items()},
+        settings=_settings,
     )  # fmt: skip
-    (folder / "index.html").write_text(page)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def sentences(section: Section) -> list[str]:
@@ -79,13 +79,13 @@ def sentences(section: Section) -> list[str]:
         first = max(best, key=lambda cell: cell.finished.test_accuracy.mean())
         estimate = first.estimate("test_accuracy")
         assert estimate is not None
-        worse = [p for p in section.pairs if first in (p.one, p.other) and "better" in p.verdict]
+        worse = [pair for pair in section.pairs if pair.winner is first]
         told = f"; of the other {len(best) - 1} best cells {len(worse)} are credibly worse" if len(best) > 1 else ""
         said.append(f"Best on the test set, and chosen by it: {name(first)} with {percent(estimate)} %{told}.")
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
-        found = [each for each in section.beside.values() if each]
-        within = sum(each.verdict == "within noise" for each in found)
+        found = section.beside.values()
+        within = sum(each.verdict == WITHIN for each in found)
         said.append(
             f"Of the assignment's figures {within} of {len(found)} lie within noise of ours; of its 7 claims "
             f"{count['holds']} hold, {count['does not hold']} do not, {count['cannot be told']} cannot be told."
@@ -102,11 +102,13 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
     parts = [f"### {optimizer}\n\n{tables.markdown(table)}" for optimizer, table in texts.items()]
-    (folder / f"{prefix}tables.md").write_text(f"## {grid.title}\n\n{tables.LEGEND}\n\n" + "\n".join(parts))
+    (folder / f"{prefix}tables.md").write_text(
+        f"## {grid.title}\n\n{tables.LEGEND}\n\n" + "\n".join(parts), encoding="utf-8"
+    )
     captions = [
         (f"{optimizer}: accuracy in percent, train / test ({grid.title})", table) for optimizer, table in texts.items()
     ]
-    (folder / f"{prefix}tables.tex").write_text(tables.latex(captions))
+    (folder / f"{prefix}tables.tex").write_text(tables.latex(captions), encoding="utf-8")
     assignments = is_the_assignments(grid)
     return Section(
         grid,
@@ -133,9 +135,9 @@ def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
 
 
 def _settings(cell: Cell) -> str:
-    """Of a cell's runs what they have in common, as JSON."""
-    alike = cell.runs.loc[:, [key for key in cell.runs if cell.runs[key].astype(str).nunique() == 1]].iloc[0]
-    return json.dumps({key: value for key, value in alike.items() if not pd.isna(value)}, indent=1, default=str)
+    """What the first of a cell's runs has on record but its figures: settings, data, versions, commit, machine."""
+    record = Run(Path(cell.runs.index[0])).record()
+    return json.dumps({key: record.get(key) for key in ("settings", "data", "sessions")}, indent=1)
 
 
 def _made(runs: pd.DataFrame) -> dict[str, Any]:

@@ -22,28 +22,35 @@ PUBLISHED: dict[Key, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Beside:
-    """A cell of ours, the published test accuracy (0 to 1), and how far from our mean one more run of ours may lie."""
+    """A cell of ours beside the published one."""
 
     cell: Cell
-    published: float
-    noise: float
+    train: float  # published, as the next
+    test: float
+    noise: float | None  # how far from our mean one more run of ours may lie; None where not all of ours finished
 
     @property
-    def difference(self) -> float:
-        return float(self.cell.finished.test_accuracy.mean()) - self.published
+    def difference(self) -> float | None:
+        return None if self.noise is None else float(self.cell.finished.test_accuracy.mean()) - self.test
 
     @property
     def verdict(self) -> str:
-        return "within noise" if abs(self.difference) <= self.noise else "more than noise explains"
+        if self.noise is None or self.difference is None:
+            return f"diverged {self.cell.diverged}/{len(self.cell.runs)}" if self.cell.diverged else "missing"
+        return WITHIN if abs(self.difference) <= self.noise else "more than noise explains"
 
 
-def beside(grid: Grid) -> dict[Key, Beside | None]:
-    """Each published cell that the grid has, in its order; None where none of ours finished."""
-    found: dict[Key, Beside | None] = {}
-    for key, (_, test) in PUBLISHED.items():
+WITHIN = "within noise"
+
+
+def beside(grid: Grid) -> dict[Key, Beside]:
+    """Each published cell that the grid has, in its order."""
+    found = {}
+    for key, (train, test) in PUBLISHED.items():
         if cell := grid.cells.get(key):
             values = list(cell.values("test_accuracy").values())
-            found[key] = Beside(cell, test / 100, one_more(values, cell.images)) if values else None
+            noise = one_more(values, cell.images) if values and not cell.diverged else None
+            found[key] = Beside(cell, train / 100, test / 100, noise)
     return found
 
 

@@ -17,7 +17,7 @@ EXACT = 2**14  # sign flips that are all tried; of more, so many are drawn
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval, over `n` runs."""
+    """A mean with its 95 % interval, over `n` runs; NaN of none."""
 
     value: float
     low: float
@@ -31,7 +31,7 @@ class Estimate:
 
 def mean_interval(values: Sequence[float]) -> Estimate:
     """By Student's t over two values or more; NaN bounds for one."""
-    n, mean = len(values), float(np.mean(values))
+    n, mean = len(values), float(np.mean(values)) if len(values) else math.nan
     if n < 2:
         return Estimate(mean, math.nan, math.nan, n)
     error = float(stats.sem(values))
@@ -60,7 +60,7 @@ class Comparison:
         return 2.0 ** (1 - self.difference.n) if self.test == SIGN_FLIP else 0.0
 
 
-SIGN_FLIP, MCNEMAR = "exact sign-flip test", "McNemar's exact test"
+SIGN_FLIP, DRAWN, MCNEMAR = "exact sign-flip test", "sign-flip test of drawn flips", "McNemar's exact test"
 
 
 def compare(ones: Sequence[float], others: Sequence[float]) -> Comparison:
@@ -76,7 +76,7 @@ def compare(ones: Sequence[float], others: Sequence[float]) -> Comparison:
     found = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=EXACT, vectorized=True, rng=0
     )
-    return Comparison(difference, float(found.pvalue), effect, SIGN_FLIP)
+    return Comparison(difference, float(found.pvalue), effect, SIGN_FLIP if 2**difference.n <= EXACT else DRAWN)
 
 
 def compare_predictions(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Comparison:

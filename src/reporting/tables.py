@@ -1,7 +1,8 @@
 """Tables of a grid: one an optimizer, for people, and all cells in numbers, for programs."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -13,6 +14,8 @@ LEGEND = (
     "minibatches. With several seeds: mean ± half of its 95 % interval (Student's t); with one, ± is what the number "
     "of test images leaves open (Wilson)."
 )
+
+SPARSE = 3  # times as many places as cells
 
 
 def text(cell: Cell | None) -> str:
@@ -30,13 +33,29 @@ def text(cell: Cell | None) -> str:
     return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How an optimizer's cells are laid out: heads, and rows of labels and cells."""
+
+    heads: list[str]
+    rows: Sequence[tuple[Sequence[str], Sequence[Cell | None]]]
+
+
+def layout(grid: Grid, optimizer: str) -> Layout:
+    """Rows are batch sizes and columns lrs; a row a cell where most of that would be empty, as after a search."""
+    cells = {key[1:]: cell for key, cell in grid.cells.items() if key[0] == optimizer}
+    if len(cells) < len(grid.batch_sizes) * len(grid.lrs) / SPARSE:
+        rows = [([str(batch), f"{lr:g}"], [cell]) for (batch, lr), cell in cells.items()]
+        return Layout(["batch", "lr", "accuracy"], rows)
+    by_lr = [([str(batch)], [cells.get((batch, lr)) for lr in grid.lrs]) for batch in grid.batch_sizes]
+    return Layout(["batch", *(f"lr {lr:g}" for lr in grid.lrs)], by_lr)
+
+
 def of_optimizer(grid: Grid, optimizer: str) -> pd.DataFrame:
-    """Rows are batch sizes, columns lrs, and entries texts."""
-    rows = {
-        batch: {f"lr {lr:g}": text(grid.cells.get((optimizer, batch, lr))) for lr in grid.lrs}
-        for batch in grid.batch_sizes
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("batch")
+    """Its layout, entries as texts."""
+    laid_out = layout(grid, optimizer)
+    rows = [[*names, *map(text, cells)] for names, cells in laid_out.rows]
+    return pd.DataFrame(rows, columns=laid_out.heads)
 
 
 def numbers(grid: Grid) -> pd.DataFrame:
@@ -54,8 +73,7 @@ def numbers(grid: Grid) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts in Markdown."""
-    flat = table.reset_index()
-    lines = [list(flat.columns), ["---"] * len(flat.columns), *flat.to_numpy().tolist()]
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join("| " + " | ".join(str(entry) for entry in line) + " |\n" for line in lines)
 
 
@@ -64,9 +82,8 @@ def latex(tables: Iterable[tuple[str, pd.DataFrame]]) -> str:
     parts = []
     for caption, table in tables:
         caption = caption.replace("%", r"\%").replace("_", r"\_")
-        flat = table.reset_index()
-        typeset = flat.map(lambda entry: str(entry).replace(" ± ", r" $\pm$ "))
-        columns = "r" + "c" * (len(flat.columns) - 1)
+        typeset = table.map(lambda entry: str(entry).replace(" ± ", r" $\pm$ "))
+        columns = "r" + "c" * (len(table.columns) - 1)
         parts.append(
             typeset.style.hide(axis="index").to_latex(
                 hrules=True, column_format=columns, caption=caption, position="ht"

@@ -40,12 +40,13 @@ def read(output: Path) -> Frames:
         run = Run(file.parent)
         try:
             row = _row(run)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             damaged[file] = f"is no record of a run ({type(error).__name__}: {error})"
             continue
         curve = run.curve()
-        if row["status"] in ENDED and [point.get("epoch") for point in curve] != list(range(1, row["epochs_done"] + 1)):
-            damaged[run.curve_file] = f"has not the {row['epochs_done']} epochs that run.json tells of"
+        epochs = row["epochs_done"] if row["status"] in ENDED else len(curve)
+        if [point.get("epoch") for point in curve] != list(range(1, epochs + 1)):
+            damaged[run.curve_file] = f"has not the {epochs} epochs, one after the other, that it should have"
             continue
         rows.append(row)
         curves += [{"directory": row["directory"]} | point for point in curve]
@@ -61,7 +62,8 @@ def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, Names]]) -
     to_do = [{"directory": name, "status": "to do"} | row for name, row in rows.items() if name not in there.runs.index]
     if not to_do:
         return there
-    return replace(there, runs=pd.concat([there.runs, pd.DataFrame(to_do).set_index("directory")]))
+    missing = pd.DataFrame(to_do).set_index("directory")
+    return replace(there, runs=pd.concat([there.runs, missing]) if len(there.runs) else missing)
 
 
 def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:

@@ -81,7 +81,7 @@ int main() {
     for (int trial = 0; trial < 200; trial++) {
         Shape s{};
         s.images = 1 + generator() % 70, s.channels = 1 + generator() % 5, s.filters = 1 + generator() % 35;
-        s.kernel = 1 + generator() % 5, s.padding = generator() % 3;
+        s.kernel = 1 + generator() % 8, s.padding = generator() % (s.kernel + 2);
         s.height = s.kernel + 1 + generator() % 7, s.width = s.kernel + 1 + generator() % 7;
         if (!check(s, trial % 2, 1 + trial % 3)) {
             wrong++;

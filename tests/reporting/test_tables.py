@@ -21,14 +21,14 @@ def test_a_cell_says_mean_interval_divergence_and_what_is_missing(tmp_path: Path
     _, interrupted = cell(tmp_path, "sgd", 256, 0.05, [0.99, 0.5])
     interrupted.update(status="interrupted")
     cell(tmp_path, "sgd", 256, 5e-7, [None] * 5)
-    table = tables.of_optimizer(only(tmp_path), "sgd")
+    table = tables.of_optimizer(only(tmp_path), "sgd").set_index("batch")
     assert table.to_dict("index") == {
-        64: {
+        "64": {
             "lr 0.05": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3)",
             "lr 0.0005": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3), diverged 2/5",
             "lr 5e-07": "missing",
         },
-        256: {
+        "256": {
             "lr 0.05": "99.00 / 99.00 ± 0.20, missing 1/2",
             "lr 0.0005": "missing",
             "lr 5e-07": "diverged 5/5",
@@ -84,4 +84,13 @@ def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
         node = NODES["sgd"] | {"momentum": momentum}
         settings = Settings("mnist", 0, {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, 0)
         write(tmp_path, settings, Names("lenet", "sgd", "constant"), 0.9)
-    assert only(tmp_path).optimizers == ["sgd momentum 0.8", "sgd momentum 0.9"]
+    assert only(tmp_path).optimizers == ["sgd", "sgd momentum 0.9"]  # as usual, the first
+
+
+def test_a_search_is_a_list_of_cells(tmp_path: Path) -> None:
+    for number in range(12):
+        cell(tmp_path, "sgd", 32 + number, 0.01 * (number + 1), [0.98])
+    table = tables.of_optimizer(only(tmp_path), "sgd")
+    assert list(table) == ["batch", "lr", "accuracy"]
+    assert table.iloc[0].tolist() == ["32", "0.01", "98.00 / 98.00 ± 0.27"]
+    assert len(table) == 12

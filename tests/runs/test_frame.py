@@ -41,6 +41,22 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
     assert any("another version" in why for why in frames.damaged.values())
 
 
+@pytest.mark.parametrize("damage", [{"sessions": []}, {"figures": None}, {"settings": 3}, {"names": {}}])
+def test_a_record_that_is_none_is_named(damage: dict[str, object], tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    run.update(**damage)
+    assert read(tmp_path).damaged.keys() == {run.record_file}
+    assert len(read(tmp_path).runs) == 0
+
+
+def test_a_curve_that_is_none_is_named(tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    run.update(status="interrupted")
+    assert len(read(tmp_path).curves) == 20
+    run.curve_file.write_text("loss\n0.5\n")
+    assert read(tmp_path).damaged.keys() == {run.curve_file}
+
+
 def test_what_is_not_finite_stays_so(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "adam", 64, 0.05, [None])
     record = run.record()
