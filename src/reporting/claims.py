@@ -1,20 +1,32 @@
 """The assignment's seven claims, each with the test that decides it on our runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Literal
 
-import numpy as np
+from src.reporting.evidence import (
+    BATCHES,
+    HIGH,
+    LOW,
+    MIDDLE,
+    OPTIMIZERS,
+    TINY,
+    Verdict,
+    accuracy,
+    best_lrs,
+    differences,
+    direction,
+    ended,
+    learnt,
+    listed,
+    needs,
+    over_shared,
+    robustness,
+)  # fmt: skip
+from src.reporting.grid import Grid
+from src.reporting.statistics import Comparison, Estimate, mean_interval, percent
 
-from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import ALPHA, Comparison, Estimate, compare, holm, mean_interval, percent, seeds_needed
-
-Verdict = Literal["holds", "does not hold", "cannot be told"]
-OPTIMIZERS, BATCHES = ("sgd", "adagrad", "adam"), (64, 256)
-HIGH, MIDDLE, LOW, TINY = 0.05, 0.005, 0.0005, 0.0000005
 SATISFACTORY = 0.95  # of test accuracy: below, a network has not learnt its task
-LEARNT = 0.5  # below, a run is rather at chance, and its accuracy says little of its settings
 CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
 SETTLED = 0.01  # of test accuracy gained after an epoch, at most
 MARGIN = 0.002  # of test accuracy: less is no difference to care about
@@ -45,10 +57,10 @@ def tiny_lr(grid: Grid) -> Claim:
         f"Holds if the interval of each cell's mean test accuracy lies below {SATISFACTORY:.0%} (a run that diverged "
         "is unsatisfactory), does not if one lies above."
     )
-    cells = {f"{o}, batch {b}": c for o, b in product(OPTIMIZERS, BATCHES) if (c := _ended(grid, o, b, TINY))}
+    cells = {f"{o}, batch {b}": c for o, b in product(OPTIMIZERS, BATCHES) if (c := ended(grid, o, b, TINY))}
     if len(cells) < 6:
-        return Claim(text, test, "cannot be told", _train("+study=assignment"))
-    numbers = _list({key: _text(cell) for key, cell in cells.items()})
+        return Claim(text, test, "cannot be told", needs("+study=assignment"))
+    numbers = listed({key: accuracy(cell) for key, cell in cells.items()})
     found = [estimate for cell in cells.values() if (estimate := cell.estimate("test_accuracy"))]
     if any(estimate.low > SATISFACTORY for estimate in found):
         return Claim(text, test, "does not hold", numbers)
@@ -65,14 +77,14 @@ def batch_and_lr(grid: Grid) -> Claim:
     )
     gains: dict[str, Comparison] = {}
     for optimizer in OPTIMIZERS:
-        lrs = [lr for lr in (HIGH, MIDDLE, LOW) if all(_learnt(grid, optimizer, batch, lr) for batch in BATCHES)]
+        lrs = [lr for lr in (HIGH, MIDDLE, LOW) if all(learnt(grid, optimizer, batch, lr) for batch in BATCHES)]
         for larger, smaller in pairwise(lrs):
             gain = {}
             for batch in BATCHES:
                 up, down = (grid.cells[optimizer, batch, lr].values("test_accuracy") for lr in (larger, smaller))
                 gain[batch] = {seed: up[seed] - down[seed] for seed in set(up) & set(down)}
-            gains[f"{optimizer}, lr {larger:g} and {smaller:g}"] = _over_shared(gain[256], gain[64])
-    return Claim(text, test, _direction(gains), f"{_differences(gains)}. {_best(grid, grid.batch_sizes)}")
+            gains[f"{optimizer}, lr {larger:g} and {smaller:g}"] = over_shared(gain[256], gain[64])
+    return Claim(text, test, direction(gains), f"{differences(gains)}. {best_lrs(grid, grid.batch_sizes)}")
 
 
 def smaller_batch(grid: Grid) -> Claim:
@@ -81,11 +93,11 @@ def smaller_batch(grid: Grid) -> Claim:
     test = "Test accuracy at batch 64 less that at 256, each optimizer and lr at which both learn (sign flips, Holm)."
     found: dict[str, Comparison] = {}
     for optimizer, lr in product(OPTIMIZERS, grid.lrs):
-        small, large = (_learnt(grid, optimizer, batch, lr) for batch in BATCHES)
+        small, large = (learnt(grid, optimizer, batch, lr) for batch in BATCHES)
         if small and large:
             values = small.values("test_accuracy"), large.values("test_accuracy")
-            found[f"{optimizer}, lr {lr:g}"] = _over_shared(*values)
-    return Claim(text, test, _direction(found), _differences(found))
+            found[f"{optimizer}, lr {lr:g}"] = over_shared(*values)
+    return Claim(text, test, direction(found), differences(found))
 
 
 def sgd_struggles(grid: Grid) -> Claim:
@@ -97,13 +109,13 @@ def sgd_struggles(grid: Grid) -> Claim:
     )
     gained: dict[str, Estimate] = {}
     for optimizer in OPTIMIZERS:
-        cell = _ended(grid, optimizer, 256, LOW)
+        cell = ended(grid, optimizer, 256, LOW)
         if cell and len(cell.finished) and cell.curves.index.get_level_values("epoch").max() > 5:
             accuracy = cell.by_epoch("test_accuracy")[cell.finished.index]
             gained[optimizer] = mean_interval((accuracy.iloc[-1] - accuracy.loc[5]).tolist())
     if len(gained) < 3:
-        return Claim(text, test, "cannot be told", _train("+study=assignment"))
-    numbers = _list({optimizer: f"{percent(gain)} points" for optimizer, gain in gained.items()})
+        return Claim(text, test, "cannot be told", needs("+study=assignment"))
+    numbers = listed({optimizer: f"{percent(gain)} points" for optimizer, gain in gained.items()})
     sgd, *others = (gained[optimizer] for optimizer in OPTIMIZERS)
     if sgd.high < SETTLED or any(other.low > SETTLED for other in others):
         return Claim(text, test, "does not hold", numbers)
@@ -115,13 +127,13 @@ def adam_diverges(grid: Grid) -> Claim:
     """Claim 5."""
     text = "Adam at lr 0.05 diverges."
     test = f"Holds if every run's loss diverged or its test accuracy ended at chance (up to {CHANCE:.0%})."
-    cells = {batch: cell for batch in BATCHES if (cell := _ended(grid, "adam", batch, HIGH))}
+    cells = {batch: cell for batch in BATCHES if (cell := ended(grid, "adam", batch, HIGH))}
     if len(cells) < len(BATCHES):
-        return Claim(text, test, "cannot be told", _train("+study=assignment"))
+        return Claim(text, test, "cannot be told", needs("+study=assignment"))
     lost = {batch: int((cell.finished.test_accuracy <= CHANCE).sum()) for batch, cell in cells.items()}
     counts = {b: f"{c.diverged} of {len(c.runs)} diverged, {lost[b]} at chance" for b, c in cells.items()}
     all_lost = all(cell.diverged + lost[batch] == len(cell.runs) for batch, cell in cells.items())
-    numbers = _list({f"batch {batch}": count for batch, count in counts.items()})
+    numbers = listed({f"batch {batch}": count for batch, count in counts.items()})
     return Claim(text, test, "holds" if all_lost else "does not hold", numbers)
 
 
@@ -132,14 +144,14 @@ def adam_is_robust(grid: Grid) -> Claim:
         "Robust: the mean test accuracy over the assignment's lrs and batch sizes, a diverged run counted as 10 %, is "
         "higher than the others' (sign flips, Holm). Best: 0.005 has the highest mean test accuracy in most rows."
     )
-    scores = {optimizer: _robustness(grid, optimizer) for optimizer in OPTIMIZERS}
-    found = {f"adam less {other}": _over_shared(scores["adam"], scores[other]) for other in ("sgd", "adagrad")}
+    scores = {optimizer: robustness(grid, optimizer) for optimizer in OPTIMIZERS}
+    found = {f"adam less {other}": over_shared(scores["adam"], scores[other]) for other in ("sgd", "adagrad")}
     best = [cell.key[2] for key in product(OPTIMIZERS, BATCHES) if (cell := grid.best(*key))]
-    numbers = f"Mean: {_differences(found)}. {_best(grid, BATCHES)}"
-    robust = _direction(found)
-    if not all(_ended(grid, *key, MIDDLE) for key in product(OPTIMIZERS, BATCHES)):
+    numbers = f"Mean: {differences(found)}. {best_lrs(grid, BATCHES)}"
+    robust = direction(found)
+    if not all(ended(grid, *key, MIDDLE) for key in product(OPTIMIZERS, BATCHES)):
         verdict: Verdict = "does not hold" if robust == "does not hold" else "cannot be told"
-        return Claim(text, test, verdict, f"{numbers}. lr 0.005 {_train('+study=claims')}")
+        return Claim(text, test, verdict, f"{numbers}. lr 0.005 {needs('+study=claims')}")
     mostly = best.count(MIDDLE) > len(best) / 2
     return Claim(text, test, robust if mostly else "does not hold", numbers)
 
@@ -152,10 +164,10 @@ def growing_batch(grid: Grid) -> Claim:
         "points of 0, and the updates are fewer; does not if it lies outside, or they are not."
     )
     batch, lr = 64, HIGH
-    step, grown = (_ended(grid, f"sgd {schedule}", batch, lr) for schedule in ("step", "grow_batch"))
+    step, grown = (ended(grid, f"sgd {schedule}", batch, lr) for schedule in ("step", "grow_batch"))
     if not (step and grown and len(step.finished) and len(grown.finished)):
-        return Claim(text, test, "cannot be told", _train("+study=batch_growth"))
-    difference = _over_shared(grown.values("test_accuracy"), step.values("test_accuracy")).difference
+        return Claim(text, test, "cannot be told", needs("+study=batch_growth"))
+    difference = over_shared(grown.values("test_accuracy"), step.values("test_accuracy")).difference
     updates = [int(cell.finished.updates.iloc[0]) for cell in (grown, step)]
     numbers = f"grow_batch less step: {percent(difference)} points (n={difference.n}); "
     numbers += f"{updates[0]:,} updates and {updates[1]:,}"
@@ -163,74 +175,3 @@ def growing_batch(grid: Grid) -> Claim:
         return Claim(text, test, "does not hold", numbers)
     within = difference.low > -MARGIN and difference.high < MARGIN
     return Claim(text, test, "holds" if within else "cannot be told", numbers)
-
-
-def _ended(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
-    """A cell with a run that has ended."""
-    cell = grid.cells.get((optimizer, batch, lr))
-    return cell if cell and len(cell.runs) else None
-
-
-def _learnt(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
-    """A cell none of whose runs diverged, and whose mean test accuracy is above chance by far."""
-    cell = _ended(grid, optimizer, batch, lr)
-    return cell if cell and not cell.diverged and cell.finished.test_accuracy.mean() > LEARNT else None
-
-
-def _over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
-    shared = sorted(set(ones) & set(others))
-    return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
-
-
-def _robustness(grid: Grid, optimizer: str) -> dict[int, float]:
-    """By seed: the mean over the assignment's cells of the seeds that have ended in all of them."""
-    cells = [_ended(grid, optimizer, batch, lr) for batch, lr in product(BATCHES, (HIGH, LOW, TINY))]
-    values = [_scores(cell) if cell else {} for cell in cells]
-    return {seed: float(np.mean([each[seed] for each in values])) for seed in set.intersection(*map(set, values))}
-
-
-def _scores(cell: Cell) -> dict[int, float]:
-    accuracy = cell.runs.test_accuracy.where(cell.runs.status == "finished", 0.1)
-    return dict(zip(cell.runs.seed, accuracy, strict=True))
-
-
-def _best(grid: Grid, batches: Sequence[int]) -> str:
-    best = {f"{o}, batch {b}": c.key[2] for o, b in product(OPTIMIZERS, batches) if (c := grid.best(o, b))}
-    return f"Best lr on the test set: {_list({key: f'{lr:g}' for key, lr in best.items()})}"
-
-
-def _text(cell: Cell) -> str:
-    estimate = cell.estimate("test_accuracy")
-    diverged = [f"diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
-    return ", ".join([*([f"{percent(estimate)} %"] if estimate else []), *diverged])
-
-
-def _direction(found: dict[str, Comparison]) -> Verdict:
-    """Holds if every difference is positive beyond doubt, does not if one is negative beyond doubt."""
-    adjusted = holm([each.p for each in found.values()]) if found else []
-    signs = [np.sign(each.difference.value) * (p < ALPHA) for each, p in zip(found.values(), adjusted, strict=True)]
-    if any(sign < 0 for sign in signs):
-        return "does not hold"
-    return "holds" if signs and all(sign > 0 for sign in signs) else "cannot be told"
-
-
-def _differences(found: dict[str, Comparison]) -> str:
-    if not found:
-        return "no two such cells are there"
-    adjusted = holm([each.p for each in found.values()])
-    texts = {
-        key: (f"{percent(each.difference)} points" if each.difference.n else "no seeds shared")
-        + ("" if np.isnan(p) else f" (p {p:.2g})")
-        for (key, each), p in zip(found.items(), adjusted, strict=True)
-    }
-    n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))
-    few = f"; {n} seed{'s' * (n != 1)} cannot give significance, {needed} can" if n < needed else ""
-    return _list(texts) + few
-
-
-def _list(items: dict[str, str]) -> str:
-    return "; ".join(f"{key}: {value}" for key, value in items.items())
-
-
-def _train(study: str) -> str:
-    return f"needs runs that are not there: python -m src.train {study}"

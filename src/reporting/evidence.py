@@ -1,0 +1,92 @@
+"""What the claims are decided by: cells that have ended, differences over shared seeds, and their numbers in words."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from src.reporting.grid import Cell, Grid
+from src.reporting.statistics import ALPHA, Comparison, compare, holm, percent, seeds_needed
+
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+OPTIMIZERS, BATCHES = ("sgd", "adagrad", "adam"), (64, 256)
+HIGH, MIDDLE, LOW, TINY = 0.05, 0.005, 0.0005, 0.0000005
+LEARNT = 0.5  # of test accuracy: below, a run is rather at chance, and its accuracy says little of its settings
+
+
+def ended(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
+    """A cell with a run that has ended."""
+    cell = grid.cells.get((optimizer, batch, lr))
+    return cell if cell and len(cell.runs) else None
+
+
+def learnt(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
+    """A cell none of whose runs diverged, and whose mean test accuracy is above chance by far."""
+    cell = ended(grid, optimizer, batch, lr)
+    return cell if cell and not cell.diverged and cell.finished.test_accuracy.mean() > LEARNT else None
+
+
+def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
+    """Values by seed, compared over the seeds that both have."""
+    shared = sorted(set(ones) & set(others))
+    return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
+
+
+def robustness(grid: Grid, optimizer: str) -> dict[int, float]:
+    """By seed: the mean over the assignment's cells of the seeds that have ended in all of them."""
+    cells = [ended(grid, optimizer, batch, lr) for batch, lr in product(BATCHES, (HIGH, LOW, TINY))]
+    values = [_scores(cell) if cell else {} for cell in cells]
+    return {seed: float(np.mean([each[seed] for each in values])) for seed in set.intersection(*map(set, values))}
+
+
+def _scores(cell: Cell) -> dict[int, float]:
+    accuracy = cell.runs.test_accuracy.where(cell.runs.status == "finished", 0.1)
+    return dict(zip(cell.runs.seed, accuracy, strict=True))
+
+
+def best_lrs(grid: Grid, batches: Sequence[int]) -> str:
+    """The lr of each optimizer and batch size that did best on the test set."""
+    best = {f"{o}, batch {b}": c.key[2] for o, b in product(OPTIMIZERS, batches) if (c := grid.best(o, b))}
+    return f"Best lr on the test set: {listed({key: f'{lr:g}' for key, lr in best.items()})}"
+
+
+def accuracy(cell: Cell) -> str:
+    """A cell's test accuracy, and how many of its runs diverged."""
+    estimate = cell.estimate("test_accuracy")
+    diverged = [f"diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
+    return ", ".join([*([f"{percent(estimate)} %"] if estimate else []), *diverged])
+
+
+def direction(found: dict[str, Comparison]) -> Verdict:
+    """Holds if every difference is positive beyond doubt, does not if one is negative beyond doubt."""
+    adjusted = holm([each.p for each in found.values()]) if found else []
+    signs = [np.sign(each.difference.value) * (p < ALPHA) for each, p in zip(found.values(), adjusted, strict=True)]
+    if any(sign < 0 for sign in signs):
+        return "does not hold"
+    return "holds" if signs and all(sign > 0 for sign in signs) else "cannot be told"
+
+
+def differences(found: dict[str, Comparison]) -> str:
+    """Each with its interval and adjusted p-value; that so few seeds cannot give significance is said."""
+    if not found:
+        return "no two such cells are there"
+    adjusted = holm([each.p for each in found.values()])
+    texts = {
+        key: (f"{percent(each.difference)} points" if each.difference.n else "no seeds shared")
+        + ("" if np.isnan(p) else f" (p {p:.2g})")
+        for (key, each), p in zip(found.items(), adjusted, strict=True)
+    }
+    n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))
+    few = f"; {n} seed{'s' * (n != 1)} cannot give significance, {needed} can" if n < needed else ""
+    return listed(texts) + few
+
+
+def listed(items: dict[str, str]) -> str:
+    """On one line."""
+    return "; ".join(f"{key}: {value}" for key, value in items.items())
+
+
+def needs(study: str) -> str:
+    """That there are no runs to decide by, and how to get them."""
+    return f"needs runs that are not there: python -m src.train {study}"
