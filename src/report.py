@@ -71,15 +71,20 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
     """Name what is missing, and the command that would train it."""
     missing = chosen.runs[~chosen.runs.status.isin(ENDED)]
     if len(missing):
-        names = [Path(directory).name.rpartition("-")[0] for directory in missing.index]
+        names = [
+            f"{r.optimizer} {r.schedule} batch {r.batch_size} lr {r.lr:g} seed {r.seed}" for r in missing.itertuples()
+        ]
+        names = [name.replace(" constant", "") for name in names]
+        whole = sorted({int(seed) for seed in chosen.runs.seed} - {int(seed) for seed in missing.seed})
+        instead = f"; or report the seeds that are whole, seed={','.join(map(str, whole))}" if whole else ""
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         others = [each for each in overrides if each.partition("=")[0] != "seed"]
         seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
         several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
         command = shlex.join(["python", "-m", "src.train", *several, *others, seeds])
         raise UserError(
-            f"{len(missing)} of {len(chosen.runs)} runs are missing in {output}: {shown}; train them by `{command}`, "
-            "or leave them out by allow_missing=true"
+            f"{len(missing)} of {len(chosen.runs)} runs are missing in {output}: {shown}; train them by `{command}`"
+            f"{instead}; or go on without them by allow_missing=true"
         )
 
 
@@ -88,8 +93,8 @@ def _replace(folder: Path, chosen: Frames, everything: Frames) -> Path:
     partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
     partial.mkdir(parents=True)
     try:
-        whole = everything.of(everything.runs.index[everything.runs.grid.isin(chosen.runs.grid)])
-        write(partial, folder.name, chosen, grids(chosen), grids(whole))
+        alike = everything.runs.grid.isin(chosen.runs.grid) & everything.runs.seed.isin(chosen.runs.seed)
+        write(partial, folder.name, chosen, grids(chosen), grids(everything.of(everything.runs.index[alike])))
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

@@ -36,8 +36,8 @@ def test_a_study_is_reported_whole(tmp_path: Path) -> None:
     assert "lenet on mnist, 20 epochs: 36 runs in 18 cells of 2 seeds." in ended.stdout
     folder = tmp_path / "reports" / "assignment"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "cells.csv", "curves.csv", "curves.parquet", "figures", "index.html", "runs.csv", "runs.parquet", "summary.txt",
-        "tables.md", "tables.tex",
+        "beside.csv", "cells.csv", "claims.csv", "curves.csv", "curves.parquet", "figures",
+        "index.html", "pairs.csv", "runs.csv", "runs.parquet", "summary.txt", "tables.md", "tables.tex",
     ]  # fmt: skip
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {
@@ -64,15 +64,15 @@ def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path
     assert ended.returncode == 2
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"12 of 36 runs are missing in {tmp_path}: adam-bs64-lr0.05-seed0, ")
+    assert line.startswith(f"12 of 36 runs are missing in {tmp_path}: adam batch 64 lr 0.05 seed 0, ")
     command = f"python -m src.train +study=assignment output_dir={tmp_path} seed=0,1"
-    assert f"train them by `{command}`, or leave them out by allow_missing=true" in line
+    assert f"train them by `{command}`; or go on without them by allow_missing=true" in line
     assert not (tmp_path / "reports").exists()
     asked = select(command.split()[3:]).runs
     assert len(asked) == 36  # the command that it names is the study's
     ended = typed("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
     assert ended.returncode == 0, ended.stderr
-    assert "24 runs in 18 cells of 2 seeds; 12 are missing." in ended.stdout
+    assert "24 runs in 18 cells of 0 to 2 seeds; 12 are missing." in ended.stdout
 
 
 def test_the_command_that_it_names_trains_what_is_missing(train: Command, outputs: Path) -> None:

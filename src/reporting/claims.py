@@ -24,12 +24,13 @@ from src.reporting.evidence import (
     robustness,
 )  # fmt: skip
 from src.reporting.grid import Grid
-from src.reporting.statistics import Comparison, Estimate, mean_interval, percent
+from src.reporting.statistics import Comparison, Estimate, mean_interval, percent, share_interval
 
 SATISFACTORY = 0.95  # of test accuracy: below, a network has not learnt its task
 CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
 SETTLED = 0.01  # of test accuracy gained after an epoch, at most
 MARGIN = 0.002  # of test accuracy: less is no difference to care about
+ALL_OR_ONE = "holds if all differences are above 0 beyond doubt, does not if one is below.)"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def batch_and_lr(grid: Grid) -> Claim:
     text = "Batch size and good learning rate rise together: a larger batch wants a larger lr."
     test = (
         "For each optimizer and two neighbouring lrs at which it learns: does the larger lr help batch 256 more than "
-        "batch 64? (Difference of differences over shared seeds, sign flips, Holm.)"
+        "batch 64? (Difference of differences over shared seeds, sign flips, Holm: " + ALL_OR_ONE
     )
     gains: dict[str, Comparison] = {}
     for optimizer in OPTIMIZERS:
@@ -90,7 +91,10 @@ def batch_and_lr(grid: Grid) -> Claim:
 def smaller_batch(grid: Grid) -> Claim:
     """Claim 3."""
     text = 'A smaller batch does better than a larger one "in general".'
-    test = "Test accuracy at batch 64 less that at 256, each optimizer and lr at which both learn (sign flips, Holm)."
+    test = (
+        "Test accuracy at batch 64 less that at 256, each optimizer and lr at which both learn (sign flips, Holm: "
+        + ALL_OR_ONE
+    )
     found: dict[str, Comparison] = {}
     for optimizer, lr in product(OPTIMIZERS, grid.lrs):
         small, large = (learnt(grid, optimizer, batch, lr) for batch in BATCHES)
@@ -104,8 +108,8 @@ def sgd_struggles(grid: Grid) -> Claim:
     """Claim 4."""
     text = "At lr 5e-4 and batch 256, SGD still struggles after 5 epochs while Adam and AdaGrad have settled."
     test = (
-        f"Test accuracy gained after epoch 5: holds if SGD's interval lies above {SETTLED:.0%} and the others' below, "
-        "does not if one lies on the other side."
+        f"Test accuracy gained after epoch 5: holds if SGD's interval lies above {100 * SETTLED:g} point and the "
+        "others' below, does not if one lies on the other side."
     )
     gained: dict[str, Estimate] = {}
     for optimizer in OPTIMIZERS:
@@ -126,15 +130,21 @@ def sgd_struggles(grid: Grid) -> Claim:
 def adam_diverges(grid: Grid) -> Claim:
     """Claim 5."""
     text = "Adam at lr 0.05 diverges."
-    test = f"Holds if every run's loss diverged or its test accuracy ended at chance (up to {CHANCE:.0%})."
+    test = (
+        f"Lost is a run whose loss diverged or whose test accuracy ended at chance (up to {CHANCE:.0%}). Holds if the "
+        "exact 95 % interval of the share that is lost lies above a half, does not if it lies below."
+    )
     cells = {batch: cell for batch in BATCHES if (cell := ended(grid, "adam", batch, HIGH))}
     if len(cells) < len(BATCHES):
         return Claim(text, test, "cannot be told", needs("+study=assignment"))
     lost = {batch: int((cell.finished.test_accuracy <= CHANCE).sum()) for batch, cell in cells.items()}
     counts = {b: f"{c.diverged} of {len(c.runs)} diverged, {lost[b]} at chance" for b, c in cells.items()}
-    all_lost = all(cell.diverged + lost[batch] == len(cell.runs) for batch, cell in cells.items())
+    low, high = share_interval(
+        sum(cell.diverged + lost[batch] for batch, cell in cells.items()),
+        sum(len(cell.runs) for cell in cells.values()),
+    )
     numbers = listed({f"batch {batch}": count for batch, count in counts.items()})
-    return Claim(text, test, "holds" if all_lost else "does not hold", numbers)
+    return Claim(text, test, "holds" if low > 0.5 else "does not hold" if high < 0.5 else "cannot be told", numbers)
 
 
 def adam_is_robust(grid: Grid) -> Claim:

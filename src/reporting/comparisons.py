@@ -35,7 +35,7 @@ class Pair:
     def verdict(self) -> str:
         """In words; that no significance can be had is said, and how many seeds it would take."""
         if math.isnan(self.comparison.p):
-            return "no test: no seeds shared, or no predictions stored"
+            return "no test: no predictions stored" if self.comparison.difference.n else "no test: no seeds shared"
         if self.winner:
             return f"{name(self.winner)} is better"
         if self.comparison.least_p * self.tests > ALPHA:

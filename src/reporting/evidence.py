@@ -74,7 +74,7 @@ def differences(found: dict[str, Comparison]) -> str:
     adjusted = holm([each.p for each in found.values()])
     texts = {
         key: (f"{percent(each.difference)} points" if each.difference.n else "no seeds shared")
-        + ("" if np.isnan(p) else f" (p {p:.2g})")
+        + ("" if np.isnan(p) else f" (Holm's p {p:.2g})")
         for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
     n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))

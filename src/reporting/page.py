@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from src.reporting.claims import Claim, claims
 from src.reporting.comparisons import Pair, by_seeds, name, pairs
 from src.reporting.figures import figures
 from src.reporting.grid import Cell, Grid, Key
-from src.reporting.published import WITHIN, Beside, beside, is_the_assignments
-from src.reporting.statistics import percent
+from src.reporting.published import BEYOND, WITHIN, Beside, beside, is_the_assignments
+from src.reporting.statistics import ALPHA, percent
 from src.runs.frame import Frames
 from src.runs.provenance import provenance
 from src.runs.run import Run
@@ -70,7 +70,8 @@ def sentences(section: Section) -> list[str]:
     grid, cells = section.grid, list(section.grid.cells.values())
     runs, diverged = sum(len(cell.runs) for cell in cells), sum(cell.diverged for cell in cells)
     missing = sum(len(cell.missing) for cell in cells)
-    seeds = f"{len(grid.seeds)} seed{'s' * (len(grid.seeds) != 1)}"
+    least, most = min(len(cell.runs) for cell in cells), max(len(cell.runs) for cell in cells)
+    seeds = f"{f'{least} to ' if least < most else ''}{most} seed{'s' * (most != 1)}"
     lost = f", of which {diverged} diverged" if diverged else ""
     gaps = f"; {missing} are missing" if missing else ""
     said = [f"{grid.title}: {runs} runs in {len(cells)} cells of {seeds}{lost}{gaps}."]
@@ -79,15 +80,20 @@ def sentences(section: Section) -> list[str]:
         first = max(best, key=lambda cell: cell.finished.test_accuracy.mean())
         estimate = first.estimate("test_accuracy")
         assert estimate is not None
-        worse = [pair for pair in section.pairs if pair.winner is first]
-        told = f"; of the other {len(best) - 1} best cells {len(worse)} are credibly worse" if len(best) > 1 else ""
+        worse = sum(pair.winner is first for pair in section.pairs)
+        able = any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs)
+        told = (
+            f"; beyond doubt better than {worse} of the other {len(best) - 1} optimizers and batch sizes at their best"
+        )
+        told = (told if able else "; so few seeds show no difference to others") if section.pairs else ""
         said.append(f"Best on the test set, and chosen by it: {name(first)} with {percent(estimate)} %{told}.")
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
-        found = section.beside.values()
-        within = sum(each.verdict == WITHIN for each in found)
+        verdicts = Counter(each.verdict for each in section.beside.values())
+        compared = verdicts[WITHIN] + verdicts[BEYOND]
         said.append(
-            f"Of the assignment's figures {within} of {len(found)} lie within noise of ours; of its 7 claims "
+            f"Of {compared} of the assignment's figures that can be compared {verdicts[WITHIN]} lie within noise of "
+            "ours; of its 7 claims "
             f"{count['holds']} hold, {count['does not hold']} do not, {count['cannot be told']} cannot be told."
         )
     return said
@@ -105,17 +111,52 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
     (folder / f"{prefix}tables.md").write_text(
         f"## {grid.title}\n\n{tables.LEGEND}\n\n" + "\n".join(parts), encoding="utf-8"
     )
+    assignments = is_the_assignments(grid)
+    compared, decided = beside(grid) if assignments else {}, claims(whole) if assignments else []
+    found = pairs(grid)
+    for file, rows in (
+        ("pairs", map(_pair, found)),
+        ("beside", map(_beside, compared.values())),
+        ("claims", map(asdict, decided)),
+    ):
+        if table := list(rows):
+            pd.DataFrame(table).to_csv(folder / f"{prefix}{file}.csv", index=False)
     captions = [
         (f"{optimizer}: accuracy in percent, train / test ({grid.title})", table) for optimizer, table in texts.items()
     ]
     (folder / f"{prefix}tables.tex").write_text(tables.latex(captions), encoding="utf-8")
-    assignments = is_the_assignments(grid)
     return Section(
         grid,
         _draw(grid, folder / "figures", prefix),
-        pairs(grid),
-        beside(grid) if assignments else {},
-        claims(whole) if assignments else [],
+        found,
+        compared,
+        decided,
+    )
+
+
+def _pair(pair: Pair) -> dict[str, object]:
+    c = pair.comparison
+    numbers = {
+        "seeds": c.difference.n,
+        "difference": c.difference.value,
+        "low": c.difference.low,
+        "high": c.difference.high,
+    }
+    tested = {"test": c.test, "p": c.p, "p_holm": pair.adjusted, "effect": c.effect, "verdict": pair.verdict}
+    return {"one": name(pair.one), "other": name(pair.other)} | numbers | tested
+
+
+def _beside(each: Beside) -> dict[str, object]:
+    ours = each.cell.estimate("test_accuracy")
+    published: dict[str, object] = {
+        "train_published": each.train,
+        "test_published": each.test,
+        "test": ours.value if ours else None,
+    }
+    return (
+        {"cell": name(each.cell)}
+        | published
+        | {"difference": each.difference, "noise": each.noise, "verdict": each.verdict}
     )
 
 

@@ -37,10 +37,13 @@ class Beside:
     def verdict(self) -> str:
         if self.noise is None or self.difference is None:
             return f"diverged {self.cell.diverged}/{len(self.cell.runs)}" if self.cell.diverged else "missing"
-        return WITHIN if abs(self.difference) <= self.noise else "more than noise explains"
+        if self.noise > USELESS:
+            return "too noisy to tell"
+        return WITHIN if abs(self.difference) <= self.noise else BEYOND
 
 
-WITHIN = "within noise"
+WITHIN, BEYOND = "within noise", "more than noise explains"
+USELESS = 0.05  # of test accuracy: where runs lie so far apart, nearly any figure would be within noise
 
 
 def beside(grid: Grid) -> dict[Key, Beside]:

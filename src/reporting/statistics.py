@@ -45,6 +45,12 @@ def binomial_interval(accuracy: float, images: int) -> Estimate:
     return Estimate(accuracy, float(low), float(high), 1)
 
 
+def share_interval(some: int, of: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share (Clopper & Pearson 1934)."""
+    low, high = stats.binomtest(some, of).proportion_ci(LEVEL, "exact")
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Of paired values: the mean difference, its p-value, and its effect size."""

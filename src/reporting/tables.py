@@ -12,19 +12,30 @@ from src.reporting.statistics import Estimate, percent
 LEGEND = (
     "Accuracy in percent after the last epoch, train / test. Train is the running accuracy over the epoch's "
     "minibatches. With several seeds: mean ± half of its 95 % interval (Student's t); with one, ± is what the number "
-    "of test images leaves open (Wilson)."
+    "of test images leaves open (Wilson). Brackets: the range, where the runs lie far apart."
 )
 
+FAR_APART = 0.1  # half an interval, of accuracy
 SPARSE = 3  # times as many places as cells
+
+
+def accuracy(cell: Cell, figure: str) -> str:
+    """Mean and interval in percent; mean and range where the runs lie so far apart that an interval says nothing."""
+    estimate, values = cell.estimate(figure), list(cell.values(figure).values())
+    if estimate is None:
+        return ""
+    if estimate.half > FAR_APART:
+        return f"{100 * estimate.value:.0f} [{100 * min(values):.1f} to {100 * max(values):.1f}]"
+    return percent(estimate)
 
 
 def text(cell: Cell | None) -> str:
     """A cell for people: what finished, and how many runs diverged or are missing."""
     if cell is None:
         return "missing"
-    train, test = cell.estimate("train_accuracy"), cell.estimate("test_accuracy")
+    test = cell.estimate("test_accuracy")
     n = f" (n={test.n})" if test and test.n > 1 else ""
-    parts = [f"{percent(train)} / {percent(test)}{n}"] if train and test else []
+    parts = [f"{accuracy(cell, 'train_accuracy')} / {accuracy(cell, 'test_accuracy')}{n}"] if test else []
     runs = len(cell.runs)
     if cell.diverged:
         parts.append(f"diverged {cell.diverged}/{runs}")

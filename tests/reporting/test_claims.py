@@ -104,7 +104,9 @@ def test_few_seeds_are_said_not_to_suffice(tmp_path: Path) -> None:
         cell(tmp_path, "sgd", batch, 0.05, around(accuracy)[:5])
     smaller = decided(tmp_path)[2]
     assert smaller.verdict == "cannot be told"
-    assert "sgd, lr 0.05: 1.00 ± 0.00 points (p 0.062); 5 seeds cannot give significance, 6 can" in smaller.numbers
+    assert (
+        "sgd, lr 0.05: 1.00 ± 0.00 points (Holm's p 0.062); 5 seeds cannot give significance, 6 can" in smaller.numbers
+    )
 
 
 def test_the_published_figures_are_the_assignments() -> None:
