@@ -43,6 +43,14 @@ class Pair:
             return f"cannot be told: {n} seeds give no significance among {self.tests} tests, {needed} can"
         return "no difference shown"
 
+    @property
+    def row(self) -> dict[str, object]:
+        """For a table of all pairs."""
+        c = self.comparison
+        row: dict[str, object] = {"one": name(self.one), "other": name(self.other), "seeds": c.difference.n}
+        row |= {"difference": c.difference.value, "low": c.difference.low, "high": c.difference.high}
+        return row | {"test": c.test, "p": c.p, "p_holm": self.adjusted, "effect": c.effect, "verdict": self.verdict}
+
 
 def name(cell: Cell) -> str:
     """A cell's key for people."""

@@ -3,8 +3,7 @@
 import base64
 import json
 import re
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,28 +14,18 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.reporting import tables
-from src.reporting.claims import Claim, claims
-from src.reporting.comparisons import Pair, by_seeds, name, pairs
+from src.reporting.claims import claims
+from src.reporting.comparisons import by_seeds, name, pairs
 from src.reporting.figures import figures
-from src.reporting.grid import Cell, Grid, Key
-from src.reporting.published import BEYOND, WITHIN, Beside, beside, is_the_assignments
-from src.reporting.statistics import ALPHA, percent
+from src.reporting.grid import Cell, Grid
+from src.reporting.published import beside, is_the_assignments
+from src.reporting.section import Section, sentences
+from src.reporting.statistics import percent
 from src.runs.frame import Frames
 from src.runs.provenance import provenance
 from src.runs.run import Run
 
 SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # the same bytes each time
-
-
-@dataclass(frozen=True)
-class Section:
-    """What is said of a grid."""
-
-    grid: Grid
-    pictures: list[tuple[str, str, str]]  # name, caption, and the SVG as a data URI
-    pairs: list[Pair]
-    beside: dict[Key, Beside]
-    claims: list[Claim]
 
 
 def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everything: list[Grid]) -> None:
@@ -65,40 +54,6 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def sentences(section: Section) -> list[str]:
-    """What was found, in three sentences at most."""
-    grid, cells = section.grid, list(section.grid.cells.values())
-    runs, diverged = sum(len(cell.runs) for cell in cells), sum(cell.diverged for cell in cells)
-    missing = sum(len(cell.missing) for cell in cells)
-    least, most = min(len(cell.runs) for cell in cells), max(len(cell.runs) for cell in cells)
-    seeds = f"{f'{least} to ' if least < most else ''}{most} seed{'s' * (most != 1)}"
-    lost = f", of which {diverged} diverged" if diverged else ""
-    gaps = f"; {missing} are missing" if missing else ""
-    said = [f"{grid.title}: {runs} runs in {len(cells)} cells of {seeds}{lost}{gaps}."]
-    best = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
-    if best:
-        first = max(best, key=lambda cell: cell.finished.test_accuracy.mean())
-        estimate = first.estimate("test_accuracy")
-        assert estimate is not None
-        worse = sum(pair.winner is first for pair in section.pairs)
-        able = any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs)
-        told = (
-            f"; beyond doubt better than {worse} of the other {len(best) - 1} optimizers and batch sizes at their best"
-        )
-        told = (told if able else "; so few seeds show no difference to others") if section.pairs else ""
-        said.append(f"Best on the test set, and chosen by it: {name(first)} with {percent(estimate)} %{told}.")
-    if section.claims:
-        count = Counter(claim.verdict for claim in section.claims)
-        verdicts = Counter(each.verdict for each in section.beside.values())
-        compared = verdicts[WITHIN] + verdicts[BEYOND]
-        said.append(
-            f"Of {compared} of the assignment's figures that can be compared {verdicts[WITHIN]} lie within noise of "
-            "ours; of its 7 claims "
-            f"{count['holds']} hold, {count['does not hold']} do not, {count['cannot be told']} cannot be told."
-        )
-    return said
-
-
 def anchor(cell: Cell) -> str:
     """Where the page has the cell's settings."""
     return f"cell-{cell.runs.cell.iloc[0]}" if len(cell.runs) else ""
@@ -115,8 +70,8 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
     compared, decided = beside(grid) if assignments else {}, claims(whole) if assignments else []
     found = pairs(grid)
     for file, rows in (
-        ("pairs", map(_pair, found)),
-        ("beside", map(_beside, compared.values())),
+        ("pairs", (pair.row for pair in found)),
+        ("beside", (each.row for each in compared.values())),
         ("claims", map(asdict, decided)),
     ):
         if table := list(rows):
@@ -131,32 +86,6 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
         found,
         compared,
         decided,
-    )
-
-
-def _pair(pair: Pair) -> dict[str, object]:
-    c = pair.comparison
-    numbers = {
-        "seeds": c.difference.n,
-        "difference": c.difference.value,
-        "low": c.difference.low,
-        "high": c.difference.high,
-    }
-    tested = {"test": c.test, "p": c.p, "p_holm": pair.adjusted, "effect": c.effect, "verdict": pair.verdict}
-    return {"one": name(pair.one), "other": name(pair.other)} | numbers | tested
-
-
-def _beside(each: Beside) -> dict[str, object]:
-    ours = each.cell.estimate("test_accuracy")
-    published: dict[str, object] = {
-        "train_published": each.train,
-        "test_published": each.test,
-        "test": ours.value if ours else None,
-    }
-    return (
-        {"cell": name(each.cell)}
-        | published
-        | {"difference": each.difference, "noise": each.noise, "verdict": each.verdict}
     )
 
 

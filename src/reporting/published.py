@@ -41,6 +41,16 @@ class Beside:
             return "too noisy to tell"
         return WITHIN if abs(self.difference) <= self.noise else BEYOND
 
+    @property
+    def row(self) -> dict[str, object]:
+        """For a table of all such cells."""
+        optimizer, batch_size, lr = self.cell.key
+        row: dict[str, object] = {"optimizer": optimizer, "batch_size": batch_size, "lr": lr}
+        for figure, published in (("train_accuracy", self.train), ("test_accuracy", self.test)):
+            estimate = self.cell.estimate(figure)
+            row |= {figure: estimate.value if estimate else None, f"{figure}_published": published}
+        return row | {"difference": self.difference, "noise": self.noise, "verdict": self.verdict}
+
 
 WITHIN, BEYOND = "within noise", "more than noise explains"
 USELESS = 0.05  # of test accuracy: where runs lie so far apart, nearly any figure would be within noise
