@@ -47,7 +47,8 @@ def sentences(section: Section) -> list[str]:
         verdicts = Counter(each.verdict for each in section.beside.values())
         compared = verdicts[WITHIN] + verdicts[BEYOND]
         said.append(
-            f"Of {compared} figures of the assignment that can be compared {verdicts[WITHIN]} lie within noise of ours; of "
-            f"its 7 claims {count['holds']} hold, {count['does not hold']} do not, {count['cannot be told']} are open."
+            f"Of {compared} figures of the assignment that can be compared {verdicts[WITHIN]} lie within noise of "
+            f"ours; of its 7 claims {count['holds']} hold, {count['does not hold']} do not, and "
+            f"{count['cannot be told']} cannot be told."
         )
     return said
