@@ -223,7 +223,10 @@ def test_wrong_settings_fail_alone(train: Command, outputs: Path) -> None:
     [
         ("hydra.launcher.workers=0", "hydra.launcher.workers=0: must be 1 or more"),
         ("hydra.launcher.workers=many", "hydra.launcher.workers: Value 'many' of type 'str' could not be converted"),
-        ("+study=thesis", "study=thesis: there is no such study; choose one of: assignment, problem1, smoke"),
+        (
+            "+study=thesis",
+            "study=thesis: there is no such study; choose one of: assignment, batch_growth, claims, problem1, smoke",
+        ),
         ("+study=smoke,problem1", "+study=smoke,problem1: one study at a time"),
         ("dry_run=perhaps", "dry_run=perhaps: must be true or false"),
         ("optimizer=adam,adamm", "optimizer=adamm: there is no such optimizer"),
