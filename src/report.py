@@ -93,8 +93,11 @@ def _replace(folder: Path, chosen: Frames, everything: Frames) -> Path:
     partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
     partial.mkdir(parents=True)
     try:
-        alike = everything.runs.grid.isin(chosen.runs.grid) & everything.runs.seed.isin(chosen.runs.seed)
-        write(partial, folder.name, chosen, grids(chosen), grids(everything.of(everything.runs.index[alike])))
+        own = whole = grids(chosen)
+        if chosen is not everything:
+            alike = everything.runs.grid.isin(chosen.runs.grid) & everything.runs.seed.isin(chosen.runs.seed)
+            whole = grids(everything.of(everything.runs.index[alike]))
+        write(partial, folder.name, chosen, own, whole)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)

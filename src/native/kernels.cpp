@@ -36,7 +36,7 @@ typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
 constexpr int ACCUMULATORS = REGISTERS * 3 / 4;
 constexpr int FORWARD = REGISTERS / 2;        // filters at once
-constexpr int INPUT = REGISTERS * 5 / 8;            // pixels at once, in the gradient of the input
+constexpr int INPUT = REGISTERS * 5 / 8;      // pixels at once, in the gradient of the input
 constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights at once, in their gradient
 constexpr uint8_t NONE = 4;                   // which pixel of a 2 x 2 window has won: 0 to 3, or none
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 
+from src.reporting.comparisons import over_shared
 from src.reporting.evidence import (
     BATCHES,
     HIGH,
@@ -20,9 +21,8 @@ from src.reporting.evidence import (
     learnt,
     listed,
     needs,
-    over_shared,
     robustness,
-)  # fmt: skip
+)
 from src.reporting.grid import Grid
 from src.reporting.statistics import Comparison, Estimate, mean_interval, percent, share_interval
 

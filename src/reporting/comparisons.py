@@ -58,22 +58,27 @@ def name(cell: Cell) -> str:
     return f"{optimizer}, batch {batch}, lr {lr:g}"
 
 
-def paired(one: Cell, other: Cell, figure: str = "test_accuracy") -> Comparison:
-    """Two cells over the seeds that finished in both; over one seed, by the test images that they tell apart."""
-    ones, others = one.values(figure), other.values(figure)
+def paired(one: Cell, other: Cell) -> Comparison:
+    """Test accuracies of two cells over the seeds that finished in both; over one seed, by the test images that they tell apart."""
+    ones, others = one.values("test_accuracy"), other.values("test_accuracy")
     shared = sorted(set(ones) & set(others))
-    if len(shared) == 1 and figure == "test_accuracy":
+    if len(shared) == 1:
         runs = [Run(Path(cell.finished.index[cell.finished.seed == shared[0]][0])) for cell in (one, other)]
         stored = [predictions for run in runs if (predictions := run.predictions()) is not None]
         if len(stored) == 2:
             return compare_predictions(*stored)
+    return over_shared(ones, others)
+
+
+def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
+    """Values by seed, compared over the seeds that both have."""
+    shared = sorted(set(ones) & set(others))
     return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
 
 
 def pairs(grid: Grid) -> list[Pair]:
     """Every two of the best cells, p-values adjusted by Holm's method."""
-    best = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
-    compared = [(one, other, paired(one, other)) for one, other in combinations(best, 2)]
+    compared = [(one, other, paired(one, other)) for one, other in combinations(grid.best_cells, 2)]
     adjusted = holm([comparison.p for *_, comparison in compared]) if compared else []
     tests = sum(not math.isnan(comparison.p) for *_, comparison in compared)
     return [Pair(*each, p, tests) for each, p in zip(compared, adjusted, strict=True)]

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import ALPHA, Comparison, compare, holm, percent, seeds_needed
+from src.reporting.statistics import ALPHA, Comparison, holm, percent, seeds_needed
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 OPTIMIZERS, BATCHES = ("sgd", "adagrad", "adam"), (64, 256)
@@ -25,12 +25,6 @@ def learnt(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
     """A cell none of whose runs diverged, and whose mean test accuracy is above chance by far."""
     cell = ended(grid, optimizer, batch, lr)
     return cell if cell and not cell.diverged and cell.finished.test_accuracy.mean() > LEARNT else None
-
-
-def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
-    """Values by seed, compared over the seeds that both have."""
-    shared = sorted(set(ones) & set(others))
-    return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
 
 
 def robustness(grid: Grid, optimizer: str) -> dict[int, float]:

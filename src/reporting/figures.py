@@ -107,7 +107,7 @@ def seconds_to(cell: Cell, target: float) -> dict[str, float]:
 
 def time_to_accuracy(grid: Grid) -> Figure:
     """A panel a target, a row for the best cell of each optimizer and batch size."""
-    rows = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
+    rows = grid.best_cells
     figure, axes = _panels(len(TARGETS), sharey=True, height=1.4 + 0.35 * len(rows))
     for target, axis in zip(TARGETS, axes, strict=True):
         times = [list(seconds_to(cell, target).values()) for cell in rows]

@@ -83,6 +83,11 @@ class Grid:
         whole = [cell for cell in cells if len(cell.finished) and not cell.diverged]
         return max(whole, key=lambda cell: cell.finished.test_accuracy.mean(), default=None)
 
+    @cached_property
+    def best_cells(self) -> list[Cell]:
+        """Of each optimizer and batch size that has one."""
+        return [cell for o in self.optimizers for batch in self.batch_sizes if (cell := self.best(o, batch))]
+
 
 def grids(frames: Frames) -> list[Grid]:
     """All runs, a grid for each data set, network and length. A run that has not ended is missing."""

@@ -31,7 +31,7 @@ def sentences(section: Section) -> list[str]:
     lost = f", of which {diverged} diverged" if diverged else ""
     gaps = f"; {missing} are missing" if missing else ""
     said = [f"{grid.title}: {runs} runs in {len(cells)} cells of {seeds}{lost}{gaps}."]
-    best = [cell for o in grid.optimizers for batch in grid.batch_sizes if (cell := grid.best(o, batch))]
+    best = grid.best_cells
     if best:
         first = max(best, key=lambda cell: cell.finished.test_accuracy.mean())
         estimate = first.estimate("test_accuracy")
