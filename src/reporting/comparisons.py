@@ -59,7 +59,7 @@ def name(cell: Cell) -> str:
 
 
 def paired(one: Cell, other: Cell) -> Comparison:
-    """Test accuracies of two cells over the seeds that finished in both; over one seed, by the test images that they tell apart."""
+    """Test accuracies over the seeds that finished in both; of one seed, by the test images that they tell apart."""
     ones, others = one.values("test_accuracy"), other.values("test_accuracy")
     shared = sorted(set(ones) & set(others))
     if len(shared) == 1:
