@@ -35,15 +35,19 @@ class Classifier(LightningModule):
         return self.optimizer
 
     def on_fit_start(self) -> None:
-        self.trainer.should_stop = bool(self.curve) and not self.finite  # of a run that is resumed after its end
+        self.trainer.should_stop = not self.finite  # of a run that is resumed after its end
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * self.schedule.lr_factor(self.current_epoch)
-        self.updates = int(self.curve[-1]["updates"]) if self.curve else 0
+        self.set_lr(self.current_epoch)
+        self.updates = 0
         self.train_sums = Sums(self.device)
         self.started = time.perf_counter()
+
+    def set_lr(self, epoch: int) -> None:
+        """The optimizer's lr becomes that of an epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * self.schedule.lr_factor(epoch)
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, logits, answers = [], [], []
@@ -69,7 +73,7 @@ class Classifier(LightningModule):
         return loss
 
     def on_validation_start(self) -> None:
-        self.train_figures = self.train_sums.figures("train")  # waits for the device: training ends here
+        (self.train_figures,) = self.train_sums.figures("train")  # waits for the device: training ends here
         self.trained = time.perf_counter()
         self.scored_sums = {name: Sums(self.device) for name in self.data.scored}
 
@@ -81,17 +85,24 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""
-        row: Row = {"epoch": self.current_epoch + 1, **self.train_figures}
+        figures = self.train_figures
         for name, sums in self.scored_sums.items():
-            row |= sums.figures(name)
-        seconds, n = self.trained - self.started, len(self.data.splits["train"])
-        self.curve.append(
-            row
-            | {"lr": self.optimizer.param_groups[0]["lr"], "batch_size": self.data.batch_size_in(self.current_epoch)}
-            | {"updates": self.updates, "images_per_second": n / seconds, "seconds": seconds}
-            | {"evaluation_seconds": time.perf_counter() - self.trained}
-        )
+            figures |= sums.figures(name)[0]
+        seconds, evaluation_seconds = self.trained - self.started, time.perf_counter() - self.trained
+        self.add_row(self.current_epoch, figures, self.updates, self.data, seconds, evaluation_seconds)
         self.trainer.should_stop = not self.finite
+
+    def add_row(
+        self, epoch: int, figures: Row, updates: int, data: DataModule, seconds: float, evaluation_seconds: float
+    ) -> None:
+        """Add an epoch of so many updates to the curve."""
+        before = self.curve[-1]["updates"] if self.curve else 0
+        self.curve.append(
+            {"epoch": epoch + 1, **figures}
+            | {"lr": self.optimizer.param_groups[0]["lr"], "batch_size": data.batch_size_in(epoch)}
+            | {"updates": before + updates, "images_per_second": len(data.splits["train"]) / seconds}
+            | {"seconds": seconds, "evaluation_seconds": evaluation_seconds}
+        )
 
     @property
     def data(self) -> DataModule:
@@ -99,8 +110,10 @@ class Classifier(LightningModule):
 
     @property
     def finite(self) -> bool:
-        """Whether the losses of the last epoch are."""
-        return all(math.isfinite(value) for key, value in self.curve[-1].items() if key.endswith("_loss"))
+        """Whether the losses of the last epoch are, if there is one."""
+        return not self.curve or all(
+            math.isfinite(value) for key, value in self.curve[-1].items() if key.endswith("_loss")
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curve"] = self.curve

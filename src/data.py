@@ -1,6 +1,6 @@
 """Images as tensors, blocks of minibatches, the LightningDataModule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
     return order[: n - size].sort().values, order[n - size :].sort().values
 
 
+def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """Minibatches (..., B), some to a block."""
+    a_block = max(1, BLOCK // order[0].shape[-1])
+    return [order[start : start + a_block] for start in range(0, len(order), a_block)]
+
+
 class Split(Dataset[Block]):
     """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, made when asked for.
 
@@ -49,22 +55,24 @@ class Split(Dataset[Block]):
 
     def __init__(self, images: Tensor, labels: Tensor, mean: float) -> None:
         self.images, self.labels = images.contiguous(), labels
-        self.values = torch.arange(256, dtype=torch.float32, device=images.device).div_(255).sub_(mean)  # of each byte
+        numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device)
+        self.values = numbers.div_(255).sub_(mean)  # of each byte
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, block: tuple[Tensor, ...]) -> Block:
+    def __getitem__(self, block: Sequence[Tensor]) -> Block:
         for part in block:
-            indices = part.to(self.images.device)
-            yield gather(self.images, indices, self.values), self.labels[indices]
+            yield self.minibatch(part.to(self.images.device))
+
+    def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of these indices (B,) as numbers (B, 1, 28, 28), and their labels (B,)."""
+        return gather(self.images, indices, self.values), self.labels[indices]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Its minibatches in this order, in blocks."""
-        a_block = max(1, BLOCK // len(order[0]))
-        blocks = [order[start : start + a_block] for start in range(0, len(order), a_block)]
         # A generator of its own, or every iterator would draw from the one that dropout uses.
-        return DataLoader(self, batch_size=None, sampler=blocks, generator=torch.Generator())
+        return DataLoader(self, batch_size=None, sampler=in_blocks(order), generator=torch.Generator())
 
     def in_order(self) -> DataLoader[Block]:
         """Every image once, as it lies."""

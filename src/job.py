@@ -27,6 +27,15 @@ class Failed(JobReturn):
         self._return_value = value
 
 
+def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
+    """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
+    folder = run.directory / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml")
+    OmegaConf.save({"hydra": hydra}, folder / "hydra.yaml")
+    OmegaConf.save(hydra.overrides.task, folder / "overrides.yaml")
+
+
 class Job:
     """A configuration, and the run that it is: None where it is wrong, or another application's than Ravine."""
 
@@ -36,6 +45,7 @@ class Job:
         self.state: State | None = None
         self.ret: JobReturn | None = None
         self.reason = ""  # of its failure
+        self.alone = ""  # why it was not trained as one model with others, though it was to be
         self.forced = False
         if set(config) >= KEYS:
             try:
@@ -44,7 +54,7 @@ class Job:
                 self.fail(one_line(error))
 
     def _plan(self) -> None:
-        cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        cfg = self.own_config
         asked_for = check(cfg)
         settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
         self.config.data.name = settings.data  # chosen once, not by each worker
@@ -56,6 +66,11 @@ class Job:
         if not self.forced:
             self.run.check_data(images.load(settings.data, str(cfg.data_root)).sha256)
         self.look()
+
+    @property
+    def own_config(self) -> DictConfig:
+        """The configuration without Hydra's own."""
+        return OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
 
     @property
     def identity(self) -> object:
@@ -110,6 +125,13 @@ class Job:
             self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
         else:
             self.state, self.forced = seen, False
+
+    def keep_alone(self, reason: str, begun: bool) -> None:
+        """A group has left it; `begun`, if it was to be repeated and the group has begun that."""
+        self.alone = reason
+        if begun:
+            self.forced = self.config.force = False
+        self.look()
 
     def killed(self, reason: str) -> None:
         """Its process died, and could not write why into the record. A failure, unless the run had ended before."""

@@ -9,7 +9,10 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
+
+import torch
 
 if "torchmetrics" in sys.modules:
     import pytorch_lightning
@@ -23,6 +26,7 @@ else:
     finally:
         del sys.modules["torchmetrics"]
 
+from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -36,4 +40,34 @@ logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no ti
 # needed: it is the workers that look, and they do not.
 os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
-__all__ = ["Callback", "LightningDataModule", "LightningEnvironment", "LightningModule", "Trainer"]
+__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "fit"]
+
+
+def fit(
+    module: LightningModule,
+    data: LightningDataModule,
+    device: str,
+    epochs: int,
+    callbacks: list[Callback],
+    checkpoints: CheckpointIO,
+    checkpoint: Path | None,
+) -> None:
+    """Train on `device`, cpu or cuda, from a checkpoint if there is one."""
+    trainer = Trainer(
+        accelerator=device,
+        devices=1,
+        max_epochs=epochs,
+        reload_dataloaders_every_n_epochs=1,  # each epoch has its own order, and perhaps batch size
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        plugins=[checkpoints, LightningEnvironment()],  # one process, also as a task of Slurm's
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    torch.set_flush_denormal(True)  # such numbers are slow, and of no use to learning
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    finally:
+        torch.set_flush_denormal(False)  # but numpy and matplotlib want them

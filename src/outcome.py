@@ -14,11 +14,11 @@ from src.sums import Sums
 from src.targets import new_model
 
 
-def outcome(classifier: Classifier, data: DataModule, settings: Settings) -> tuple[dict[str, Any], bool]:
+def outcome(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
     """The last epoch's figures, None where not finite, and whether the run diverged."""
     last = classifier.curve[-1]
     scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
-    scores["initial_loss"] = _initial_loss(data, settings)
+    scores["initial_loss"] = initial_loss
     diverged = not (classifier.finite and last["train_loss"] <= scores["initial_loss"])
     figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
     counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
@@ -30,7 +30,7 @@ def outcome(classifier: Classifier, data: DataModule, settings: Settings) -> tup
 
 
 @torch.no_grad()
-def _initial_loss(data: DataModule, settings: Settings) -> float:
+def initial_loss(data: DataModule, settings: Settings) -> float:
     """The training loss of the first epoch, had there been no updates; to it the last epoch's is compared.
 
     Over the whole training set: at a tiny lr a run gains less in its length than one minibatch differs from the next.
@@ -42,7 +42,7 @@ def _initial_loss(data: DataModule, settings: Settings) -> float:
         for images, labels in block:
             logits = model(images)
             sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
-    return sums.figures("initial")["initial_loss"]
+    return sums.figures("initial")[0]["initial_loss"]
 
 
 @torch.no_grad()

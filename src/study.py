@@ -3,9 +3,11 @@
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from hydra.types import HydraContext, TaskFunction
@@ -14,6 +16,8 @@ from rich.console import Console
 from rich.live import Live
 
 from src.errors import Reported, UserError, one_line
+from src.fused.grouping import groups
+from src.gpus import gpus
 from src.job import Job
 from src.overview import Overview, counts_of
 from src.runs.plan import announced
@@ -26,13 +30,19 @@ REPORT = 60.0  # seconds between two lines on how far all are, where there is no
 
 
 class Study:
-    """Jobs, no two of which are the same run, and what is known of how long they take."""
+    """Jobs, no two of which are the same run, and what is known of how long they take.
 
-    def __init__(self, jobs: Sequence[Job], workers: int | None, idle: list[Worker]) -> None:
+    `fuse`: whether runs that are alike are trained as one model; "auto" means on a GPU.
+    """
+
+    def __init__(self, jobs: Sequence[Job], workers: int | None, idle: list[Worker], fuse: bool | str = "auto") -> None:
         self.jobs, self.idle = jobs, idle
         self.console = Console(markup=False, highlight=False)
         self.config = next((job.config for job in jobs if job.state), None)  # None in another application than Ravine
-        self.workers = _workers(workers, self.config.threads if self.config else 1)
+        self.gpus = gpus() if self.config and self.config.device != "cpu" else []
+        self.fuse = self.config is not None and _fuse(fuse, self.gpus)
+        cores = max(1, int(cpu_count()) // (self.config.threads if self.config else 1))
+        self.workers = _workers(workers, len(self.gpus) if self.fuse and self.gpus else cores)
         self.dry_run = self.config is not None and self.config.dry_run
         self.overview = Overview(self.workers)
         self.overview.compare(self.states)
@@ -74,7 +84,11 @@ class Study:
         for job in self.jobs:
             if job.failed:
                 self._tell(job)
-        self.waiting = [job for job in self.jobs if job.ret is None]
+        waiting = [job for job in self.jobs if job.ret is None]
+        self.waiting = groups(waiting, self.workers) if self.fuse else [[job] for job in waiting]
+        for group in self.waiting:
+            if self.fuse and len(group) == 1:
+                group[0].alone = "no other run that is left is like it"
         self._say(self.overview.line(self.states))
         if self.waiting and not self._over:
             with self._announced(), self.live or nullcontext():
@@ -90,6 +104,8 @@ class Study:
         for job in self.jobs:
             if job.failed and not job.state:
                 self._say(f"failed    {job.name}: {job.reason}")
+        for reason, number in Counter(job.alone for job in self.jobs if job.alone).items():
+            self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
         if any(job.ret is None for job in self.jobs):
             raise Reported("fail_fast")
 
@@ -103,62 +119,85 @@ class Study:
 
     def _work_off(self, function: TaskFunction, context: HydraContext) -> None:
         start = start_method() if self.config else start_method(imports=())
-        self.idle += [Worker(start) for _ in range(len(self.idle), min(self.workers, len(self.waiting)))]
         crew = [*self.idle]
-        busy: dict[Future[bytes], tuple[Worker, Job]] = {}
+        busy: dict[Future[bytes], tuple[Worker, list[Job]]] = {}
         try:
             while (self.waiting or busy) and not self._over:
-                while self.idle and (job := self._next()):
+                self._hire(crew, start)  # again, since a group may fall apart
+                while self.idle and (group := self._next()):
                     worker = self.idle.pop()
-                    task = Task(function, context, job.config, quiet=self.config is not None)
-                    busy[worker.submit(task)] = worker, job
-                    job.begin()
+                    task = Task(function, context, [job.config for job in group], quiet=self.config is not None)
+                    busy[worker.submit(task)] = worker, group
+                    for job in group:
+                        job.begin()
                 wait(busy, POLL, FIRST_COMPLETED) if busy else time.sleep(POLL)
                 for future in [future for future in busy if future.done()]:
-                    worker, job = busy.pop(future)
+                    worker, group = busy.pop(future)
                     self.idle.append(worker)
-                    self._collect(worker, future, job)
-                self._show([job for _, job in busy.values()])
+                    self._collect(worker, future, group)
+                self._show([job for _, group in busy.values() for job in group])
         except BaseException:
             end_all(crew)
             raise
         if busy:
             end_all(crew)
 
-    def _next(self) -> Job | None:
-        """The longest job that waits and that no other study is at; what others have done needs no doing."""
-        for job in sorted(self.waiting, key=self._cost, reverse=True):
-            if job.run and job.run.held:
-                job.look()
-                continue
-            self.waiting.remove(job)
-            job.look()
-            if job.ret is None:
-                return job
-            self._tell(job)
-        return None
+    def _hire(self, crew: list[Worker], start: BaseContext) -> None:
+        """As many workers as there is use for, spread over the GPUs."""
+        while len(crew) < self.workers and len(self.idle) < len(self.waiting):
+            worker = Worker(start, self.gpus[len(crew) % len(self.gpus)] if self.gpus else None)
+            crew.append(worker)
+            self.idle.append(worker)
 
-    def _cost(self, job: Job) -> tuple[float, ...]:
+    def _next(self) -> list[Job]:
+        """The longest group that waits, without those of its jobs that another study is at or has done."""
+        for group in sorted(self.waiting, key=self._cost, reverse=True):
+            free = [job for job in group if not (job.run and job.run.held)]
+            held = [job for job in group if job not in free]
+            self.waiting.remove(group)
+            if held:
+                self.waiting.append(held)
+            for job in group:
+                job.look()
+            for job in free:
+                if job.ret is not None:
+                    self._tell(job)
+            if left := [job for job in free if job.ret is None]:
+                return left
+        return []
+
+    def _cost(self, group: Sequence[Job]) -> tuple[float, ...]:
+        """What the longest come first by."""
+        return tuple(map(sum, zip(*map(self._cost_of, group), strict=True)))
+
+    def _cost_of(self, job: Job) -> tuple[float, ...]:
         if job.state is None:
             return (0.0,)
         seconds = self.pace.left(job.state)
         return (math.inf if seconds is None else seconds, job.state.epochs_left, -job.state.settings.batch_size)
 
-    def _collect(self, worker: Worker, future: "Future[bytes]", job: Job) -> None:
+    def _collect(self, worker: Worker, future: "Future[bytes]", group: Sequence[Job]) -> None:
         try:
             ret, stderr = worker.result(future)
-        except Died as death:
-            job.killed(str(death))
-        except Exception as error:  # it called sys.exit, or what it returned cannot be sent
-            job.killed(one_line(error))
+        except Exception as error:  # Died, or it called sys.exit, or what it returned cannot be sent
+            reason = str(error) if isinstance(error, Died) else one_line(error)
+            for job in group:
+                if len(group) == 1:
+                    job.killed(reason)
+                else:
+                    job.keep_alone(f"its group failed: {reason}", begun=False)
         else:
-            job.take(ret)
-            said_below = [job.reason] if job.failed else []
+            if len(group) == 1:
+                group[0].take(ret)
+            else:
+                ret.tell(group)
+            said_below = [job.reason for job in group if job.failed]
             self._warn("\n".join(line for line in stderr.splitlines() if line not in said_below))
-        if job.ret is None:
-            self.waiting.append(job)
-        else:
-            self._tell(job)
+        for job in group:
+            if job.ret is None:
+                self.waiting.append([job])
+            else:
+                self._tell(job)
 
     def _show(self, running: Sequence[Job]) -> None:
         """How far all are: the picture on a terminal, a line now and then elsewhere."""
@@ -192,10 +231,17 @@ class Study:
             print(text, file=sys.stderr)
 
 
-def _workers(asked_for: int | None, threads: int) -> int:
-    """One a core that this process may use, by its affinity and its cgroup; fewer if runs take several threads."""
+def _fuse(asked_for: bool | str, gpus: Sequence[str]) -> bool:
+    if asked_for not in (True, False, "auto"):
+        raise UserError(f"hydra.launcher.fuse={asked_for}: must be one of: auto, true, false")
+    return bool(gpus) if asked_for == "auto" else bool(asked_for)
+
+
+def _workers(asked_for: int | None, useful: int) -> int:
     if asked_for is None:
-        return max(1, int(cpu_count()) // threads)
+        return useful
     if asked_for < 1:
-        raise UserError(f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for one a core")
+        raise UserError(
+            f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for as many as are useful"
+        )
     return asked_for

@@ -36,14 +36,15 @@ class TensorBoard(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         for row in pl_module.curve:
-            self._write(row)
+            self.write(row)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        self._write(pl_module.curve[-1])
+        self.write(pl_module.curve[-1])
         self.writer.flush()
 
-    def _write(self, row: Row) -> None:
+    def write(self, row: Row) -> None:
+        """Add an epoch."""
         for key, value in row.items():
             split, _, figure = key.rpartition("_")
             tag = f"{figure}/{split}" if figure in ("loss", "accuracy") else f"run/{key}"

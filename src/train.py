@@ -9,11 +9,12 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from src import images
 from src.errors import Interrupted, Reported, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
+from src.job import write_hydra_files
 from src.runs.run import Run
 from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, check, directory, title
 from src.runs.state import look
@@ -56,20 +57,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             if cfg.force:
                 run.clear()
             if not run.ended:  # by another process, while this one loaded
-                _write_hydra_files(run, cfg)
+                write_hydra_files(run, cfg, HydraConfig.get())
                 training.train_in(run, console, names, list(cfg.data.classes))
             record = run.record()  # while nobody else can begin to repeat the run
     show(run, record, console)
     return dict(record["figures"])
-
-
-def _write_hydra_files(run: Run, cfg: DictConfig) -> None:
-    """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
-    folder = run.directory / ".hydra"
-    folder.mkdir(exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml")
-    OmegaConf.save({"hydra": HydraConfig.get()}, folder / "hydra.yaml")
-    OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")

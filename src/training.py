@@ -13,11 +13,11 @@ from src.classifier import Classifier
 from src.data import DataModule
 from src.errors import UserError, one_line
 from src.images import Images
-from src.lightning import LightningEnvironment, Trainer
+from src.lightning import fit
 from src.native import convolution
 from src.native.allocator import keep_freed_memory
 from src.native.library import engine
-from src.outcome import logits_of, outcome
+from src.outcome import initial_loss, logits_of, outcome
 from src.progress import ProgressBar
 from src.recorder import Recorder
 from src.runs.checkpoint import AtomicCheckpointIO, intact
@@ -59,29 +59,7 @@ class Training:
 
         The caller holds the lock. Raises what ends the run early, after the record says so.
         """
-        if run.checkpoint.exists() and not intact(run.checkpoint):
-            print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", file=sys.stderr)
-        if run.record_file.exists() and not run.record():
-            print(f"{set_aside(run.record_file)}: damaged, so set aside", file=sys.stderr)
-        resumed = run.checkpoint.exists()
-        session = {
-            "began": now(),
-            "command": sys.argv,
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-            "threads": self.threads,
-            "cores": convolution.THREADS.number,
-            "kernels": engine() if self.device == "cpu" else "torch",
-            **provenance(),
-        }
-        run.write(
-            {
-                "status": "running",
-                "names": asdict(names),
-                "settings": asdict(self.settings),
-                "data": self._description(),
-                "sessions": [*(run.record().get("sessions", []) if resumed else []), session],
-            }
-        )
+        resumed = self.begin(run, names)
         try:
             self._fit(run, console, names, classes, resumed)
         except Exception as error:
@@ -91,45 +69,71 @@ class Training:
             run.update(status="interrupted")
             raise
 
-    def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
-        board = TensorBoard(run.directory, self._hyperparameters(names))
-        heading = title(self.settings, names)
-        progress = ProgressBar(console, heading)
-        trainer = Trainer(
-            accelerator=self.device,
-            devices=1,
-            max_epochs=self.settings.epochs,
-            reload_dataloaders_every_n_epochs=1,  # each epoch has its own order, and perhaps batch size
-            num_sanity_val_steps=0,
-            callbacks=[Recorder(run), board, progress],  # an epoch is shown once it is on disk
-            plugins=[AtomicCheckpointIO(), LightningEnvironment()],  # one process, also as a task of Slurm's
-            default_root_dir=run.directory,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        try:
-            checkpoint = run.checkpoint if resumed else None
-            torch.set_flush_denormal(True)  # such numbers are slow, and of no use to learning
-            try:
-                trainer.fit(self.classifier, self.data, ckpt_path=checkpoint, weights_only=True)
-            finally:
-                torch.set_flush_denormal(False)  # but numpy and matplotlib want them
-                progress.close()
-            from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
+    def begin(self, run: Run, names: Names, group_size: int = 1) -> bool:
+        """Write the record of a run that is training, perhaps in a group; whether there is a checkpoint to go on from.
 
-            figures, diverged = outcome(self.classifier, self.data, self.settings)
-            test = self.data.splits["test"]
-            logits, labels = logits_of(self.model, test), test.labels.cpu()
-            run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
-            pixels = picture(test.images.cpu(), labels, logits, classes, heading)
-            run.write_picture(pixels)
-            board.picture(pixels, figures["epochs"])
-            board.end(success=not diverged)
-            run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
+        What is damaged is set aside.
+        """
+        if run.checkpoint.exists() and not intact(run.checkpoint):
+            print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", file=sys.stderr)
+        if run.record_file.exists() and not run.record():
+            print(f"{set_aside(run.record_file)}: damaged, so set aside", file=sys.stderr)
+        resumed = run.checkpoint.exists()
+        sessions = run.record().get("sessions", []) if resumed else []
+        session = {
+            "began": now(),
+            "command": sys.argv,
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "threads": self.threads,
+            "cores": convolution.THREADS.number,
+            "kernels": engine() if self.device == "cpu" else "torch",
+            "group_size": group_size,
+            **provenance(),
+        }
+        run.write(
+            {
+                "status": "running",
+                "fused": group_size > 1 or any(each.get("group_size", 1) > 1 for each in sessions),
+                "names": asdict(names),
+                "settings": asdict(self.settings),
+                "data": self._description(),
+                "sessions": [*sessions, session],
+            }
+        )
+        return resumed
+
+    def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
+        board = self.board(run, names)
+        progress = ProgressBar(console, title(self.settings, names))
+        callbacks = [Recorder(run), board, progress]  # an epoch is shown once it is on disk
+        try:
+            try:
+                checkpoint = run.checkpoint if resumed else None
+                io = AtomicCheckpointIO()
+                fit(self.classifier, self.data, self.device, self.settings.epochs, callbacks, io, checkpoint)
+            finally:
+                progress.close()
+            self.end(run, board, names, classes, initial_loss(self.data, self.settings))
         finally:
             board.writer.close()
+
+    def board(self, run: Run, names: Names) -> TensorBoard:
+        """Where the curve goes that TensorBoard shows."""
+        return TensorBoard(run.directory, self._hyperparameters(names))
+
+    def end(self, run: Run, board: TensorBoard, names: Names, classes: list[str], loss_at_first: float) -> None:
+        """Write what the run has come to, from a loss `loss_at_first` before any update."""
+        from src.mistakes import picture  # matplotlib takes half a second to import, which can wait until here
+
+        figures, diverged = outcome(self.classifier, loss_at_first)
+        test = self.data.splits["test"]
+        logits, labels = logits_of(self.model, test), test.labels.cpu()
+        run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
+        pixels = picture(test.images.cpu(), labels, logits, classes, title(self.settings, names))
+        run.write_picture(pixels)
+        board.picture(pixels, figures["epochs"])
+        board.end(success=not diverged)
+        run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
 
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import cloudpickle
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -34,11 +35,11 @@ class Died(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """What it takes to run a job elsewhere, as Hydra's own launchers run it here."""
+    """What it takes to run a job elsewhere, as Hydra's own launchers run it here; or several as one model."""
 
     function: TaskFunction
     context: HydraContext
-    config: DictConfig
+    configs: Sequence[DictConfig]
     quiet: bool  # what it prints is not shown
 
 
@@ -57,14 +58,17 @@ def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
 
 
 class Worker:
-    """One process, in a pool of its own, since a pool whose process dies gives up the jobs of all others too."""
+    """One process, in a pool of its own, since a pool whose process dies gives up the jobs of all others too.
 
-    def __init__(self, context: BaseContext) -> None:
-        self.context = context
+    It sees no other GPU than `gpu`, if it is given one.
+    """
+
+    def __init__(self, context: BaseContext, gpu: str | None = None) -> None:
+        self.context, self.gpu = context, gpu
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin)
+        return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin, initargs=(self.gpu,))
 
     def submit(self, task: Task) -> "Future[bytes]":
         """Begin a job, whose future `result` takes."""
@@ -77,8 +81,11 @@ class Worker:
         self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
         return future
 
-    def result(self, future: "Future[bytes]") -> tuple[JobReturn, str]:
-        """What the job returned, and what it wrote to stderr. Raises Died, with another process in place."""
+    def result(self, future: "Future[bytes]") -> tuple[Any, str]:
+        """What the job returned, a JobReturn, or several a Together; and what was written to stderr.
+
+        Raises Died, with another process in place.
+        """
         try:
             return cloudpickle.loads(future.result())
         except BrokenProcessPool:
@@ -117,8 +124,10 @@ def _how_it_ended(code: int | None) -> str:
     return f"its process was ended by {signal.Signals(-code).name}{cause}"
 
 
-def _begin() -> None:
+def _begin(gpu: str | None) -> None:
     """What a worker process does first."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -134,6 +143,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _run(task: Task) -> Any:
+    if len(task.configs) > 1:
+        from src.fused.group import train_together
+
+        return train_together(task.configs)
+    return run_job(
+        task_function=task.function,
+        config=task.configs[0],
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=task.context,
+    )
+
+
 def _work(pickled: bytes) -> bytes:
     """Run a job; what `Worker.result` returns, pickled."""
     task, singletons = cloudpickle.loads(pickled)
@@ -143,13 +166,7 @@ def _work(pickled: bytes) -> bytes:
     try:
         raise_on_signals([signal.SIGTERM])
         with redirect_stdout(io.StringIO()) if task.quiet else nullcontext(), redirect_stderr(stderr):
-            ret = run_job(
-                task_function=task.function,
-                config=task.config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-                hydra_context=task.context,
-            )
+            ret = _run(task)
     except Interrupted:  # the run has noted it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`hydra/launcher=local`: a sweep's jobs in worker processes of this machine, one a core.
+"""`hydra/launcher=local`: a sweep's jobs in worker processes of this machine: one a core, or as groups on its GPUs.
 
 Hydra finds it in the package `hydra_plugins` and imports it at each start, so what is slow is imported on use.
 """
@@ -21,14 +21,15 @@ class LocalLauncherConf:
     """What `hydra.launcher` holds."""
 
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
-    workers: int | None = None  # as many as there are cores to use
+    workers: int | None = None  # as many as there are cores to use, or, for groups, GPUs
+    fuse: Any = "auto"  # true: runs that are alike are trained as one model; auto: on a GPU
 
 
 class LocalLauncher(Launcher):
     """Runs what is not done, and shows how far it is."""
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers
+    def __init__(self, workers: int | None = None, fuse: Any = "auto") -> None:
+        self.workers, self.fuse = workers, fuse
         self.idle: list[Any] = []  # processes that an earlier batch of the sweep has started
         atexit.register(self.idle.clear)  # later, Python's own modules that their pools need would be gone
 
@@ -58,7 +59,7 @@ class LocalLauncher(Launcher):
                 config.hydra.job.id = config.hydra.job.num = number
             jobs.append(Job(config))
         by_identity = {job.identity: job for job in jobs}  # two jobs may be one run
-        study = Study(list(by_identity.values()), self.workers, self.idle)
+        study = Study(list(by_identity.values()), self.workers, self.idle, self.fuse)
         if study.dry_run:
             study.preview()
         else:

@@ -136,8 +136,19 @@ def _differentiate(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, 
     return to_images if of_images else None, to_weight, to_bias, None
 
 
+def _vectorised(
+    info: Any, axes: tuple[int | None, ...], images: Tensor, weight: Tensor, bias: Tensor, padding: int
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    """For each network of a group by itself: what they share lets none of them be faster here."""
+    batched = zip((images, weight, bias), axes, strict=False)
+    each = zip(*(t.unbind(axis) if axis is not None else [t] * info.batch_size for t, axis in batched), strict=True)
+    outputs, winners = zip(*(torch.ops.ravine.conv_pool_relu(*one, padding) for one in each), strict=True)
+    return (torch.stack(outputs), torch.stack(winners)), (0, 0)
+
+
 OPERATORS.impl("conv_pool_relu", _forward, "CPU")
 OPERATORS.impl("conv_pool_relu_backward", _backward, "CPU")
 torch.library.register_fake("ravine::conv_pool_relu", _fake_forward, lib=OPERATORS)
 torch.library.register_fake("ravine::conv_pool_relu_backward", _fake_backward, lib=OPERATORS)
 torch.library.register_autograd("ravine::conv_pool_relu", _differentiate, setup_context=_save, lib=OPERATORS)
+torch.library.register_vmap("ravine::conv_pool_relu", _vectorised, lib=OPERATORS)

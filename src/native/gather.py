@@ -14,8 +14,8 @@ def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
     By the native code it lies in memory as (1, H, W, B), as the convolution wants it.
     """
     n, height, width = len(indices), *images.shape[1:]
-    native = images.device.type == "cpu" and images.dtype == torch.uint8 and indices.dtype == torch.int64
-    if not (native and engine().startswith("native")):
+    native = (images.dtype, indices.dtype, values.dtype) == (torch.uint8, torch.int64, torch.float32)
+    if not (native and images.device.type == "cpu" and engine().startswith("native")):
         return values[images[indices].int()].unsqueeze(1)
     to = values.new_empty(1, height, width, n)
     library().gather(

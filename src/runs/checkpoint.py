@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from src.runs.files import replace_file
+from src.runs.files import replace_files
+from src.runs.run import Row
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -18,9 +19,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        replace_file(Path(path), buffer.getvalue())
+        replace_files({Path(path): serialised(checkpoint)})
+
+
+def serialised(checkpoint: dict[str, Any]) -> bytes:
+    """A checkpoint as its file holds it."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
 
 
 def intact(path: Path) -> bool:
@@ -35,3 +41,8 @@ def intact(path: Path) -> bool:
     except Exception:  # whatever a damaged file makes either reader raise
         return False
     return damaged_member is None
+
+
+def curve_in(path: Path) -> list[Row]:
+    """The epochs that a checkpoint holds; none where there is none, or a damaged one."""
+    return torch.load(path, map_location="cpu", weights_only=True)["curve"] if intact(path) else []

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -9,15 +10,23 @@ def replace_file(path: Path, content: bytes) -> None:
 
     One writer at a time, which a run's lock gives.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    replace_files({path: content})
+
+
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Replace several, each as `replace_file` does, and all within an instant: none before all are written."""
+    partials = {path.with_name(f".{path.name}.partial"): path for path in contents}
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        for partial, path in partials.items():
+            with partial.open("wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for partial, path in partials.items():
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:

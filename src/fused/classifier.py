@@ -1,0 +1,89 @@
+"""The LightningModule of a group: many classifiers, trained in step."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.classifier import Classifier
+from src.fused.cohort import Cohort
+from src.fused.data import Block
+from src.fused.replay import Replay
+from src.lightning import LightningModule
+
+
+class GroupClassifier(LightningModule):
+    """Does for each of its members what it does alone; their optimizers, of any kind and lr, stay their own."""
+
+    def __init__(self, cohorts: Sequence[Cohort]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.cohorts = cohorts
+        self.members = nn.ModuleList(member for cohort in cohorts for member in cohort.members)
+
+    @property
+    def training_members(self) -> list[int]:
+        """Which members the current epoch trains."""
+        each = (member in cohort.training for cohort in self.cohorts for member in cohort.members)
+        return [number for number, is_training in enumerate(each) if is_training]
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return [member.optimizer for member in self.classifiers]
+
+    def on_fit_start(self) -> None:
+        self.steps = Replay(self._step, self.device)
+
+    def on_train_epoch_start(self) -> None:
+        for cohort in self.cohorts:
+            cohort.begin_epoch(self.current_epoch)
+        lrs = [group["lr"] for member in self.classifiers for group in member.optimizer.param_groups]
+        self.steps.expect(self.training_members, lrs)
+        self.updates = 0
+        self.started = time.perf_counter()
+
+    def training_step(self, block: Block, batch_idx: int) -> None:
+        for of_a_size in block:
+            self.steps(of_a_size)
+            self.updates += len(of_a_size)
+
+    def _step(self, minibatch: Tensor) -> None:
+        """An update of all members; indices (S, B)."""
+        for cohort, indices in zip(self.cohorts, minibatch, strict=True):
+            cohort.update(indices)
+
+    def on_validation_start(self) -> None:
+        self.trained = self._time()
+
+    def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
+        for of_a_size in block:
+            for indices in of_a_size:
+                for cohort in self.cohorts:
+                    cohort.score(cohort.data.scored[dataloader_idx], indices)
+
+    def on_validation_epoch_end(self) -> None:
+        runs, ended = len(self.training_members), self._time()
+        shares = (self.trained - self.started) / runs, (ended - self.trained) / runs
+        for cohort in self.cohorts:
+            cohort.end_epoch(self.current_epoch, self.updates, *shares)
+        self.trainer.should_stop = not any(member.finite for member in self.classifiers)
+
+    def _time(self) -> float:
+        """Now, when the device has done all that it was asked to."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    @property
+    def classifiers(self) -> list[Classifier]:
+        """The members, in order."""
+        return [member for cohort in self.cohorts for member in cohort.members]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curves"] = {number: self.classifiers[number].curve for number in self.training_members}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for number, curve in checkpoint["curves"].items():
+            self.classifiers[number].curve = curve

@@ -1,0 +1,41 @@
+"""The callback that puts the epochs of a group on disk."""
+
+import time
+from collections.abc import Sequence
+
+from src.fused.classifier import GroupClassifier
+from src.lightning import Callback, LightningModule, Trainer
+from src.runs.run import Run
+from src.tensorboard import TensorBoard
+
+PERIOD = 2.0  # seconds: on a GPU an epoch takes less time than its files
+
+
+class GroupRecorder(Callback):
+    """Writes each run's curve, and then all checkpoints: after an epoch if it is time, or if a run is over."""
+
+    def __init__(self, runs: Sequence[Run], boards: Sequence[TensorBoard]) -> None:
+        self.runs, self.boards = runs, boards
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GroupClassifier)
+        self.written = time.monotonic()
+        for run, board, member in zip(self.runs, self.boards, pl_module.classifiers, strict=True):
+            if member.curve:  # of a resumed run; the file may be ahead of the checkpoint
+                run.write_curve(member.curve)
+                for row in member.curve:
+                    board.write(row)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GroupClassifier)
+        numbers, members = pl_module.training_members, pl_module.classifiers
+        for number in numbers:
+            self.boards[number].write(members[number].curve[-1])
+        at_the_end = pl_module.current_epoch + 1 == trainer.max_epochs
+        one_is_over = not all(members[number].finite for number in numbers)
+        if at_the_end or one_is_over or time.monotonic() - self.written >= PERIOD:
+            for number in numbers:
+                self.runs[number].write_curve(members[number].curve)
+                self.boards[number].writer.flush()
+            trainer.save_checkpoint(self.runs[0].checkpoint)
+            self.written = time.monotonic()

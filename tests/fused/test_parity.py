@@ -1,0 +1,81 @@
+"""A group beside its runs alone."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.fused.group import train_together
+from src.fused.together import Together
+from src.native.library import engine
+from src.runs.run import Run
+from tests.conftest import ROOT
+from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
+
+OPTIMIZERS = sorted(file.stem for file in (ROOT / "conf" / "optimizer").glob("*.yaml"))
+LRS = {"sgd": (0.05, 0.01), "sgd_nesterov": (0.05, 0.01), "adagrad": (0.05, 0.01)}
+
+
+def compare(
+    tmp_path: Path, configs: Configs, common: list[str], each: list[list[str]], tolerance: float = 1e-10
+) -> None:
+    """Train the same runs in groups and alone."""
+    together = train_together(configs(tmp_path / "group", common, each))
+    assert together == Together(begun=set(range(len(each))))
+    for config in configs(tmp_path / "alone", common, each):
+        train_alone(config)
+    paths = runs_in(tmp_path / "alone")
+    assert len(paths) == len(each)
+    assert runs_in(tmp_path / "group") == paths
+    for path in paths:
+        alone, grouped = tmp_path / "alone" / path, tmp_path / "group" / path
+        assert_near(alone, grouped, tolerance)
+        names = [{file.name.partition("tfevents")[0] for file in run.iterdir()} for run in (alone, grouped)]
+        assert names[1] == names[0] | {".hydra"}  # which, for a run alone, the command writes
+        assert (Run(alone).predictions() == Run(grouped).predictions()).all()  # type: ignore[union-attr]
+        checkpoints = [torch.load(run / "last.ckpt", weights_only=True) for run in (alone, grouped)]
+        assert checkpoints[0].keys() == checkpoints[1].keys()
+        assert checkpoints[0]["loops"] == checkpoints[1]["loops"]
+        assert all(weight._is_view() is False for weight in checkpoints[1]["state_dict"].values())
+        sizes = [(run / "last.ckpt").stat().st_size for run in (alone, grouped)]
+        assert sizes[1] < 1.1 * sizes[0]
+        record = Run(grouped).record()
+        assert record["fused"] is True
+        assert record["sessions"][-1]["group_size"] > 1
+        assert Run(alone).record()["fused"] is False
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("batch_size", [64, 100])  # the last of 300 images are a smaller minibatch, or none
+@pytest.mark.parametrize("model", ["mlp", "lenet"])
+def test_every_optimizer(model: str, batch_size: int, tmp_path: Path, configs: Configs) -> None:
+    """One group of all optimizers, each with two lrs and two seeds."""
+    each = [
+        [f"optimizer={optimizer}", f"lr={lr}", f"seed={seed}"]
+        for optimizer, seed in product(OPTIMIZERS, (0, 3))
+        for lr in LRS.get(optimizer, (1e-3, 5e-4))
+    ]
+    compare(tmp_path, configs, [f"model={model}", f"batch_size={batch_size}", "epochs=2"], each)
+
+
+@pytest.mark.usefixtures("double")
+def test_schedules_and_a_validation_set_of_each_seed(tmp_path: Path, configs: Configs) -> None:
+    """Runs whose batches grow are a group with their like; other schedules need no like."""
+    schedules = [
+        ["schedule=constant", "schedule.warmup=1"],
+        ["schedule=cosine"],
+        ["schedule=step", "schedule.milestones=[1,2]"],
+        ["schedule=exponential"],
+        ["schedule=grow_batch", "schedule.milestones=[1,2]", "schedule.factor=2"],
+    ]
+    each = [[*schedule, f"seed={seed}"] for schedule, seed in product(schedules, (0, 1))]
+    compare(tmp_path, configs, ["model=mlp", "epochs=3", "data.validation=50", "batch_size=32"], each)
+    sizes = [Run(tmp_path / "group" / run).record()["sessions"][0]["group_size"] for run in runs_in(tmp_path / "group")]
+    assert sorted(sizes) == [2, 2] + 8 * [8]
+
+
+def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Configs) -> None:
+    assert engine().startswith("native")
+    each = [[f"lr={lr}", f"seed={seed}"] for lr, seed in product((1e-3, 1e-4), (0, 1))]
+    compare(tmp_path, configs, ["model=lenet", "epochs=1"], each, tolerance=1e-3)
