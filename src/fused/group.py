@@ -1,6 +1,7 @@
 """The runs of several jobs, trained as one model where that can be."""
 
 import gc
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -9,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from src import images
-from src.errors import UserError, one_line
+from src.errors import UserError, one_line, traceback_wanted
 from src.fused.checkpoint import GroupCheckpointIO
 from src.fused.classifier import GroupClassifier
 from src.fused.cohort import Cohort
@@ -66,7 +67,9 @@ def train_together(configs: Sequence[DictConfig]) -> Together:
     with ExitStack() as locks:
         members = []
         for number, job in enumerate(map(Job, configs)):
-            assert job.run
+            if job.run is None:
+                together.failed[number] = job.reason
+                continue
             try:
                 locks.enter_context(job.run.locked())
                 members.append(Member(number, job))
@@ -82,6 +85,8 @@ def train_together(configs: Sequence[DictConfig]) -> Together:
                 reason = "" if len(part) > 2 else one_line(error)
             except Exception as error:
                 reason = f"its group failed: {one_line(error)}"
+                if traceback_wanted():
+                    traceback.print_exc()
             gc.collect()  # Lightning's trainer is a cycle, which holds the device's memory
             if reason:
                 together.alone |= {member.number: reason for member in part if not member.done}
@@ -99,10 +104,13 @@ def _train(members: Sequence[Member], together: Together) -> None:
         except UserError as error:
             together.failed[member.number] = one_line(error)
             continue
-        if reason := obstacle(member.training) or (refusal(member.training.model) if not able else ""):
+        if reason := obstacle(member.training):
             together.alone[member.number] = reason
         else:
             able.append(member)
+    if len(able) > 1 and (reason := refusal([member.training.model for member in able])):
+        together.alone |= {member.number: reason for member in able}
+        return
     for member in able:
         member.begin()
         together.begun.add(member.number)

@@ -1,6 +1,7 @@
 """Why a run cannot be trained in a group."""
 
 import copy
+from collections.abc import Sequence
 from textwrap import shorten
 
 import torch
@@ -24,18 +25,19 @@ def obstacle(training: Training) -> str:
     return ""
 
 
-def refusal(network: nn.Module) -> str:
-    """Why `torch.func.vmap` cannot compute a network: because it says so, or because it does not compute the same."""
-    twins = [copy.deepcopy(network) for _ in range(2)]
+def refusal(networks: Sequence[nn.Module]) -> str:
+    """Why `torch.func.vmap` cannot compute networks: because it says so, or because it does not compute the same."""
+    twins = [copy.deepcopy(network) for network in networks]
     stack = Stack(twins)
-    images = torch.linspace(-0.5, 0.5, 4 * 28 * 28, device=next(network.parameters()).device).view(4, 1, 28, 28)
+    images = torch.linspace(-0.5, 0.5, 4 * 28 * 28, device=next(twins[0].parameters()).device).view(4, 1, 28, 28)
     labels = torch.arange(4, device=images.device)
     try:
         for mode in (True, False):
             for twin in twins:
                 twin.train(mode)
             _, logits = stack.differentiate(images, labels)
-            torch.testing.assert_close(logits[1], twins[1](images).detach(), rtol=1e-3, atol=1e-4, equal_nan=True)
+            alone = torch.stack([twin(images).detach() for twin in twins])
+            torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4, equal_nan=True)
     except Exception as error:  # whatever a person's network raises
         return f"vmap does not compute the network ({shorten(flat(error), 120)})"
     return ""

@@ -1,0 +1,276 @@
+"""What may happen to a group: divergence, kills, a full device, what cannot be shared."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from src.classifier import Classifier
+from src.fused.classifier import GroupClassifier
+from src.fused.cohort import Cohort
+from src.fused.group import train_together
+from src.fused.together import Together
+from src.models import MLP
+from src.runs.run import Run
+from tests.conftest import assert_same, curve
+from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
+
+FOUR = [[f"lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in (0.01, 0.001)]
+SMALL = ["model=mlp", "epochs=3"]
+
+
+class Cut(Exception):
+    pass
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have groups end before the block of this number."""
+    step = GroupClassifier.training_step
+
+    def at(number: int) -> None:
+        blocks = iter(range(10**9))
+
+        def cut_step(self: GroupClassifier, *arguments: Any) -> None:
+            if next(blocks) == number:
+                raise Cut
+            step(self, *arguments)
+
+        monkeypatch.setattr(GroupClassifier, "training_step", cut_step)
+
+    return at
+
+
+def by_lr(output: Path) -> dict[tuple[float, int], Run]:
+    runs = [Run(output / path) for path in runs_in(output)]
+    return {(run.record()["settings"]["lr"], run.record()["settings"]["seed"]): run for run in runs}
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet"])
+def test_a_run_that_diverges_leaves_its_neighbours_alone(model: str, tmp_path: Path, configs: Configs) -> None:
+    for name, other in (("calm", "0.02"), ("wild", "1e30")):
+        each = [["optimizer=sgd", f"lr={one}", f"seed={seed}"] for seed in (0, 1) for one in ("0.01", other, "0.005")]
+        assert not train_together(configs(tmp_path / name, [f"model={model}", "epochs=3"], each)).alone
+    calm, wild = by_lr(tmp_path / "calm"), by_lr(tmp_path / "wild")
+    for seed in (0, 1):
+        for lr in (0.01, 0.005):
+            assert wild[lr, seed].record()["status"] == "finished"
+            assert_same(calm[lr, seed].directory, wild[lr, seed].directory)
+        gone = wild[1e30, seed]
+        assert gone.record()["status"] == "diverged"
+        assert len(curve(gone.directory)) == 1  # it ends where it would end alone
+        assert len(torch.load(gone.checkpoint, weights_only=True)["curve"]) == 1
+
+
+def test_cut_off_anywhere(
+    tmp_path: Path, configs: Configs, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.BLOCK", 100)  # five blocks in an epoch of 300 images
+    common = ["model=lenet", "epochs=4", "schedule=cosine"]
+    optimizers = "sgd", "adam", "adagrad", "nadam"
+    mixed = [[f"optimizer={optimizer}", *one] for optimizer, one in zip(optimizers, FOUR, strict=True)]
+    assert train_together(configs(tmp_path / "whole", common, mixed)) == Together(begun={0, 1, 2, 3})
+    for number in (3, 7, 6):  # in the first epoch, so all is lost; in the second; in the next but one
+        cut(number)
+        together = train_together(configs(tmp_path / "cut", common, mixed))
+        assert together.alone.keys() == {0, 1, 2, 3}
+        assert all(reason.startswith("its group failed: Cut") for reason in together.alone.values())
+        assert {run.record()["status"] for run in by_lr(tmp_path / "cut").values()} == {"interrupted"}
+    cut(10**9)
+    assert not train_together(configs(tmp_path / "cut", common, mixed)).alone
+    for run in runs_in(tmp_path / "whole"):
+        assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
+        assert len(Run(tmp_path / "cut" / run).record()["sessions"]) == 3  # the first left nothing to go on from
+
+
+def cut_in_the_second_epoch(self: Classifier, *arguments: Any, step: Any = Classifier.training_step) -> None:
+    if self.current_epoch == 1:
+        raise Cut
+    step(self, *arguments)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "nadam"])
+def test_a_run_alone_goes_on_from_a_groups_checkpoint_and_a_group_from_its(
+    optimizer: str, tmp_path: Path, configs: Configs, cut: Callable[[int], None]
+) -> None:
+    common = [*SMALL, f"optimizer={optimizer}"]
+    for config in configs(tmp_path / "alone", common, FOUR):
+        train_alone(config)
+    cut(1)  # an epoch is one block here
+    train_together(configs(tmp_path / "group first", common, FOUR))
+    assert {len(run.curve()) for run in by_lr(tmp_path / "group first").values()} == {1}
+    shutil.copytree(tmp_path / "group first", tmp_path / "group throughout")
+    for config in configs(tmp_path / "group first", common, FOUR):
+        train_alone(config)
+    cut(10**9)
+    assert not train_together(configs(tmp_path / "group throughout", common, FOUR)).alone
+    for config in configs(tmp_path / "alone first", common, FOUR):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Classifier, "training_step", cut_in_the_second_epoch)
+            with pytest.raises(Cut):
+                train_alone(config)
+    assert not train_together(configs(tmp_path / "alone first", common, FOUR)).alone
+    for run in runs_in(tmp_path / "alone"):
+        for way in ("group first", "group throughout", "alone first"):
+            assert_near(tmp_path / "alone" / run, tmp_path / way / run)
+        assert Run(tmp_path / "group first" / run).record()["fused"] is True  # of one of its sessions
+
+
+def test_runs_at_different_epochs_go_on_by_themselves(
+    tmp_path: Path, configs: Configs, cut: Callable[[int], None]
+) -> None:
+    cut(1)
+    train_together(configs(tmp_path, SMALL, FOUR[:2]))
+    cut(10**9)
+    together = train_together(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
+    assert together.alone == {0: "no other run is in step with it"}
+    assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
+
+
+def test_a_group_is_cut_to_fit_the_memory(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Cohort.update
+
+    def full(self: Cohort, indices: Tensor) -> None:
+        if len(self.members) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        update(self, indices)
+
+    seeds = [[f"seed={seed}"] for seed in range(2)] + [["seed=0", "lr=0.02"], ["seed=1", "lr=0.02"]]
+    monkeypatch.setattr(Cohort, "update", full)
+    together = train_together(configs(tmp_path, SMALL, seeds))
+    assert not together.failed
+    assert not together.alone
+    assert {run.record()["sessions"][-1]["group_size"] for run in by_lr(tmp_path).values()} == {2}
+    both = train_together(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
+    assert both.alone.keys() == {0, 1}
+    assert both.alone[0].startswith("OutOfMemoryError: CUDA out of memory")
+
+
+class Statistics(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
+
+
+class Dropping(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Dropout(0.3), nn.Linear(784, 10))
+
+
+class Branching(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return logits if logits.sum() > 0 else -logits
+
+
+class Hiding(nn.Sequential):
+    """Each has a number of its own, which is neither parameter nor buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+        self.scale = torch.rand(())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * self.scale
+
+
+class Frozen(MLP):
+    """A layer that does not learn, and one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__([16, 8, 8])
+        self[1].requires_grad_(False)
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        for layer in list(self)[:-1]:
+            images = layer(images)
+        return images
+
+
+class Own(torch.optim.SGD):
+    """An optimizer of a person's own."""
+
+
+def with_(config: DictConfig, group: str, target: str) -> DictConfig:
+    config = config.copy()
+    config[group] = {"_target_": target if "." in target else f"tests.fused.test_group.{target}"}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "reason"),
+    [
+        ("model", "Statistics", "the network keeps buffers, such as batch statistics"),
+        ("model", "Dropping", "vmap does not compute the network (vmap: called random operation"),
+        ("model", "Branching", "vmap does not compute the network (vmap: It looks like you're attempting"),
+        ("model", "Hiding", "vmap does not compute the network (Tensor-likes are not close!"),
+        ("optimizer", "Own", "Own is not one of torch.optim's that evaluate the network once an update"),
+        (
+            "optimizer",
+            "torch.optim.LBFGS",
+            "LBFGS is not one of torch.optim's that evaluate the network once an update",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_left_to_be_trained_alone(
+    group: str, target: str, reason: str, tmp_path: Path, configs: Configs
+) -> None:
+    one, other, third = configs(tmp_path, ["epochs=1", "lr=0.01", "model=mlp"], [["seed=0"], ["seed=1"], ["seed=2"]])
+    together = train_together([with_(one, group, target), with_(other, group, target)])
+    assert together.alone.keys() == {0, 1}
+    for text in together.alone.values():
+        assert text.startswith(reason)
+        assert "\n" not in text
+        assert len(text) < 200
+    assert not together.begun
+    assert runs_in(tmp_path) == []
+    if group == "optimizer":  # what they are alike with is trained without them
+        assert train_together([one, with_(other, group, target), third]).alone.keys() == {1}
+        assert len(runs_in(tmp_path)) == 2
+
+
+@pytest.mark.usefixtures("double")
+def test_parameters_that_do_not_learn_or_serve(tmp_path: Path, configs: Configs) -> None:
+    common = ["model=mlp", "optimizer=adamw", "epochs=2"]
+    each = [with_(config, "model", "Frozen") for config in configs(tmp_path / "group", common, FOUR)]
+    assert not train_together(each).alone
+    for config in configs(tmp_path / "alone", common, FOUR):
+        train_alone(with_(config, "model", "Frozen"))
+    for run in runs_in(tmp_path / "alone"):
+        assert_near(tmp_path / "alone" / run, tmp_path / "group" / run)
+
+
+def test_what_cannot_be_built_fails_by_itself(tmp_path: Path, configs: Configs) -> None:
+    each = [["optimizer=adam", f"optimizer.betas=[0.9,{beta}]"] for beta in (0.999, 2.0, 0.99)]
+    together = train_together(configs(tmp_path, SMALL, each))
+    assert together.failed.keys() == {1}
+    assert "betas" in together.failed[1]
+    assert [Run(tmp_path / path).record()["status"] for path in runs_in(tmp_path)] == ["finished"] * 2
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, configs: Configs) -> None:
+    each = configs(tmp_path, SMALL, FOUR)
+    train_together(each)
+    held = by_lr(tmp_path)[0.01, 1]
+    with held.locked():
+        assert train_together(each).alone == {2: "another process is training it"}
+
+
+def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Callable[[int], None]) -> None:
+    train_together(configs(tmp_path, SMALL, FOUR))
+    ended = {key: run.record()["ended"] for key, run in by_lr(tmp_path).items()}
+    assert train_together(configs(tmp_path, SMALL, FOUR)) == Together()
+    assert {key: run.record()["ended"] for key, run in by_lr(tmp_path).items()} == ended
+    cut(2)
+    together = train_together(configs(tmp_path, [*SMALL, "force=true"], FOUR))
+    assert together.begun == together.alone.keys() == {0, 1, 2, 3}
+    assert {len(run.curve()) for run in by_lr(tmp_path).values()} == {2}
