@@ -114,10 +114,11 @@ def _train(members: Sequence[Member], together: Together) -> None:
     for member in able:
         member.begin()
         together.begun.add(member.number)
-    able.sort(key=lambda member: (member.step, member.training.settings.seed))
-    for _, in_step in groupby(able, key=lambda member: member.step):
+    steps = {member: member.step for member in able}
+    able.sort(key=lambda member: (steps[member], member.training.settings.seed))
+    for (epoch, *_), in_step in groupby(able, key=steps.__getitem__):
         group = list(in_step)
-        if len(group) > 1 and group[0].step[0] < group[0].training.settings.epochs:
+        if len(group) > 1 and epoch < group[0].training.settings.epochs:
             _train_in_step(group)
         else:
             reason = "no other run is in step with it" if len(group) == 1 else "all its epochs were trained before"

@@ -13,7 +13,7 @@ def groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
     for job in sorted(jobs, key=lambda job: job.state.settings.seed if job.state else 0):  # they share minibatches
         alike[_kind(job)].append(job)
     found = list(alike.values())
-    while len(found) < parts and len(largest := max(found, key=len)) > 3:
+    while found and len(found) < parts and len(largest := max(found, key=len)) > 3:
         found.remove(largest)
         found += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
     return found

@@ -1,0 +1,46 @@
+"""What a GPU wants of optimizers stays out of the files."""
+
+from pathlib import Path
+
+import torch
+
+from src.fused.checkpoint import GroupCheckpointIO
+from src.runs.run import Run
+
+
+def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / name) for name in "abc"]
+    for run in runs:
+        run.directory.mkdir()
+    stack = torch.arange(6.0).view(3, 2)
+    whole = {
+        "epoch": 4,
+        "state_dict": {f"members.{number}.model.weight": part for number, part in enumerate(stack)},
+        "optimizer_states": [
+            {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1, "capturable": True}]},
+            {"state": {}, "param_groups": [{"lr": 0.2}]},
+            {"state": {}, "param_groups": [{"lr": 0.3, "capturable": True}, {"lr": 0.4, "capturable": True}]},
+        ],
+        "curves": {0: [{"epoch": 5}], 1: [{"epoch": 5}], 2: [{"epoch": 5}]},
+    }
+    group = GroupCheckpointIO(runs, {(0, 0): False, (2, 0): True, (2, 1): False})
+    group.save_checkpoint(whole, runs[0].checkpoint)
+    found = [torch.load(run.checkpoint, weights_only=True) for run in runs]
+    assert [[each.get("capturable") for each in part["optimizer_states"][0]["param_groups"]] for part in found] == [
+        [False],
+        [None],
+        [True, False],
+    ]
+    assert [part["state_dict"]["model.weight"].tolist() for part in found] == stack.tolist()
+    assert [part["curve"] for part in found] == [[{"epoch": 5}]] * 3
+
+    again = group.load_checkpoint(runs[0].checkpoint, map_location="cpu", weights_only=True)
+    assert again["optimizer_states"] == whole["optimizer_states"]
+    assert again["curves"] == whole["curves"]
+    torch.testing.assert_close(again["state_dict"], whole["state_dict"])
+    assert again.keys() == whole.keys()
+
+    del whole["curves"][1]  # type: ignore[attr-defined]  # a run that is over
+    whole["curves"][0] = [{"epoch": 6}]  # type: ignore[index]
+    group.save_checkpoint(whole, runs[0].checkpoint)
+    assert [torch.load(run.checkpoint, weights_only=True)["curve"][-1]["epoch"] for run in runs] == [6, 5, 5]
