@@ -34,7 +34,7 @@ class GroupClassifier(LightningModule):
         return [member.optimizer for member in self.classifiers]
 
     def on_fit_start(self) -> None:
-        self.steps = Replay(self._step, self.device)
+        self.steps = Replay(self._step, self.device, self._hindrance)
 
     def on_train_epoch_start(self) -> None:
         for cohort in self.cohorts:
@@ -53,6 +53,15 @@ class GroupClassifier(LightningModule):
         """An update of all members; indices (S, B)."""
         for cohort, indices in zip(self.cohorts, minibatch, strict=True):
             cohort.update(indices)
+
+    def _hindrance(self) -> str:
+        """What of the optimizers' states a CUDA graph would not change, since it is no tensor on the GPU."""
+        for optimizer in self.configure_optimizers():
+            for state in optimizer.state.values():
+                for key, value in state.items():
+                    if value is not None and not (isinstance(value, Tensor) and value.device.type == "cuda"):
+                        return f"{type(optimizer).__name__} has its {key} elsewhere than on the GPU"
+        return ""
 
     def on_validation_start(self) -> None:
         self.trained = self._time()

@@ -2,6 +2,7 @@
 
 import gc
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -166,6 +167,7 @@ def _train_in_step(members: Sequence[Member]) -> None:
 def _made_capturable(members: Sequence[Member]) -> dict[tuple[int, int], bool]:
     """Have the optimizers keep all they count on the GPU, as CUDA graphs want it; what their settings have of that."""
     settings = {}
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # of steps before a capture
     for number, member in enumerate(members):
         for place, group in enumerate(member.training.classifier.optimizer.param_groups):
             if member.training.device == "cuda" and "capturable" in group:

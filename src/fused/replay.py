@@ -17,11 +17,11 @@ class Replay:
     """Calls `step` on each minibatch of a block: the first times as it is, then by replaying what it launched.
 
     The warm-up are steps of the training itself, so there is no state to restore. On a CPU, and where a capture
-    fails, every step is called as it is.
+    fails or `hindrance` says why there can be none, every step is called as it is.
     """
 
-    def __init__(self, step: Callable[[Tensor], None], device: torch.device) -> None:
-        self.step = step
+    def __init__(self, step: Callable[[Tensor], None], device: torch.device, hindrance: Callable[[], str]) -> None:
+        self.step, self.hindrance = step, hindrance
         self.capturing = device.type == "cuda"
         self._expected: object = None
         self._steps: Counter[torch.Size] = Counter()
@@ -52,11 +52,17 @@ class Replay:
     def _graph(self, like: Tensor) -> Callable[[Tensor], None] | None:
         """What replays the steps on minibatches of this shape; None where they cannot be captured."""
         if self.capturing and like.shape not in self._graphs:
+            reason = self.hindrance()
             try:
-                self._graphs[like.shape] = capture(self._call, like)
+                if not reason:
+                    self._graphs[like.shape] = capture(self._call, like)
+            except torch.OutOfMemoryError:  # a smaller group will do
+                raise
             except RuntimeError as error:
+                reason = flat(error)
+            if reason:
                 self.capturing = False
-                print(f"no CUDA graph, so each step is launched by itself, slower: {flat(error)}", file=sys.stderr)
+                print(f"no CUDA graph, so each step is launched by itself, slower: {reason}", file=sys.stderr)
         return self._graphs.get(like.shape) if self.capturing else None
 
 

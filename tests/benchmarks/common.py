@@ -77,8 +77,8 @@ def fit(model: str, optimizer: str, lr: float, batch_size: int, epochs: int, **t
     classifier = Classifier(model, optimizer, lr)
     with tempfile.TemporaryDirectory() as folder:
         pl.Trainer(
-            max_epochs=epochs, accelerator="cpu", default_root_dir=folder, enable_progress_bar=False,
-            enable_model_summary=False, **trainer,
+            max_epochs=epochs, default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False,
+            **{"accelerator": "cpu"} | trainer,
         ).fit(classifier, loader(True, batch_size), loader(False, batch_size))  # fmt: skip
 
 

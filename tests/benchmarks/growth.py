@@ -33,7 +33,7 @@ def a_million(batch: int, n: int) -> float:
 def main() -> None:
     """The command."""
     torch.set_num_threads(1)
-    repeats, n = (1, 15_000) if QUICK else (3, 60_000)
+    repeats, n = (1, 7_500) if QUICK else (3, 60_000)
     cases: dict[str, Callable[[], float]] = {
         f"a million images, batch {batch}": partial(a_million, batch, n) for batch in BATCHES
     }

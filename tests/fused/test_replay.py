@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.classifier import Classifier
+from src.data import DataModule
 from src.fused import replay
+from src.fused.classifier import GroupClassifier
+from src.fused.cohort import Cohort
 from src.fused.replay import STEPS, WARM_UP, Replay
+from src.images import Images
+from src.models import MLP
+from src.schedules import Schedule
+from tests.conftest import bars
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -49,7 +57,7 @@ def epoch(steps: Replay, first: int = 0) -> list[int]:
 
 def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CUDA)
+    steps = Replay(machine.step, CUDA, str)
     steps.expect([0, 1], [0.1, 0.2])
     expected = [number for _ in range(4) for number in epoch(steps)]
     assert machine.order == expected
@@ -59,7 +67,7 @@ def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.Mon
 
 def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CUDA)
+    steps = Replay(machine.step, CUDA, str)
     for members, lrs, captures in (
         ([0, 1], [0.1, 0.1], 2),
         ([0, 1], [0.1, 0.1], 2),
@@ -76,7 +84,7 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(monkeypatch, broken=True)
-    steps = Replay(machine.step, CUDA)
+    steps = Replay(machine.step, CUDA, str)
     for first in (0, 31):
         steps.expect([0], [0.1])
         epoch(steps, first)
@@ -88,7 +96,37 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
 
 def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CPU)
+    steps = Replay(machine.step, CPU, str)
     steps.expect([0], [0.1])
     assert epoch(steps) == machine.order
     assert machine.captures == []
+
+
+def test_what_a_graph_would_not_count_keeps_steps_from_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(monkeypatch)
+    steps = Replay(machine.step, CUDA, lambda: "Adagrad has its step elsewhere")
+    steps.expect([0], [0.1])
+    assert epoch(steps) == machine.order
+    assert machine.captures == []
+    assert "slower: Adagrad has its step elsewhere\n" in capsys.readouterr().err
+
+
+def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
+    members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
+    data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
+    group = GroupClassifier([Cohort(members, data)])
+    assert group._hindrance() == "Adagrad has its step elsewhere than on the GPU"
+    members[0].optimizer.state.clear()
+    assert group._hindrance() == ""
+
+
+def test_a_full_device_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(replay, "capture", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        epoch(Replay(machine.step, CUDA, str))

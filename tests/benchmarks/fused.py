@@ -1,0 +1,173 @@
+"""`python -m tests.benchmarks.fused`: runs as one model, beside the same runs one after another.
+
+What needs a GPU is measured where there is one: the assignment's 18 runs, graphs beside launches, a step's account.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from src import images
+from src.fused.cohort import Cohort
+from src.fused.replay import STEPS, Replay
+from src.runs.settings import Settings
+from src.training import Training
+from tests.benchmarks.steps import NODES
+from tests.benchmarks.table import QUICK, in_turn, report, seconds, spread
+from tests.conftest import REAL, start
+
+RUNS = [(optimizer, lr) for optimizer in ("sgd", "adagrad", "adam") for lr in (0.05, 5e-4, 5e-7)]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+EPOCHS, REPEATS = (1, 1) if QUICK else (20, 3)
+TIMES = 80 if DEVICE.type == "cuda" else 16  # steps
+
+
+def trainings(model: str, batch: int) -> list[Training]:
+    """The assignment's nine runs of a batch size."""
+    mnist = images.load("mnist", str(REAL))
+    schedule = {"_target_": "src.schedules.Schedule"}
+    return [
+        Training(Settings("mnist", 0, NODES[model], NODES[optimizer], schedule, lr, batch, 1, 0), mnist, DEVICE.type)
+        for optimizer, lr in RUNS
+    ]
+
+
+def group(model: str, batch: int, graphs: bool) -> tuple[Cohort, Callable[[], None]]:
+    """Nine runs as one model, and what makes `STEPS` updates of each."""
+    members = trainings(model, batch)
+    for member in members:
+        for part in member.classifier.optimizer.param_groups:
+            part.update({"capturable": True} if DEVICE.type == "cuda" and "capturable" in part else {})
+    cohort = Cohort([member.classifier for member in members], members[0].data.to(DEVICE))
+    cohort.begin_epoch(0)
+    steps = Replay(lambda minibatch: cohort.update(minibatch[0]), DEVICE if graphs else torch.device("cpu"), str)
+    steps.expect([], [])
+    block = torch.arange(STEPS * batch, device=DEVICE).view(STEPS, 1, batch)
+
+    def several() -> None:
+        steps(block)
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+
+    return cohort, several
+
+
+def together(model: str, batch: int, graphs: bool = True) -> float:
+    """Microseconds of an update of all nine."""
+    _, several = group(model, batch, graphs)
+    several()
+    return 1e6 * seconds(several, TIMES // STEPS) / STEPS
+
+
+def alone(training: Training, batch: int) -> float:
+    """Microseconds of an update of one run."""
+    classifier, train = training.classifier, training.data.to(DEVICE).splits["train"]
+    classifier.set_lr(0)
+    block = torch.arange(STEPS * batch, device=DEVICE).split(batch)
+
+    def several() -> None:
+        for indices in block:
+            classifier.optimizer.step(partial(classifier._evaluate, *train.minibatch(indices), []))  # type: ignore[arg-type]
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+
+    several()
+    return 1e6 * seconds(several, max(1, TIMES // STEPS // 2)) / STEPS
+
+
+def one_after_another(model: str, batch: int) -> float:
+    """Microseconds of an update of all nine, each by itself."""
+    return sum(alone(training, batch) for training in trainings(model, batch))
+
+
+def difference() -> float:
+    """Between weights after replays and after single launches: the largest, as a share of the largest weight."""
+    weights: list[Tensor] = []
+    for graphs in (True, False):
+        cohort, several = group("lenet", 64, graphs)
+        for _ in range(8):
+            several()
+        weights.append(torch.cat([stacked.flatten(1) for stacked in cohort.stack.parameters.values()], 1).cpu())
+    return ((weights[0] - weights[1]).abs().max() / weights[1].abs().max()).item()
+
+
+def account(batch: int) -> list[list[str]]:
+    """The kernels of a replayed step, by time."""
+    _, several = group("lenet", batch, True)
+    for _ in range(4):
+        several()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        several()
+    kernels = sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
+    total = [sum(event.count for event in kernels), sum(event.self_device_time_total for event in kernels)]
+    rows = [[event.key[:60], event.count, event.self_device_time_total] for event in kernels[:12]]
+    return [
+        [name, f"{count / STEPS:.1f}", f"{microseconds / STEPS:.2f}"]
+        for name, count, microseconds in (["all", *total], *rows)
+    ]
+
+
+def study(fuse: str) -> tuple[float, float]:
+    """Seconds of `+study=assignment`: of the whole command, and of training alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        more = (f"epochs={EPOCHS}", f"hydra.launcher.fuse={fuse}", "hydra.launcher.workers=1", "device=cuda")
+        process = start(Path(folder), REAL, "+study=assignment", *more)
+        _, stderr = process.communicate()
+        wall = time.perf_counter() - began
+        assert process.returncode == 0, stderr
+        records = [json.loads(file.read_text()) for file in Path(folder).rglob("run.json")]
+    return wall, sum(record["figures"]["training_seconds"] for record in records)
+
+
+def common() -> float:
+    """Seconds of an epoch of LeNet by Lightning's automatic optimization and a DataLoader, on the same GPU."""
+    from tests.benchmarks.common import fit
+
+    began = time.perf_counter()
+    fit("lenet", "adam", 5e-4, 64, 1, accelerator="cuda", limit_val_batches=0, logger=False, enable_checkpointing=False)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """The command."""
+    torch.set_num_threads(1)
+    rows = []
+    for model, batch in (("lenet", 64), ("lenet", 256), ("mlp", 64))[: 1 if QUICK else 3]:
+        cases = {"one after another": partial(one_after_another, model, batch)}
+        cases["as one model"] = partial(together, model, batch, False)
+        if DEVICE.type == "cuda":
+            cases["as one model, by graphs"] = partial(together, model, batch)
+        times = in_turn(cases, REPEATS, warm_up=False)
+        rows += [[f"{model}, batch {batch}, 9 runs {name}", *spread(values, 0)] for name, values in times.items()]
+    heads = ["microseconds an update of all", "median", "least", "most"]
+    report(
+        "fused", heads, rows, f"on {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'one core'}, n={REPEATS}"
+    )
+    if DEVICE.type != "cuda":
+        print("no CUDA device here: the 18 runs, graphs and a step's account are not measured")
+        return
+    print(f"graphs beside single launches: weights differ by {difference():.1e} of the largest")
+    for batch in (64, 256):
+        report(f"fused-step-{batch}", ["kernel of a step of 9 LeNets", "calls", "microseconds"], account(batch))
+    measured = {fuse: [study(fuse) for _ in range(REPEATS if fuse == "true" else 1)] for fuse in ("true", "false")}
+    rows = []
+    for fuse, name in (("true", "as two models"), ("false", "one after another")):
+        rows += [
+            [f"{name}, {what}", *spread(list(each))]
+            for what, each in zip(("all", "training"), zip(*measured[fuse], strict=True), strict=True)
+        ]
+    epoch = common()
+    rows.append(["Lightning, DataLoader, 18 times (from an epoch)", *[f"{18 * EPOCHS * epoch:.1f}"] * 3])
+    report("fused-study", [f"seconds of 18 runs, {EPOCHS} epochs", "median", "least", "most"], rows)
+
+
+if __name__ == "__main__":
+    main()
