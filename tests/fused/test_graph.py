@@ -1,0 +1,107 @@
+"""That a group's steps may be CUDA graphs, by a stand-in on the CPU: a tape of operators, repeated in place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from src.fused import replay
+from src.fused.classifier import GroupClassifier
+from src.fused.group import train_together
+from src.fused.replay import Replay
+from tests.conftest import assert_same
+from tests.fused.conftest import Configs, runs_in
+
+CUDA = torch.device("cuda")
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class Tape(TorchDispatchMode):
+    """Records every operator below autograd and vmap, with the very tensors that it read and wrote.
+
+    As a graph it knows no Python, allocates once, and lets nothing be read back. As it records, operators do run, so
+    what they wrote to that was there before is put back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators: list[tuple[Any, Any, Any, list[Tensor]]] = []
+        self.own: set[int] = set()
+        self.before: dict[int, tuple[Tensor, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("a number is read back while the stream is capturing")
+        inputs = tensors((args, kwargs))
+        if any(argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments):
+            for tensor in inputs:
+                if storage(tensor) not in self.own:
+                    self.before.setdefault(storage(tensor), (tensor, tensor.untyped_storage().clone()))
+        result = func(*args, **kwargs)
+        made = [out for out in tensors(result) if storage(out) not in {storage(tensor) for tensor in inputs}]
+        self.own |= {storage(tensor) for tensor in made}
+        self.operators.append((func, args, kwargs, tensors(result)))
+        return result
+
+    def put_back(self) -> None:
+        for tensor, content in self.before.values():
+            tensor.untyped_storage().copy_(content)
+
+    def play(self) -> None:
+        with torch.no_grad():
+            for func, args, kwargs, results in self.operators:
+                for result, again in zip(results, tensors(func(*args, **kwargs)), strict=True):
+                    if storage(result) != storage(again):
+                        result.copy_(again)
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet"])
+def test_steps_replayed_from_a_tape_are_the_steps(
+    model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds, changing lrs, a smaller last minibatch, a run that diverges and one that is validated."""
+    for user in ("convolution", "gather"):  # on a GPU too they are torch's, and native code writes past the tape
+        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
+    optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
+    each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]
+    common = [f"model={model}", "epochs=4", "batch_size=24", "schedule=step", "schedule.milestones=[2]"]
+    common.append("data.validation=50")
+    assert not train_together(configs(tmp_path / "called", common, each)).alone
+
+    played: list[int] = []
+
+    def capture(function: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+        static, tape = example.clone(), Tape()
+        with tape:
+            function(static)
+        tape.put_back()
+
+        def play(argument: Tensor) -> None:
+            static.copy_(argument)
+            tape.play()
+            played.append(len(argument))
+
+        return play
+
+    def on_fit_start(self: GroupClassifier) -> None:
+        self.steps = Replay(self._step, CUDA, str)
+
+    monkeypatch.setattr(replay, "capture", capture)
+    monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
+    assert not train_together(configs(tmp_path / "played", common, each)).alone
+    assert sum(played) > 30  # of 44 steps
+    for run in runs_in(tmp_path / "called"):
+        assert_same(tmp_path / "called" / run, tmp_path / "played" / run)
