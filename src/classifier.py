@@ -1,6 +1,5 @@
 """The LightningModule that wraps a network: training by blocks, figures by the epoch."""
 
-import math
 import time
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from torch.optim import Optimizer
 
 from src.data import Block, DataModule, epoch_seed
 from src.lightning import LightningModule
-from src.runs.run import Row
+from src.runs.run import Row, finite
 from src.schedules import Schedule
 from src.sums import Sums
 
@@ -111,9 +110,7 @@ class Classifier(LightningModule):
     @property
     def finite(self) -> bool:
         """Whether the losses of the last epoch are, if there is one."""
-        return not self.curve or all(
-            math.isfinite(value) for key, value in self.curve[-1].items() if key.endswith("_loss")
-        )
+        return not self.curve or finite(self.curve[-1])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curve"] = self.curve

@@ -45,7 +45,7 @@ class Job:
         self.state: State | None = None
         self.ret: JobReturn | None = None
         self.reason = ""  # of its failure
-        self.alone = ""  # why it was not trained as one model with others, though it was to be
+        self.alone = ""  # why it cannot be trained as one model with others, though it was to be
         self.forced = False
         if set(config) >= KEYS:
             try:

@@ -41,8 +41,9 @@ class Study:
         self.config = next((job.config for job in jobs if job.state), None)  # None in another application than Ravine
         self.gpus = gpus() if self.config and self.config.device != "cpu" else []
         self.fuse = self.config is not None and _fuse(fuse, self.gpus)
-        cores = max(1, int(cpu_count()) // (self.config.threads if self.config else 1))
-        self.workers = _workers(workers, len(self.gpus) if self.fuse and self.gpus else cores)
+        self.asked_for = _checked(workers)
+        self.workers = self._useful(groups=self.fuse)
+        self.alone: dict[Job, str] = {}  # trained by themselves, though runs were to be fused, with the reason
         self.dry_run = self.config is not None and self.config.dry_run
         self.overview = Overview(self.workers)
         self.overview.compare(self.states)
@@ -86,9 +87,6 @@ class Study:
                 self._tell(job)
         waiting = [job for job in self.jobs if job.ret is None]
         self.waiting = groups(waiting, self.workers) if self.fuse else [[job] for job in waiting]
-        for group in self.waiting:
-            if self.fuse and len(group) == 1:
-                group[0].alone = "no other run that is left is like it"
         self._say(self.overview.line(self.states))
         if self.waiting and not self._over:
             with self._announced(), self.live or nullcontext():
@@ -104,8 +102,9 @@ class Study:
         for job in self.jobs:
             if job.failed and not job.state:
                 self._say(f"failed    {job.name}: {job.reason}")
-        for reason, number in Counter(job.alone for job in self.jobs if job.alone).items():
-            self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
+        if len(self.jobs) > 1:
+            for reason, number in Counter(self.alone.values()).items():
+                self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
         if any(job.ret is None for job in self.jobs):
             raise Reported("fail_fast")
 
@@ -123,9 +122,12 @@ class Study:
         busy: dict[Future[bytes], tuple[Worker, list[Job]]] = {}
         try:
             while (self.waiting or busy) and not self._over:
-                self._hire(crew, start)  # again, since a group may fall apart
-                while self.idle and (group := self._next()):
+                places = self._useful(any(len(group) > 1 for group in [*self.waiting, *(g for _, g in busy.values())]))
+                self._hire(crew, start, places)  # again, since a group may fall apart
+                while self.idle and len(busy) < places and (group := self._next()):
                     worker = self.idle.pop()
+                    if self.fuse and len(group) == 1:
+                        self.alone[group[0]] = group[0].alone or "no other run that was left is like it"
                     task = Task(function, context, [job.config for job in group], quiet=self.config is not None)
                     busy[worker.submit(task)] = worker, group
                     for job in group:
@@ -142,9 +144,17 @@ class Study:
         if busy:
             end_all(crew)
 
-    def _hire(self, crew: list[Worker], start: BaseContext) -> None:
+    def _useful(self, groups: bool) -> int:
+        """How many workers at once: one a core that this process may use, by its affinity and its cgroup.
+
+        Fewer if runs take several threads; for `groups` on GPUs one each.
+        """
+        cores = max(1, int(cpu_count()) // (self.config.threads if self.config else 1))
+        return self.asked_for or (len(self.gpus) if groups and self.gpus else cores)
+
+    def _hire(self, crew: list[Worker], start: BaseContext, places: int) -> None:
         """As many workers as there is use for, spread over the GPUs."""
-        while len(crew) < self.workers and len(self.idle) < len(self.waiting):
+        while len(crew) < places and len(self.idle) < len(self.waiting):
             worker = Worker(start, self.gpus[len(crew) % len(self.gpus)] if self.gpus else None)
             crew.append(worker)
             self.idle.append(worker)
@@ -237,10 +247,8 @@ def _fuse(asked_for: bool | str, gpus: Sequence[str]) -> bool:
     return bool(gpus) if asked_for == "auto" else bool(asked_for)
 
 
-def _workers(asked_for: int | None, useful: int) -> int:
-    if asked_for is None:
-        return useful
-    if asked_for < 1:
+def _checked(asked_for: int | None) -> int | None:
+    if asked_for is not None and asked_for < 1:
         raise UserError(
             f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for as many as are useful"
         )

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from src.classifier import Classifier
 from src.fused.cohort import Cohort
 from src.fused.data import Block
+from src.fused.obstacles import elsewhere
 from src.fused.replay import Replay
 from src.lightning import LightningModule
 
@@ -55,13 +56,8 @@ class GroupClassifier(LightningModule):
             cohort.update(indices)
 
     def _hindrance(self) -> str:
-        """What of the optimizers' states a CUDA graph would not change, since it is no tensor on the GPU."""
-        for optimizer in self.configure_optimizers():
-            for state in optimizer.state.values():
-                for key, value in state.items():
-                    if value is not None and not (isinstance(value, Tensor) and value.device.type == "cuda"):
-                        return f"{type(optimizer).__name__} has its {key} elsewhere than on the GPU"
-        return ""
+        """Why steps cannot be captured."""
+        return next(filter(None, map(elsewhere, self.configure_optimizers())), "")
 
     def on_validation_start(self) -> None:
         self.trained = self._time()

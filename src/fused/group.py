@@ -1,62 +1,31 @@
 """The runs of several jobs, trained as one model where that can be."""
 
 import gc
+import os
+import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 
 import torch
 from omegaconf import DictConfig
 
-from src import images
+from src.data import DataModule
 from src.errors import UserError, one_line, traceback_wanted
 from src.fused.checkpoint import GroupCheckpointIO
 from src.fused.classifier import GroupClassifier
 from src.fused.cohort import Cohort
 from src.fused.data import GroupData
-from src.fused.obstacles import obstacle, refusal
+from src.fused.member import Member
+from src.fused.obstacles import obstacle, out_of_memory, refusal
 from src.fused.recorder import GroupRecorder
 from src.fused.together import Together
-from src.job import Job, write_hydra_files
 from src.lightning import fit
 from src.outcome import initial_loss
-from src.runs.checkpoint import curve_in
-from src.training import Training
 
-
-class Member:
-    """A job whose run's lock is held."""
-
-    def __init__(self, number: int, job: Job) -> None:
-        assert job.run
-        assert job.state
-        self.number, self.job, self.run, self.names = number, job, job.run, job.state.names
-
-    @property
-    def done(self) -> bool:
-        return self.run.ended and not self.job.forced
-
-    def build(self) -> None:
-        """Build what it trains. Raises UserError."""
-        assert self.job.state
-        config, settings = self.job.config, self.job.state.settings
-        loaded = images.load(settings.data, str(config.data_root))
-        self.training = Training(settings, loaded, config.device, config.threads, config.threads)
-
-    def begin(self) -> None:
-        """Make its directory ready."""
-        if self.job.forced:
-            self.run.clear()
-            self.job.forced = False
-        write_hydra_files(self.run, self.job.own_config, self.job.config.hydra)
-
-    @property
-    def step(self) -> tuple[int, ...]:
-        """Equal in runs that can go on in step: the epoch they are at, and all batch sizes."""
-        settings, data = self.training.settings, self.training.data
-        return len(curve_in(self.run.checkpoint)), *(data.batch_size_in(epoch) for epoch in range(settings.epochs))
+FULL = "there is not enough memory"
 
 
 def train_together(configs: Sequence[DictConfig]) -> Together:
@@ -65,80 +34,107 @@ def train_together(configs: Sequence[DictConfig]) -> Together:
     A group that does not fit into the device's memory is cut in halves.
     """
     together = Together()
+    members = _able(configs, together)
+    if together.failed and configs[0].fail_fast:
+        together.alone |= {member.number: "another run had failed" for member in members}
+        return together
     with ExitStack() as locks:
-        members = []
-        for number, job in enumerate(map(Job, configs)):
-            if job.run is None:
-                together.failed[number] = job.reason
-                continue
-            try:
-                locks.enter_context(job.run.locked())
-                members.append(Member(number, job))
-            except UserError:
-                together.alone[number] = "another process is training it"
-        parts = [members]
-        while parts:
-            part = [member for member in parts.pop() if not member.done]
-            try:
-                _train(part, together)
-                continue
-            except torch.OutOfMemoryError as error:
-                reason = "" if len(part) > 2 else one_line(error)
-            except Exception as error:
-                reason = f"its group failed: {one_line(error)}"
-                if traceback_wanted():
-                    traceback.print_exc()
-            gc.collect()  # Lightning's trainer is a cycle, which holds the device's memory
-            if reason:
-                together.alone |= {member.number: reason for member in part if not member.done}
-            else:
-                parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+        groups = _in_step(_locked(members, locks, together), together)
+        while groups:
+            group = groups.pop(0)
+            if reason := _failure(group):
+                left = [member for member in group if not member.done]
+                if reason == FULL and len(left) > 3:
+                    shared: dict[Hashable, DataModule] = {}
+                    for member in left:
+                        member.build(shared)
+                    groups += [left[: len(left) // 2], left[len(left) // 2 :]]
+                else:
+                    together.alone |= {member.number: f"its group failed: {reason}" for member in left}
     return together
 
 
-def _train(members: Sequence[Member], together: Together) -> None:
-    """Train members as one group for all that are in step."""
+def _able(configs: Sequence[DictConfig], together: Together) -> list[Member]:
+    """Those of the jobs that nothing keeps from being trained in a group."""
     able: list[Member] = []
-    for member in members:
+    shared: dict[Hashable, DataModule] = {}
+    for number, config in enumerate(configs):
         try:
-            member.build()
+            member = Member(number, config, shared)
         except UserError as error:
-            together.failed[member.number] = one_line(error)
+            together.failed[number] = one_line(error)
             continue
         if reason := obstacle(member.training):
-            together.alone[member.number] = reason
+            together.alone[number] = reason
         else:
             able.append(member)
-    if len(able) > 1 and (reason := refusal([member.training.model for member in able])):
+    of_each_seed = {member.seed: member.training.model for member in able}
+    if len(able) > 1 and (reason := refusal([*of_each_seed.values(), able[0].training.model])):
         together.alone |= {member.number: reason for member in able}
-        return
-    for member in able:
-        member.begin()
-        together.begun.add(member.number)
-    steps = {member: member.step for member in able}
-    able.sort(key=lambda member: (steps[member], member.training.settings.seed))
-    for (epoch, *_), in_step in groupby(able, key=steps.__getitem__):
-        group = list(in_step)
-        if len(group) > 1 and epoch < group[0].training.settings.epochs:
-            _train_in_step(group)
-        else:
-            reason = "no other run is in step with it" if len(group) == 1 else "all its epochs were trained before"
-            together.alone |= {member.number: reason for member in group}
+        return []
+    return able
 
 
-def _train_in_step(members: Sequence[Member]) -> None:
+def _locked(members: Sequence[Member], locks: ExitStack, together: Together) -> list[Member]:
+    """Those whose runs no other process trains, and which are not done; their directories are ready."""
+    ours = []
+    for member in members:
+        try:
+            locks.enter_context(member.run.locked())
+        except UserError:
+            together.alone[member.number] = "another process was training it"
+            continue
+        if not member.done:
+            member.begin()
+            together.begun.add(member.number)
+            ours.append(member)
+    return ours
+
+
+def _in_step(members: Sequence[Member], together: Together) -> list[list[Member]]:
+    """Groups that are at the same epoch and have the same batch sizes, each in the order of seeds."""
+    at = {member: member.epochs_done() for member in members}
+    together.alone |= {member.number: "all its epochs had been trained" for member in members if at[member] is None}
+
+    def step(member: Member) -> tuple[int, ...]:
+        return at[member] or 0, *member.batch_sizes
+
+    left = sorted((member for member in members if at[member] is not None), key=lambda each: (step(each), each.seed))
+    groups = [list(in_step) for _, in_step in groupby(left, key=step)]
+    together.alone |= {group[0].number: "no other run was in step with it" for group in groups if len(group) == 1}
+    return [group for group in groups if len(group) > 1]
+
+
+def _failure(members: Sequence[Member]) -> str:
+    """Train a group; what ended it early, if anything did. All that it held on the device is let go."""
+    failure = ""
+    try:
+        _train(members)
+    except torch.AcceleratorError as error:  # after which a process can do nothing more on its GPU
+        print(f"a group's process ends: {one_line(error)}", file=sys.__stderr__, flush=True)
+        os._exit(1)
+    except Exception as error:
+        if traceback_wanted():
+            traceback.print_exc()
+        failure = FULL if out_of_memory(error) else one_line(error)
+    gc.collect()  # Lightning's trainer is a cycle that holds it
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return failure
+
+
+def _train(members: Sequence[Member]) -> None:
     """Train members, in the order of their seeds, as one model, until their records say how they ended."""
     runs = [member.run for member in members]
     resumed = [member.training.begin(member.run, member.names, len(members)) for member in members]
     boards = [member.training.board(member.run, member.names) for member in members]
-    seeds = groupby(members, key=lambda member: member.training.settings.seed)
-    by_seed = [list(of_a_seed) for _, of_a_seed in seeds]
+    by_seed = [list(of_a_seed) for _, of_a_seed in groupby(members, key=lambda member: member.seed)]
+    first = members[0].training
     try:
         cohorts = [
             Cohort([member.training.classifier for member in of_a_seed], of_a_seed[0].training.data)
             for of_a_seed in by_seed
         ]
-        first = members[0].training
         fit(
             GroupClassifier(cohorts),
             GroupData([cohort.data for cohort in cohorts]),
@@ -148,10 +144,9 @@ def _train_in_step(members: Sequence[Member]) -> None:
             GroupCheckpointIO(runs, _made_capturable(members)),
             runs[0].checkpoint if resumed[0] else None,
         )
-        for of_a_seed, cohort in zip(by_seed, cohorts, strict=True):
-            loss_at_first = initial_loss(cohort.data, of_a_seed[0].training.settings)
+        for of_a_seed in by_seed:
+            loss_at_first = initial_loss(of_a_seed[0].training.data, of_a_seed[0].training.settings)
             for member in of_a_seed:
-                member.training.data = cohort.data
                 classes = list(member.job.config.data.classes)
                 member.training.end(member.run, boards[members.index(member)], member.names, classes, loss_at_first)
     except BaseException:

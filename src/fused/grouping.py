@@ -6,14 +6,19 @@ from collections.abc import Hashable, Sequence
 
 from src.job import Job
 
+LARGEST = 128  # runs: each has its open files
+
 
 def groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
-    """The jobs, in groups of those that may be one model; the largest are cut until there are as many as `parts`."""
+    """The jobs, in groups of those that may be one model, none larger than `LARGEST`.
+
+    The largest are cut further until there are as many as `parts`, or none is left of more than three.
+    """
     alike: defaultdict[Hashable, list[Job]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: job.state.settings.seed if job.state else 0):  # they share minibatches
         alike[_kind(job)].append(job)
     found = list(alike.values())
-    while found and len(found) < parts and len(largest := max(found, key=len)) > 3:
+    while found and len(largest := max(found, key=len)) > (3 if len(found) < parts else LARGEST):
         found.remove(largest)
         found += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
     return found

@@ -9,6 +9,7 @@ from src.runs.run import Run
 from src.tensorboard import TensorBoard
 
 PERIOD = 2.0  # seconds: on a GPU an epoch takes less time than its files
+SHARE = 10  # times as long as writing takes it is not done again
 
 
 class GroupRecorder(Callback):
@@ -19,7 +20,7 @@ class GroupRecorder(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GroupClassifier)
-        self.written = time.monotonic()
+        self.due = time.monotonic() + PERIOD
         for run, board, member in zip(self.runs, self.boards, pl_module.classifiers, strict=True):
             if member.curve:  # of a resumed run; the file may be ahead of the checkpoint
                 run.write_curve(member.curve)
@@ -33,9 +34,11 @@ class GroupRecorder(Callback):
             self.boards[number].write(members[number].curve[-1])
         at_the_end = pl_module.current_epoch + 1 == trainer.max_epochs
         one_is_over = not all(members[number].finite for number in numbers)
-        if at_the_end or one_is_over or time.monotonic() - self.written >= PERIOD:
+        if at_the_end or one_is_over or time.monotonic() >= self.due:
+            began = time.monotonic()
             for number in numbers:
                 self.runs[number].write_curve(members[number].curve)
                 self.boards[number].writer.flush()
             trainer.save_checkpoint(self.runs[0].checkpoint)
-            self.written = time.monotonic()
+            ended = time.monotonic()
+            self.due = ended + max(PERIOD, SHARE * (ended - began))

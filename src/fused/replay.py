@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from src.errors import flat
+from src.fused.obstacles import out_of_memory
 
 STEPS = 8  # a replay: its launch is spread over them, and a new capture, which a new lr needs, takes as long as they do
 WARM_UP = 3  # steps of a size before its capture, by which libraries and optimizers have set up what they need
@@ -25,6 +26,7 @@ class Replay:
         self.capturing = device.type == "cuda"
         self._expected: object = None
         self._steps: Counter[torch.Size] = Counter()
+        self._expected_steps: Counter[torch.Size] = Counter()  # since steps have been of what is expected
         self._graphs: dict[torch.Size, Callable[[Tensor], None]] = {}
 
     def expect(self, members: Sequence[int], lrs: Sequence[float]) -> None:
@@ -32,18 +34,23 @@ class Replay:
         if (expected := (tuple(members), tuple(lrs))) != self._expected:
             self._expected = expected
             self._graphs.clear()
+            self._expected_steps.clear()
 
     def __call__(self, block: Tensor) -> None:
         """Steps on a block (K, ...) of K minibatches."""
         while len(block):
-            warm = self._steps[block.shape[1:]] >= WARM_UP
+            size = block.shape[1:]
+            warm = self._steps[size] >= WARM_UP
             some = STEPS if warm and len(block) >= STEPS else 1
             part, block = block[:some], block[some:]
-            if graph := warm and self._graph(part):
+            # A graph of one step, such as an epoch's last and smaller one, pays only if it is often met again.
+            worth_it = some == STEPS or self._expected_steps[size] >= WARM_UP
+            if graph := warm and worth_it and self._graph(part):
                 graph(part)
             else:
                 self._call(part)
-            self._steps[part.shape[1:]] += some
+            self._steps[size] += some
+            self._expected_steps[size] += some
 
     def _call(self, part: Tensor) -> None:
         for minibatch in part:
@@ -56,9 +63,9 @@ class Replay:
             try:
                 if not reason:
                     self._graphs[like.shape] = capture(self._call, like)
-            except torch.OutOfMemoryError:  # a smaller group will do
-                raise
             except RuntimeError as error:
+                if out_of_memory(error):  # a smaller group will do
+                    raise
                 reason = flat(error)
             if reason:
                 self.capturing = False

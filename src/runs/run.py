@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,11 @@ class Run:
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
+
+
+def finite(row: Row) -> bool:
+    """Whether the losses of an epoch are."""
+    return all(math.isfinite(value) for key, value in row.items() if key.endswith("_loss"))
 
 
 def now() -> str:

@@ -39,6 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("src.mistakes.picture", blank)
     monkeypatch.setattr(recorder, "PERIOD", 0.0)
+    monkeypatch.setattr(recorder, "SHARE", 0.0)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What may happen to a group: divergence, kills, a full device, what cannot be shared."""
 
+import random
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from torch import Tensor, nn
 
 from src.classifier import Classifier
 from src.fused.classifier import GroupClassifier
-from src.fused.cohort import Cohort
 from src.fused.group import train_together
 from src.fused.together import Together
 from src.models import MLP
@@ -129,27 +130,49 @@ def test_runs_at_different_epochs_go_on_by_themselves(
     train_together(configs(tmp_path, SMALL, FOUR[:2]))
     cut(10**9)
     together = train_together(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
-    assert together.alone == {0: "no other run is in step with it"}
+    assert together.alone == {0: "no other run was in step with it"}
     assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
 
 
+def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
+    tmp_path: Path, configs: Configs, cut: Callable[[int], None]
+) -> None:
+    each = [["optimizer=sgd", f"lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in ("0.01", "1e30", "0.02")]
+    assert not train_together(configs(tmp_path / "whole", SMALL, each)).alone
+    cut(2)
+    train_together(configs(tmp_path / "cut", SMALL, each))
+    cut(10**9)
+    resumed = train_together(configs(tmp_path / "cut", SMALL, each))
+    assert resumed.alone == dict.fromkeys((1, 4), "all its epochs had been trained")
+    for config in configs(tmp_path / "cut", SMALL, each)[1::3]:
+        train_alone(config)
+    for run in runs_in(tmp_path / "whole"):
+        assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
+
+
 def test_a_group_is_cut_to_fit_the_memory(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Cohort.update
+    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
+    step, alive, most, room = GroupClassifier.training_step, weakref.WeakSet[GroupClassifier](), [0], 2
 
-    def full(self: Cohort, indices: Tensor) -> None:
-        if len(self.members) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        update(self, indices)
+    def full(self: GroupClassifier, *arguments: Any) -> None:
+        alive.add(self)
+        most[0] = max(most[0], len(alive))
+        if len(self.members) > room and self.current_epoch == 1:
+            raise RuntimeError("CUDA error: out of memory")
+        step(self, *arguments)
 
-    seeds = [[f"seed={seed}"] for seed in range(2)] + [["seed=0", "lr=0.02"], ["seed=1", "lr=0.02"]]
-    monkeypatch.setattr(Cohort, "update", full)
-    together = train_together(configs(tmp_path, SMALL, seeds))
+    monkeypatch.setattr(GroupClassifier, "training_step", full)
+    together = train_together(configs(tmp_path / "cut", SMALL, FOUR))
     assert not together.failed
     assert not together.alone
-    assert {run.record()["sessions"][-1]["group_size"] for run in by_lr(tmp_path).values()} == {2}
+    assert {run.record()["sessions"][-1]["group_size"] for run in by_lr(tmp_path / "cut").values()} == {2}
+    assert most == [1]  # what a group held is let go before the next
+    for run in runs_in(tmp_path / "whole"):
+        assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
+    room = 1
     both = train_together(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
     assert both.alone.keys() == {0, 1}
-    assert both.alone[0].startswith("OutOfMemoryError: CUDA out of memory")
+    assert both.alone[0] == "its group failed: there is not enough memory"
 
 
 class Statistics(nn.Sequential):
@@ -182,6 +205,28 @@ class Hiding(nn.Sequential):
         return super().forward(images) * self.scale
 
 
+class Fading(nn.Sequential):
+    """A number changes with each call: a CUDA graph would keep it."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+        self.scale = 1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.scale *= 0.99
+        return super().forward(images) * self.scale
+
+
+class Skipping(nn.Sequential):
+    """Drops its layer at random, by Python's own numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * (random.random() < 0.9)
+
+
 class Frozen(MLP):
     """A layer that does not learn, and one that is not used."""
 
@@ -212,12 +257,14 @@ def with_(config: DictConfig, group: str, target: str) -> DictConfig:
         ("model", "Statistics", "the network keeps buffers, such as batch statistics"),
         ("model", "Dropping", "vmap does not compute the network (vmap: called random operation"),
         ("model", "Branching", "vmap does not compute the network (vmap: It looks like you're attempting"),
+        ("model", "Fading", "the network changes something when it is called"),
+        ("model", "Skipping", "the network changes something when it is called"),
         ("model", "Hiding", "vmap does not compute the network (Tensor-likes are not close!"),
-        ("optimizer", "Own", "Own is not one of torch.optim's that evaluate the network once an update"),
+        ("optimizer", "Own", "Own is not one of torch.optim's optimizers"),
         (
             "optimizer",
             "torch.optim.LBFGS",
-            "LBFGS is not one of torch.optim's that evaluate the network once an update",
+            "LBFGS evaluates the network more than once an update",
         ),
     ],
 )
@@ -255,6 +302,11 @@ def test_what_cannot_be_built_fails_by_itself(tmp_path: Path, configs: Configs) 
     assert together.failed.keys() == {1}
     assert "betas" in together.failed[1]
     assert [Run(tmp_path / path).record()["status"] for path in runs_in(tmp_path)] == ["finished"] * 2
+    assert len(list((tmp_path / "mnist" / "mlp").iterdir())) == 2  # and writes nothing
+    hurried = train_together(configs(tmp_path / "fail fast", [*SMALL, "fail_fast=true"], each))
+    assert hurried.failed.keys() == {1}
+    assert hurried.alone.keys() == {0, 2}
+    assert not (tmp_path / "fail fast").exists()
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, configs: Configs) -> None:
@@ -262,7 +314,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, configs
     train_together(each)
     held = by_lr(tmp_path)[0.01, 1]
     with held.locked():
-        assert train_together(each).alone == {2: "another process is training it"}
+        assert train_together(each).alone == {2: "another process was training it"}
 
 
 def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Callable[[int], None]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from joblib import cpu_count
 
 from src import gpus, study
+from src.fused import grouping
 from src.fused.grouping import groups
 from src.job import Job
 from src.study import Study
@@ -34,11 +36,13 @@ def test_runs_that_differ_in_optimizer_lr_schedule_and_seed_are_one_group(tmp_pa
     assert ["model=mlp", "model=mlp lr=2"] in names(found)
 
 
-def test_large_groups_are_cut_for_more_workers(tmp_path: Path, configs: Configs) -> None:
+def test_large_groups_are_cut(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
     nine = [f"lr={lr} seed={seed}" for lr in (0.1, 0.2, 0.3) for seed in (2, 0, 1)]
     all_of_them = jobs(tmp_path, configs, *nine, "epochs=3")
     sizes = {parts: sorted(map(len, groups(all_of_them, parts))) for parts in (1, 2, 3, 4, 9)}
     assert sizes == {1: [1, 9], 2: [1, 9], 3: [1, 4, 5], 4: [1, 2, 3, 4], 9: [1, 2, 2, 2, 3]}
+    monkeypatch.setattr(grouping, "LARGEST", 4)
+    assert sorted(map(len, groups(all_of_them, 1))) == [1, 2, 3, 4]
     for group in groups(all_of_them, 3):  # of few seeds each, since those share their minibatches
         assert len({job.config.seed for job in group}) <= 2
 
@@ -57,12 +61,13 @@ def test_workers_are_spread_over_gpus(
     assert two.workers == 2
     two.waiting = groups(two.jobs, two.workers)
     assert sorted(map(len, two.waiting)) == [3, 3]
-    two._hire([], None)  # type: ignore[arg-type]
+    two._hire([], None, 2)  # type: ignore[arg-type]
     assert hired == ["2", "5"]
     three = Study([Job(each) for each in config], 3, [], fuse=False)
     three.waiting = [[job] for job in three.jobs]
-    three._hire([], None)  # type: ignore[arg-type]
+    three._hire([], None, 3)  # type: ignore[arg-type]
     assert hired == ["2", "5", "2", "5", "2"]
+    assert two._useful(groups=False) == cpu_count()  # runs by themselves are many to a GPU
     for each in config:
         each.device = "cpu"
     assert not Study([Job(each) for each in config], None, []).fuse

@@ -1,16 +1,19 @@
 """A group beside its runs alone."""
 
+import importlib
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from src.fused.group import train_together
+from src.fused.member import Member
 from src.fused.together import Together
 from src.native.library import engine
 from src.runs.run import Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TIMED, curve
 from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
 
 OPTIMIZERS = sorted(file.stem for file in (ROOT / "conf" / "optimizer").glob("*.yaml"))
@@ -79,3 +82,45 @@ def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Co
     assert engine().startswith("native")
     each = [[f"lr={lr}", f"seed={seed}"] for lr, seed in product((1e-3, 1e-4), (0, 1))]
     compare(tmp_path, configs, ["model=lenet", "epochs=1"], each, tolerance=1e-3)
+
+
+@pytest.mark.usefixtures("double")
+def test_the_arithmetic_that_cuda_graphs_want(
+    tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the optimizers that have a branch of their own for it, which a CPU too can be made to take."""
+    for optimizer in ("adam", "nadam", "rmsprop"):
+        module = importlib.import_module(f"torch.optim.{optimizer}")
+        monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda supports_xla=True: ["cpu"])
+    build = Member.build
+
+    def capturable(self: Member, *arguments: Any) -> None:
+        build(self, *arguments)
+        for group in self.training.classifier.optimizer.param_groups:
+            group["capturable"] = True
+
+    monkeypatch.setattr(Member, "build", capturable)
+    each = [
+        [f"optimizer={optimizer}", f"optimizer.{fused}=false", f"seed={seed}"]
+        for optimizer, fused in (("adam", "fused"), ("adamw", "fused"), ("nadam", "+foreach"), ("rmsprop", "+foreach"))
+        for seed in (0, 1)
+    ]
+    each = [[word.replace("optimizer.+", "+optimizer.") for word in one] for one in each]
+    assert not train_together(configs(tmp_path / "group", ["model=mlp", "epochs=2"], each)).alone
+    for config in configs(tmp_path / "alone", ["model=mlp", "epochs=2"], each):
+        train_alone(config)
+    for path in runs_in(tmp_path / "alone"):
+        rows = [
+            [
+                {key: float(value) for key, value in row.items() if key not in TIMED}
+                for row in curve(tmp_path / way / path)
+            ]
+            for way in ("alone", "group")
+        ]
+        for one, other in zip(*rows, strict=True):
+            assert one == pytest.approx(other, rel=1e-10)
+        weights = [
+            torch.load(tmp_path / way / path / "last.ckpt", weights_only=True)["state_dict"]
+            for way in ("alone", "group")
+        ]
+        torch.testing.assert_close(*weights, rtol=1e-9, atol=1e-11)

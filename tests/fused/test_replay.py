@@ -72,12 +72,14 @@ def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPat
         ([0, 1], [0.1, 0.1], 2),
         ([0, 1], [0.1, 0.1], 2),
         ([0, 1], [0.1, 0.05], 4),
-        ([0], [0.1, 0.05], 7),
+        ([0], [0.1, 0.05], 6),
+        *[([0], [0.1, 0.05], 6)] * 2,
+        *[([0], [0.1, 0.05], 7)] * 2,  # now the last and smaller one is worth it too
     ):
         steps.expect(members, lrs)
         epoch(steps)
         assert len(machine.captures) == captures
-    assert machine.eager == 2 * WARM_UP
+    assert machine.eager == 3 * WARM_UP  # the smaller one, twice
 
 
 def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
@@ -117,7 +119,7 @@ def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
     members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
     data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
     group = GroupClassifier([Cohort(members, data)])
-    assert group._hindrance() == "Adagrad has its step elsewhere than on the GPU"
+    assert group._hindrance() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
     members[0].optimizer.state.clear()
     assert group._hindrance() == ""
 
