@@ -24,14 +24,12 @@ def obstacle(training: Training) -> str:
     CPU.
     """
     optimizer = training.classifier.optimizer
-    kind, on_gpu = type(optimizer), training.device == "cuda"
+    kind = type(optimizer)
     if not f"{kind.__module__}.".startswith("torch.optim."):
         return f"{kind.__qualname__} is not one of torch.optim's optimizers"
     if isinstance(optimizer, torch.optim.LBFGS):
         return "LBFGS evaluates the network more than once an update"
-    if on_gpu and isinstance(optimizer, torch.optim.RAdam):
-        return "what RAdam computes for a CUDA graph is too inexact"  # the weights differ by 2 % after 45 updates
-    if on_gpu and (reason := elsewhere(optimizer)):
+    if training.device == "cuda" and (reason := elsewhere(optimizer)):
         return reason
     if any(True for _ in training.model.buffers()):
         return "the network keeps buffers, such as batch statistics"

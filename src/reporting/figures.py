@@ -35,8 +35,11 @@ def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
     if any(math.isfinite(t) for cell in grid.cells.values() for t in seconds_to(cell, TARGETS[0]).values()):
         caption = (
             f"{chosen}: time to a test accuracy, if nothing else kept the machine busy. A point a run, a bar their "
+            "median; beyond the grey line: never"
         )
-        yield "time to accuracy", f"{caption}median; beyond the grey line: never", time_to_accuracy(grid)
+        if fused := sum(int((cell.runs.group_size > 1).sum()) for cell in grid.cells.values()):
+            caption += f". {fused} of all runs were trained as one model with others: a share of its time is theirs"
+        yield "time to accuracy", caption, time_to_accuracy(grid)
 
 
 def loss_curves(grid: Grid, optimizer: str) -> Figure:

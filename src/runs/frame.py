@@ -90,6 +90,7 @@ def _row(run: Run) -> dict[str, Any]:
         | {"epochs_done": int(figures.get("epochs", 0)), "updates": int(figures.get("updates", 0))}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
         | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
+        | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}
         | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
         | {"processor": last.get("machine", {}).get("processor")}
         | {f"version_{name}": version for name, version in last.get("versions", {}).items()}
