@@ -110,13 +110,13 @@ def _failure(members: Sequence[Member]) -> str:
     failure = ""
     try:
         _train(members)
-    except torch.AcceleratorError as error:  # after which a process can do nothing more on its GPU
-        print(f"a group's process ends: {one_line(error)}", file=sys.__stderr__, flush=True)
-        os._exit(1)
     except Exception as error:
         if traceback_wanted():
             traceback.print_exc()
         failure = FULL if out_of_memory(error) else one_line(error)
+        if isinstance(error, torch.AcceleratorError) and failure != FULL:
+            print(f"a group's process ends: {failure}", file=sys.__stderr__, flush=True)
+            os._exit(1)  # since after such an error it can do nothing more on its GPU
     gc.collect()  # Lightning's trainer is a cycle that holds it
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -326,3 +326,22 @@ def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Ca
     together = train_together(configs(tmp_path, [*SMALL, "force=true"], FOUR))
     assert together.begun == together.alone.keys() == {0, 1, 2, 3}
     assert {len(run.curve()) for run in by_lr(tmp_path).values()} == {2}
+
+
+def test_a_gpu_that_is_lost_ends_the_process(
+    tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What would be trained in it after that would fail too."""
+
+    def lost(*_: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(GroupClassifier, "training_step", lost)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit):
+        train_together(configs(tmp_path, SMALL, FOUR))
+    assert "a group's process ends: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
+    assert {run.record()["status"] for run in by_lr(tmp_path).values()} == {"interrupted"}
