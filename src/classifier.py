@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from src.data import Block, DataModule, epoch_seed
+from src.errors import UserError
 from src.lightning import LightningModule
 from src.runs.run import Row, finite
 from src.schedules import Schedule
@@ -54,6 +55,9 @@ class Classifier(LightningModule):
             evaluations: list[tuple[Tensor, Tensor]] = []
             closure = partial(self._evaluate, images, labels, evaluations)
             self.optimizer.step(closure)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
+            if not evaluations:
+                name = type(self.optimizer).__qualname__
+                raise UserError(f"optimizer: {name}.step does not call the closure that it is given, as torch's all do")
             before_the_update, *_ = evaluations  # LBFGS evaluates more than once
             losses.append(before_the_update[0])
             logits.append(before_the_update[1])

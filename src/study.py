@@ -88,6 +88,8 @@ class Study:
         waiting = [job for job in self.jobs if job.ret is None]
         self.waiting = groups(waiting, self.workers) if self.fuse else [[job] for job in waiting]
         self._say(self.overview.line(self.states))
+        if models := [len(group) for group in self.waiting if len(group) > 1]:
+            self._say(f"{sum(models)} runs are to be trained as {len(models)} model{'s' * (len(models) > 1)}")
         if self.waiting and not self._over:
             with self._announced(), self.live or nullcontext():
                 self._work_off(function, context)

@@ -321,3 +321,19 @@ def test_two_processes_do_not_train_one_run(train: Command, outputs: Path) -> No
     assert "another process is training this run" in ended.stderr
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
     assert train("model=mlp", "epochs=1", "force=true").returncode == 0  # a dead process holds no lock
+
+
+def test_an_optimizer_that_does_not_call_its_closure_is_told(train: Command, tmp_path: Path) -> None:
+    (tmp_path / "hasty.py").write_text(
+        "import torch\n"
+        "class Hasty(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        return super().step()\n"
+    )
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    text = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: hasty.Hasty\n"
+    (tmp_path / "conf" / "optimizer" / "hasty.yaml").write_text(text)
+    wrong = train("--config-dir", str(tmp_path / "conf"), "data=digits", "optimizer=hasty", PYTHONPATH=str(tmp_path))
+    assert wrong.returncode == 2
+    said = "optimizer: Hasty.step does not call the closure that it is given, as torch's all do"
+    assert wrong.stderr.splitlines()[-1] == said

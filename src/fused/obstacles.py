@@ -16,6 +16,11 @@ from src.errors import flat
 from src.fused.stack import Stack
 from src.training import Training
 
+REFUSALS = {  # by the words of torch.func.vmap
+    "random operation": "the network draws random numbers, as dropout does",
+    "data-dependent control flow": "the network decides something by the values of a tensor",
+}
+
 
 def obstacle(training: Training) -> str:
     """What keeps a run from being trained in a group; nothing, where nothing does.
@@ -58,13 +63,17 @@ def refusal(networks: Sequence[nn.Module]) -> str:
             before = _memory(twins[0])
             _, logits = stack.differentiate(images, labels)
             if _memory(twins[0]) != before:
-                return "the network changes something when it is called, which would be lost on a GPU"
+                return "the network changes something when it is called, which a CUDA graph would not"
             alone = torch.stack([twin(images).detach() for twin in twins])
             torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4, equal_nan=True)
     except Exception as error:  # whatever a person's network raises
         if out_of_memory(error):
             raise
-        return f"vmap does not compute the network ({shorten(flat(error), 120)})"
+        text = flat(error)
+        for words, reason in REFUSALS.items():
+            if words in text:
+                return reason
+        return f"vmap does not compute the network ({shorten(text, 120)})"
     return ""
 
 

@@ -26,6 +26,7 @@ def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
     assert len(ended[0]) == 4
     assert [line.split("  test")[0] for line in ended[0]] == [line.split("  test")[0] for line in ended[1]]
     assert "trained alone" not in shown[0].stdout
+    assert "4 runs are to be trained as 1 model\n" in shown[0].stdout
     assert runs_in(fused) == runs_in(plain)
     for run in runs_in(plain):
         assert_near(plain / run, fused / run, 1e-3)
@@ -77,7 +78,7 @@ def test_a_run_that_ends_the_process_is_found_out(train: Command, outputs: Path,
 
 
 def test_killed_again_and_again(tmp_path: Path, small_mnist: Path) -> None:
-    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=30", *FUSE
+    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=20", *FUSE
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     alone = start(whole, small_mnist, *grid)
     assert alone.communicate()[1] == ""
@@ -89,7 +90,7 @@ def test_killed_again_and_again(tmp_path: Path, small_mnist: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         epochs.append(epochs_of(cut))
-    assert 0 < epochs[1] < epochs[2] < 30
+    assert 0 < epochs[1] < epochs[2] < 20
     last = start(cut, small_mnist, *grid)
     assert "4 runs: 4 to do" in last.communicate()[0]
     for run in runs_in(whole):
@@ -105,8 +106,8 @@ def epochs_of(output: Path) -> int:
 
 def test_two_fused_studies_of_the_same_runs(tmp_path: Path, small_mnist: Path, train: Command) -> None:
     grid = "-m", "data=digits", "model=mlp", "optimizer=sgd,adam", "seed=0,1", *FUSE
-    first = start(tmp_path / "outputs", small_mnist, *grid, "epochs=20")
-    second = start(tmp_path / "outputs", small_mnist, *grid, "epochs=20", "lr=0.02,0.05")
+    first = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8")
+    second = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8", "lr=0.02,0.05")
     for study in (first, second):
         _, stderr = study.communicate()
         assert study.returncode == 0, stderr

@@ -255,8 +255,8 @@ def with_(config: DictConfig, group: str, target: str) -> DictConfig:
     ("group", "target", "reason"),
     [
         ("model", "Statistics", "the network keeps buffers, such as batch statistics"),
-        ("model", "Dropping", "vmap does not compute the network (vmap: called random operation"),
-        ("model", "Branching", "vmap does not compute the network (vmap: It looks like you're attempting"),
+        ("model", "Dropping", "the network draws random numbers, as dropout does"),
+        ("model", "Branching", "the network decides something by the values of a tensor"),
         ("model", "Fading", "the network changes something when it is called"),
         ("model", "Skipping", "the network changes something when it is called"),
         ("model", "Hiding", "vmap does not compute the network (Tensor-likes are not close!"),
