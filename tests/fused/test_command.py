@@ -33,8 +33,6 @@ def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
         assert Run(fused / run).record()["fused"]
         overrides = [(output / run / ".hydra" / "overrides.yaml").read_text() for output in (plain, fused)]
         assert overrides[0].replace(str(plain), str(fused)) == overrides[1]
-    again = train(*SWEEP, f"output_dir={fused}", *FUSE)
-    assert "4 runs: 4 finished  8/8 epochs" in again.stdout
 
 
 def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) -> None:
