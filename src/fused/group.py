@@ -24,6 +24,7 @@ from src.fused.recorder import GroupRecorder
 from src.fused.together import Together
 from src.lightning import fit
 from src.outcome import initial_loss
+from src.training import Training
 
 FULL = "there is not enough memory"
 
@@ -141,7 +142,7 @@ def _train(members: Sequence[Member]) -> None:
             first.device,
             first.settings.epochs,
             [GroupRecorder(runs, boards)],
-            GroupCheckpointIO(runs, _made_capturable(members)),
+            GroupCheckpointIO(runs, made_capturable([member.training for member in members])),
             runs[0].checkpoint if resumed[0] else None,
         )
         for of_a_seed in by_seed:
@@ -159,12 +160,12 @@ def _train(members: Sequence[Member]) -> None:
             board.writer.close()
 
 
-def _made_capturable(members: Sequence[Member]) -> dict[tuple[int, int], bool]:
+def made_capturable(trainings: Sequence[Training]) -> dict[tuple[int, int], bool]:
     """Have the optimizers keep all they count on the GPU, as CUDA graphs want it; what their settings have of that."""
     settings = {}
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # of steps before a capture
-    for number, member in enumerate(members):
-        for place, group in enumerate(member.training.classifier.optimizer.param_groups):
-            if member.training.device == "cuda" and "capturable" in group:
+    for number, training in enumerate(trainings):
+        for place, group in enumerate(training.classifier.optimizer.param_groups):
+            if training.device == "cuda" and "capturable" in group:
                 settings[number, place], group["capturable"] = bool(group["capturable"]), True
     return settings

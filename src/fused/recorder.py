@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from src.fused.classifier import GroupClassifier
 from src.lightning import Callback, LightningModule, Trainer
+from src.recorder import Recorder
 from src.runs.run import Run
 from src.tensorboard import TensorBoard
 
@@ -22,10 +23,8 @@ class GroupRecorder(Callback):
         assert isinstance(pl_module, GroupClassifier)
         self.due = time.monotonic() + PERIOD
         for run, board, member in zip(self.runs, self.boards, pl_module.classifiers, strict=True):
-            if member.curve:  # of a resumed run; the file may be ahead of the checkpoint
-                run.write_curve(member.curve)
-                for row in member.curve:
-                    board.write(row)
+            for callback in (Recorder(run), board):
+                callback.on_fit_start(trainer, member)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GroupClassifier)

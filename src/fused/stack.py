@@ -26,17 +26,18 @@ class Stack:
                 parameter.data = part
             self.parameters[name], self._parts[name] = stacked.requires_grad_(first.requires_grad), parts
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (R, B, 10) of the same images (B, 1, 28, 28) for all."""
-        return vmap(self._logits, in_dims=(0, None))(self.parameters, images)
+    def losses(self, images: Tensor, labels: Tensor, reduction: str = "none") -> tuple[Tensor, Tensor]:
+        """Losses (R, B), reduced if asked, and logits (R, B, 10) of the same images (B, 1, 28, 28) for all."""
 
-    def losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Each image's losses (R, B) and logits (R, B, 10)."""
-        return vmap(self._losses, in_dims=(0, None, None))(self.parameters, images, labels)
+        def of_one(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            logits = functional_call(self.networks[0], parameters, (images,))
+            return cross_entropy(logits, labels, reduction=reduction), logits
+
+        return vmap(of_one)(self.parameters)
 
     def differentiate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean losses (R,) and logits (R, B, 10); the networks' parameters get their gradients."""
-        losses, logits = vmap(self._loss, in_dims=(0, None, None))(self.parameters, images, labels)
+        losses, logits = self.losses(images, labels, reduction="mean")
         learning = {name: stacked for name, stacked in self.parameters.items() if stacked.requires_grad}
         gradients = torch.autograd.grad(losses.sum(), list(learning.values()), allow_unused=True)
         for name, gradient in zip(learning, gradients, strict=True):
@@ -45,14 +46,3 @@ class Stack:
             for parameter, part in zip(self._parts[name], each, strict=True):
                 parameter.grad = part
         return losses.detach(), logits.detach()
-
-    def _logits(self, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
-        return functional_call(self.networks[0], parameters, (images,))
-
-    def _loss(self, parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self._logits(parameters, images)
-        return cross_entropy(logits, labels), logits
-
-    def _losses(self, parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self._logits(parameters, images)
-        return cross_entropy(logits, labels, reduction="none"), logits

@@ -29,20 +29,26 @@ def serialised(checkpoint: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def intact(path: Path) -> bool:
-    """Whether a checkpoint holds what was written.
+def read(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds; None where there is none, or not what was written.
 
     `torch.load` takes a flipped byte for a weight; but the file is a ZIP archive, with a CRC-32 for each member.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             damaged_member = archive.testzip()
-        torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever a damaged file makes either reader raise
-        return False
-    return damaged_member is None
+        return None
+    return checkpoint if damaged_member is None else None
+
+
+def intact(path: Path) -> bool:
+    """Whether a checkpoint holds what was written."""
+    return read(path) is not None
 
 
 def curve_in(path: Path) -> list[Row]:
     """The epochs that a checkpoint holds; none where there is none, or a damaged one."""
-    return torch.load(path, map_location="cpu", weights_only=True)["curve"] if intact(path) else []
+    checkpoint = read(path)
+    return checkpoint["curve"] if checkpoint else []

@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from src import images
 from src.fused.cohort import Cohort
+from src.fused.group import made_capturable
 from src.fused.replay import STEPS, Replay
 from src.runs.settings import Settings
 from src.training import Training
@@ -42,9 +43,7 @@ def trainings(model: str, batch: int) -> list[Training]:
 def group(model: str, batch: int, graphs: bool) -> tuple[Cohort, Callable[[], None]]:
     """Nine runs as one model, and what makes `STEPS` updates of each."""
     members = trainings(model, batch)
-    for member in members:
-        for part in member.classifier.optimizer.param_groups:
-            part.update({"capturable": True} if DEVICE.type == "cuda" and "capturable" in part else {})
+    made_capturable(members)
     cohort = Cohort([member.classifier for member in members], members[0].data.to(DEVICE))
     cohort.begin_epoch(0)
     steps = Replay(lambda minibatch: cohort.update(minibatch[0]), DEVICE if graphs else torch.device("cpu"), str)

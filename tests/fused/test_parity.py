@@ -100,12 +100,9 @@ def test_the_arithmetic_that_cuda_graphs_want(
             group["capturable"] = True
 
     monkeypatch.setattr(Member, "build", capturable)
-    each = [
-        [f"optimizer={optimizer}", f"optimizer.{fused}=false", f"seed={seed}"]
-        for optimizer, fused in (("adam", "fused"), ("adamw", "fused"), ("nadam", "+foreach"), ("rmsprop", "+foreach"))
-        for seed in (0, 1)
-    ]
-    each = [[word.replace("optimizer.+", "+optimizer.") for word in one] for one in each]
+    fused, foreach = "optimizer.fused=false", "+optimizer.foreach=false"
+    branches = ("adam", fused), ("adamw", fused), ("nadam", foreach), ("rmsprop", foreach)
+    each = [[f"optimizer={name}", switch, f"seed={seed}"] for name, switch in branches for seed in (0, 1)]
     assert not train_together(configs(tmp_path / "group", ["model=mlp", "epochs=2"], each)).alone
     for config in configs(tmp_path / "alone", ["model=mlp", "epochs=2"], each):
         train_alone(config)
