@@ -75,6 +75,16 @@ def train(small_mnist: Path, tmp_path: Path) -> Command:
     return run
 
 
+def own_choice(folder: Path, choice: str, yaml: str, module: str = "") -> tuple[str, str]:
+    """Arguments that have a person's own `choice` found, such as model/mine; `module` is the text of mine.py."""
+    file = folder / "conf" / f"{choice}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml)
+    if module:
+        (folder / f"{file.stem}.py").write_text(module)
+    return "--config-dir", str(folder / "conf")
+
+
 def the_run(outputs: Path) -> Path:
     """The directory of the only run under an output directory."""
     (directory,) = (file.parent for file in outputs.rglob("run.json"))

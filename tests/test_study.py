@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Command, assert_same, environment, processes, start
+from tests.conftest import ROOT, Command, assert_same, environment, own_choice, processes, start
 
 SWEEP = ("-m", "data=digits", "model=mlp", "epochs=3", "lr=0.01,0.02", "seed=0,1")
 
@@ -44,7 +44,7 @@ def in_training(process: "subprocess.Popen[str]", outputs: Path, runs: int = 2) 
 @pytest.fixture
 def faulty(tmp_path: Path) -> tuple[str, ...]:
     """Arguments for a network that goes wrong in its second epoch, as `model.how` says, unless FAULTLESS is set."""
-    (tmp_path / "faulty.py").write_text(
+    module = (
         "import ctypes, os, signal, sys\n"
         "from src.models import MLP\n"
         "class Net(MLP):\n"
@@ -61,9 +61,9 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
         "            if self.how == 'segfault': ctypes.string_at(0)\n"
         "        return super().forward(images)\n"
     )
-    (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "faulty.yaml").write_text("_target_: faulty.Net\nhidden: [8, 8, 8]\nhow: never\n")
-    return "--config-dir", str(tmp_path / "conf"), "-m", "data=digits", "model=faulty", "epochs=3"
+    yaml = "_target_: faulty.Net\nhidden: [8, 8, 8]\nhow: never\n"
+    found = own_choice(tmp_path, "model/faulty", yaml, module)
+    return *found, "-m", "data=digits", "model=faulty", "epochs=3"
 
 
 def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path, small_mnist: Path) -> None:

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REAL, ROOT, Command, assert_same, curve, environment, needs_mnist, the_run, write_mnist
+from tests.conftest import (
+    REAL,
+    ROOT,
+    Command,
+    assert_same,
+    curve,
+    environment,
+    needs_mnist,
+    own_choice,
+    the_run,
+    write_mnist,
+)
 
 
 def runs(outputs: Path) -> dict[str, dict[str, Any]]:
@@ -161,22 +172,18 @@ def test_ending_above_the_start_is_divergence_and_a_tiny_gain_is_not(train: Comm
 
 
 def test_a_module_and_an_optimizer_by_target(train: Command, outputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
+    module = (
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self, width, drop):\n"
         "        super().__init__(nn.Flatten(), nn.LazyLinear(width), nn.BatchNorm1d(width), nn.ReLU(),\n"
         "                         nn.Dropout(drop), nn.Linear(width, 10))\n"
     )
-    conf = tmp_path / "conf"
-    (conf / "model").mkdir(parents=True)
-    (conf / "model" / "mine.yaml").write_text("_target_: mine.Net\nwidth: 32\ndrop: 0.2\n")
-    (conf / "optimizer").mkdir()
-    (conf / "optimizer" / "adamax.yaml").write_text(
-        "# @package _global_\nlr: 0.02\noptimizer:\n  _target_: torch.optim.Adamax\n  eps: 1e-8\n"
-    )
+    own_choice(tmp_path, "model/mine", "_target_: mine.Net\nwidth: 32\ndrop: 0.2\n", module)
+    adamax = "# @package _global_\nlr: 0.02\noptimizer:\n  _target_: torch.optim.Adamax\n  eps: 1e-8\n"
+    found = own_choice(tmp_path, "optimizer/adamax", adamax)
     ended = train(
-        *("--config-dir", str(conf), "model=mine", "model.width=48", "optimizer=adamax", "epochs=6"),
+        *(*found, "model=mine", "model.width=48", "optimizer=adamax", "epochs=6"),
         PYTHONPATH=str(tmp_path),
     )
     assert ended.returncode == 0, ended.stderr
@@ -324,16 +331,15 @@ def test_two_processes_do_not_train_one_run(train: Command, outputs: Path) -> No
 
 
 def test_an_optimizer_that_does_not_call_its_closure_is_told(train: Command, tmp_path: Path) -> None:
-    (tmp_path / "hasty.py").write_text(
+    module = (
         "import torch\n"
         "class Hasty(torch.optim.SGD):\n"
         "    def step(self, closure=None):\n"
         "        return super().step()\n"
     )
-    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
-    text = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: hasty.Hasty\n"
-    (tmp_path / "conf" / "optimizer" / "hasty.yaml").write_text(text)
-    wrong = train("--config-dir", str(tmp_path / "conf"), "data=digits", "optimizer=hasty", PYTHONPATH=str(tmp_path))
+    yaml = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: hasty.Hasty\n"
+    found = own_choice(tmp_path, "optimizer/hasty", yaml, module)
+    wrong = train(*found, "data=digits", "optimizer=hasty", PYTHONPATH=str(tmp_path))
     assert wrong.returncode == 2
     said = "optimizer: Hasty.step does not call the closure that it is given, as torch's all do"
     assert wrong.stderr.splitlines()[-1] == said

@@ -10,7 +10,7 @@ import pytest
 
 from src.runs.checkpoint import curve_in
 from src.runs.run import Run
-from tests.conftest import Command, assert_same, start
+from tests.conftest import Command, assert_same, own_choice, start
 from tests.fused.conftest import assert_near, runs_in
 
 FUSE = "hydra.launcher.fuse=true", "hydra.launcher.workers=1"
@@ -37,7 +37,9 @@ def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
 
 def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) -> None:
     command = "-m", "data=digits", "model=mlp", "epochs=1", *FUSE
-    mixed = train("--config-dir", str(_lbfgs(outputs.parent)), *command, "optimizer=sgd,lbfgs", "seed=0,1")
+    yaml = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: torch.optim.LBFGS\n  max_iter: 2\n"
+    found = own_choice(outputs.parent, "optimizer/lbfgs", yaml)
+    mixed = train(*found, *command, "optimizer=sgd,lbfgs", "seed=0,1")
     assert mixed.returncode == 0, mixed.stderr
     assert "2 runs were trained alone: LBFGS evaluates the network more than once an update" in mixed.stdout
     assert sorted(Run(outputs / run).record()["fused"] for run in runs_in(outputs)) == [False, False, True, True]
@@ -45,15 +47,8 @@ def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) 
     assert "2 runs were trained alone: no other run that was left is like it" in different.stdout
 
 
-def _lbfgs(folder: Path) -> Path:
-    (folder / "conf" / "optimizer").mkdir(parents=True)
-    text = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: torch.optim.LBFGS\n  max_iter: 2\n"
-    (folder / "conf" / "optimizer" / "lbfgs.yaml").write_text(text)
-    return folder / "conf"
-
-
 def test_a_run_that_ends_the_process_is_found_out(train: Command, outputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "deadly.py").write_text(
+    module = (
         "import os, signal\n"
         "from src.schedules import Schedule\n"
         "class Deadly(Schedule):\n"
@@ -61,9 +56,8 @@ def test_a_run_that_ends_the_process_is_found_out(train: Command, outputs: Path,
         "        if epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return 1.0\n"
     )
-    (tmp_path / "conf" / "schedule").mkdir(parents=True)
-    (tmp_path / "conf" / "schedule" / "deadly.yaml").write_text("_target_: deadly.Deadly\n")
-    command = ("--config-dir", str(tmp_path / "conf"), "-m", "data=digits", "model=mlp", "epochs=3")
+    found = own_choice(tmp_path, "schedule/deadly", "_target_: deadly.Deadly\n", module)
+    command = (*found, "-m", "data=digits", "model=mlp", "epochs=3")
     ended = train(*command, "schedule=constant,deadly,cosine", *FUSE, PYTHONPATH=str(tmp_path))
     assert ended.returncode == 1
     status = {
@@ -115,16 +109,15 @@ def test_two_fused_studies_of_the_same_runs(tmp_path: Path, small_mnist: Path, t
 
 
 def test_forced_runs_of_a_group_that_falls_apart_go_on(train: Command, tmp_path: Path) -> None:
-    (tmp_path / "failing.py").write_text(
+    module = (
         "from src.schedules import Schedule\n"
         "class Failing(Schedule):\n"
         "    def lr_factor(self, epoch):\n"
         "        if epoch == 30: raise OSError('broken on purpose')\n"
         "        return 1.0\n"
     )
-    (tmp_path / "conf" / "schedule").mkdir(parents=True)
-    (tmp_path / "conf" / "schedule" / "failing.yaml").write_text("_target_: failing.Failing\n")
-    command = ("--config-dir", str(tmp_path / "conf"), "-m", "data=digits", "model=lenet", "epochs=40", "force=true")
+    found = own_choice(tmp_path, "schedule/failing", "_target_: failing.Failing\n", module)
+    command = (*found, "-m", "data=digits", "model=lenet", "epochs=40", "force=true")
     ended = train(*command, "schedule=constant,failing", *FUSE, PYTHONPATH=str(tmp_path))
     assert ended.returncode == 1
     assert "2 runs were trained alone: its group failed: OSError: broken on purpose" in ended.stdout
