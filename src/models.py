@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
 from src.native.convolution import conv_pool_relu
+from src.native.linear import perceptron
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """A multi-layer perceptron of four linear layers, ReLU between them. Raises ValueError unless `hidden` is three."""
 
     def __init__(self, hidden: Sequence[int]) -> None:
@@ -18,14 +18,15 @@ class MLP(nn.Sequential):
             or not all(isinstance(size, int) and size > 0 for size in hidden)
         ):
             raise ValueError(f"hidden={hidden}: must be three whole numbers above 0, such as [80, 40, 20]")
+        super().__init__()
         first, second, third = hidden
-        super().__init__(
-            nn.Flatten(),
-            *(nn.Linear(28 * 28, first), nn.ReLU()),
-            *(nn.Linear(first, second), nn.ReLU()),
-            *(nn.Linear(second, third), nn.ReLU()),
-            nn.Linear(third, 10),
-        )
+        self.linear1 = nn.Linear(28 * 28, first)
+        self.linear2 = nn.Linear(first, second)
+        self.linear3 = nn.Linear(second, third)
+        self.linear4 = nn.Linear(third, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return perceptron(images.flatten(1), [self.linear1, self.linear2, self.linear3, self.linear4])
 
 
 class ConvBlock(nn.Conv2d):
@@ -52,5 +53,4 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5)
-        features = relu(self.linear2(relu(self.linear1(maps.flatten(1)))))  # (B, 84)
-        return self.linear3(features)
+        return perceptron(maps.flatten(1), [self.linear1, self.linear2, self.linear3])

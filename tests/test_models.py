@@ -38,7 +38,9 @@ def test_lenet_keeps_nan() -> None:
 
 
 def test_mlp_is_four_linear_layers() -> None:
-    sizes = [(layer.in_features, layer.out_features) for layer in MLP([5, 6, 7]) if isinstance(layer, nn.Linear)]
+    sizes = [
+        (layer.in_features, layer.out_features) for layer in MLP([5, 6, 7]).children() if isinstance(layer, nn.Linear)
+    ]
     assert sizes == [(784, 5), (5, 6), (6, 7), (7, 10)]
     assert MLP([5, 6, 7])(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 

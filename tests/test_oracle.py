@@ -112,7 +112,7 @@ def weights_of(run: Run) -> dict[str, Tensor]:
 def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     model: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for user in ("convolution", "gather"):
+    for user in ("convolution", "gather", "library"):
         monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
     training, run = trained(model, optimizer, tmp_path)
@@ -128,13 +128,21 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_run_on_the_native_operator_is_near_a_plain_loop(optimizer: str, tmp_path: Path) -> None:
-    """After 10 updates a weight differs by less than 1e-3, a tenth of one of Adam's; a mean loss by less than 1e-5."""
+def test_a_run_on_the_native_code_is_near_a_plain_loop(optimizer: str, tmp_path: Path) -> None:
+    """After 10 updates a mean loss differs by less than 1e-5, the weights by 2e-4 on average and 5e-3 at most.
+
+    That is half of one of Adam's updates, which it makes of a gradient that is nothing but rounding, too.
+    """
     assert engine().startswith("native")
     weights, curve = expected("lenet", optimizer)
     training, run = trained("lenet", optimizer, tmp_path)
-    torch.testing.assert_close(weights_of(run), weights, rtol=0, atol=1e-3)
-    for ours, theirs in zip(training.classifier.curve, curve, strict=True):
-        assert {key: ours[key] for key in theirs if "loss" in key} == pytest.approx(
-            {key: theirs[key] for key in theirs if "loss" in key}, abs=1e-5
+    ours = weights_of(run)
+    assert ours.keys() == weights.keys()
+    for name, theirs in weights.items():
+        differences = (ours[name] - theirs).abs()
+        assert differences.max() < 5e-3, name
+        assert differences.mean() < 2e-4, name
+    for row, plain_row in zip(training.classifier.curve, curve, strict=True):
+        assert {key: row[key] for key in plain_row if "loss" in key} == pytest.approx(
+            {key: plain_row[key] for key in plain_row if "loss" in key}, abs=1e-5
         )

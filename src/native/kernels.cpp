@@ -4,13 +4,12 @@
 // The maps of an image are too few to fill a vector, but images are many: LANES of them, a slice, are laid out with the
 // image innermost and zeros around the borders. Every operation is then one on full vectors, whatever the batch size,
 // padding, strides and channels are. A tap is one of the C x K x K weights of a filter.
+#include "vectors.h"
+
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cfenv>
 #include <condition_variable>
-#include <cstdint>
-#include <cstring>
 #include <functional>
 #include <mutex>
 #include <system_error>
@@ -20,21 +19,6 @@
 
 #include <unistd.h>
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, REGISTERS = 32;
-#elif defined(__AVX2__)
-constexpr int LANES = 8, REGISTERS = 16;
-#elif defined(__aarch64__)
-constexpr int LANES = 4, REGISTERS = 32;
-#else
-constexpr int LANES = 4, REGISTERS = 16;
-#endif
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
-typedef uint8_t Bytes __attribute__((vector_size(LANES)));
-
-constexpr int ACCUMULATORS = REGISTERS * 3 / 4;
 constexpr int FORWARD = REGISTERS / 2;        // filters at once
 constexpr int INPUT = REGISTERS * 5 / 8;      // pixels at once, in the gradient of the input
 constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights at once, in their gradient
@@ -52,22 +36,6 @@ struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1
     }
 };
 
-static Vector load(const float* from, int64_t stride, int64_t lanes) {
-    Vector vector{};
-    if (stride == 1 && lanes == LANES)
-        std::memcpy(&vector, from, sizeof vector);
-    else
-        for (int64_t lane = 0; lane < lanes; lane++) vector[lane] = from[lane * stride];
-    return vector;
-}
-
-static void store(const Vector& vector, float* to, int64_t stride, int64_t lanes) {
-    if (stride == 1 && lanes == LANES)
-        std::memcpy(to, &vector, sizeof vector);
-    else
-        for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = vector[lane];
-}
-
 // For each image one of four values, the same four for all. Reads as many as LANES.
 static inline Vector choose(const float* values, const Integers& which) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -82,33 +50,6 @@ static inline Vector choose(const float* values, const Integers& which) {
 static void copy(void* to, const void* from, int64_t lanes) {  // bytes
     if (lanes == LANES) std::memcpy(to, from, LANES);
     else std::memcpy(to, from, lanes);
-}
-
-static float sum(const Vector& vector) {
-    std::array<float, LANES> part;
-    std::memcpy(part.data(), &vector, sizeof vector);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int lane = 0; lane < half; lane++) part[lane] += part[lane + half];
-    return part[0];
-}
-
-// f(std::integral_constant<int, n>) for an n known only now, of 1 to MOST: loops over registers need constants.
-template <int MOST, class F>
-static void with_constant(int n, const F& f) {
-    if constexpr (MOST > 0) {
-        if (n == MOST) f(std::integral_constant<int, MOST>{});
-        else with_constant<MOST - 1>(n, f);
-    }
-}
-
-// f(begin, size) for parts of 0 to n of nearly the same size, at most `most`.
-template <class F>
-static void in_parts(int64_t n, int64_t most, const F& f) {
-    const int64_t parts = (n + most - 1) / most;
-    for (int64_t part = 0; part < parts; part++) {
-        const int64_t begin = n * part / parts;
-        f(begin, int(n * (part + 1) / parts - begin));
-    }
 }
 
 struct Slices : Shape {

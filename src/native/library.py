@@ -13,11 +13,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import torch
 from filelock import FileLock
+from torch import Tensor, nn
 
 from src.runs.files import replace_file
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.cpp", "linear.cpp")]
+HEADERS = [Path(__file__).with_name("vectors.h")]
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast"]
 FLAGS += ["-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"]
 if sys.platform == "linux":  # the process may hold an older C++ library than the compiler's
@@ -32,7 +35,8 @@ class Unavailable(Exception):
 @cache
 def library() -> ctypes.CDLL:
     """The library. Raises Unavailable where it cannot be built, as without a compiler."""
-    content = repr((FLAGS, platform.libc_ver(), _processor(), SOURCE.read_bytes())).encode()
+    texts = [file.read_bytes() for file in (*SOURCES, *HEADERS)]
+    content = repr((FLAGS, platform.libc_ver(), _processor(), texts)).encode()
     try:
         file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
         with suppress(OSError):  # not there, or damaged
@@ -56,14 +60,28 @@ def engine() -> str:
         return f"torch: {reason}"
 
 
+def serves(*tensors: Tensor) -> bool:
+    """Whether the native code can take these, the last of them a parameter: all float32 and on the CPU.
+
+    Not the weights of a group of networks, which `torch.func.vmap` wraps; they are parts of a stack, not parameters.
+    """
+    return (
+        isinstance(tensors[-1], nn.Parameter)
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and not torch.compiler.is_compiling()
+        and engine().startswith("native")
+    )
+
+
 def _compile(file: Path) -> None:
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         partial = Path(folder, "partial.so")
-        command = [*compiler, *FLAGS, str(SOURCE), "-o", str(partial)]
+        command = [*compiler, *FLAGS, *map(str, SOURCES), "-o", str(partial)]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if ended.returncode:
-            raise Unavailable(f"{compiler[0]} cannot compile {SOURCE.name}: {ended.stderr.strip()[:200]}")
+            names = " and ".join(file.name for file in SOURCES)
+            raise Unavailable(f"{compiler[0]} cannot compile {names}: {ended.stderr.strip()[:200]}")
         replace_file(file, partial.read_bytes())
 
 

@@ -1,6 +1,7 @@
 // The native code beside the plainest loops, on odd shapes of whole numbers, where both must be equal bit for bit. Each
 // array is a heap block of its very size, so that a sanitizer sees what is read or written outside of it.
 #include "../../src/native/kernels.cpp"
+#include "../../src/native/linear.cpp"
 
 #include <cstdio>
 #include <random>
@@ -76,6 +77,66 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
     return output == expected && (!images_last || to_images == expected_to_images) && to_weight == expected_to_weight && to_bias == expected_to_bias;
 }
 
+static std::vector<float> numbers(int64_t n) {
+    std::vector<float> values(n);
+    for (float& value : values) value = int(generator() % 5) - 2;
+    return values;
+}
+
+static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool to_features) {
+    const int64_t n = sizes.size() - 1;
+    struct Arrays {
+        std::vector<float> weight, bias, output, of_weight, of_bias;
+    };
+    std::vector<Arrays> arrays;
+    std::vector<Layer> layers;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t in = sizes[i], out = sizes[i + 1];
+        const std::vector<float> none(out * images, 9), unset(out * in, 9), unset_bias(out, 9);
+        arrays.push_back({numbers(out * in), numbers(out), none, unset, unset_bias});
+    }
+    for (int64_t i = 0; i < n; i++) {
+        Arrays& a = arrays[i];
+        layers.push_back({a.weight.data(), a.bias.data(), a.output.data(), a.of_weight.data(), a.of_bias.data(), sizes[i], sizes[i + 1]});
+    }
+    const std::vector<float> features = numbers(sizes[0] * images), gradient = numbers(sizes[n] * images);
+    std::vector<float> of_features(to_features ? sizes[0] * images : 0);
+    linear_forward(images, features.data(), layers.data(), n);
+    linear_backward(images, features.data(), layers.data(), n, gradient.data(), to_features ? of_features.data() : nullptr);
+
+    bool equal = true;
+    std::vector<std::vector<float>> values{features};  // of each layer's input, features first
+    for (int64_t i = 0; i < n; i++) {
+        const Arrays& a = arrays[i];
+        std::vector<float> output(sizes[i + 1] * images);
+        for (int64_t o = 0; o < sizes[i + 1]; o++)
+            for (int64_t b = 0; b < images; b++) {
+                float total = a.bias[o];
+                for (int64_t k = 0; k < sizes[i]; k++) total += a.weight[o * sizes[i] + k] * values[i][k * images + b];
+                output[o * images + b] = i + 1 < n ? std::max(total, 0.f) : total;
+            }
+        equal = equal && output == a.output;
+        values.push_back(output);
+    }
+    std::vector<float> back = gradient;
+    for (int64_t i = n - 1; i >= 0; i--) {
+        const Arrays& a = arrays[i];
+        std::vector<float> of_weight(sizes[i + 1] * sizes[i]), of_bias(sizes[i + 1]), before(sizes[i] * images);
+        for (int64_t o = 0; o < sizes[i + 1]; o++)
+            for (int64_t b = 0; b < images; b++) {
+                const float g = back[o * images + b];
+                of_bias[o] += g;
+                for (int64_t k = 0; k < sizes[i]; k++) {
+                    of_weight[o * sizes[i] + k] += g * values[i][k * images + b];
+                    if (i == 0 || values[i][k * images + b] > 0) before[k * images + b] += g * a.weight[o * sizes[i] + k];
+                }
+            }
+        equal = equal && of_weight == a.of_weight && of_bias == a.of_bias;
+        back = before;
+    }
+    return equal && (!to_features || back == of_features);
+}
+
 int main() {
     int wrong = 0;
     for (int trial = 0; trial < 200; trial++) {
@@ -89,6 +150,15 @@ int main() {
                         long(s.channels), long(s.height), long(s.width), long(s.filters), long(s.kernel), long(s.kernel), long(s.padding));
         }
     }
-    std::printf("%d lanes: %d of 200 wrong\n", LANES, wrong);
+    for (int trial = 0; trial < 200; trial++) {
+        std::vector<int64_t> sizes(2 + generator() % 3);
+        for (int64_t& size : sizes) size = 1 + generator() % 40;
+        const int64_t images = 1 + generator() % 70;
+        if (!check_linear(images, sizes, trial % 2)) {
+            wrong++;
+            std::printf("%ld images, %ld linear layers from %ld features\n", long(images), long(sizes.size() - 1), long(sizes[0]));
+        }
+    }
+    std::printf("%d lanes: %d of 400 wrong\n", LANES, wrong);
     return wrong != 0;
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.convolution import CHUNK, THREADS, conv_pool_relu
@@ -31,9 +31,11 @@ def results(
     tensors: tuple[Tensor, ...],
     padding: int,
     gradient: Tensor,
+    weights: Callable[[Tensor], Tensor] = nn.Parameter,
 ) -> Results:
     """The output and the gradients of images, weight and bias, in float64."""
-    images, weight, bias = (tensor.detach().requires_grad_() for tensor in tensors)
+    images = tensors[0].detach().requires_grad_()
+    weight, bias = (weights(tensor.detach()).requires_grad_() for tensor in tensors[1:])
     output = function(images, weight, bias, padding)
     output.backward(gradient.to(output.dtype))
     assert images.grad is not None
@@ -42,10 +44,12 @@ def results(
     return output.detach().double(), images.grad.double(), weight.grad.double(), bias.grad.double()
 
 
-def both(tensors: tuple[Tensor, ...], padding: int) -> tuple[Results, Results]:
+def both(
+    tensors: tuple[Tensor, ...], padding: int, weights: Callable[[Tensor], Tensor] = nn.Parameter
+) -> tuple[Results, Results]:
     images, weight, bias = double = tuple(tensor.double() for tensor in tensors)
     gradient = torch.randint(-3, 4, torchs(images, weight, bias, padding).shape).double()
-    return results(conv_pool_relu, tensors, padding, gradient), results(torchs, double, padding, gradient)
+    return results(conv_pool_relu, tensors, padding, gradient, weights), results(torchs, double, padding, gradient)
 
 
 @st.composite
@@ -72,15 +76,21 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+WAYS: dict[str, Callable[[Tensor], Tensor]] = {  # to autograd
+    "a network's own weights": nn.Parameter,
+    "any tensors, by torch.library": lambda weights: weights,
+}
+
+
 @settings(deadline=None, max_examples=60)
-@given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.integers(0, 2**31))
+@given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.sampled_from(sorted(WAYS)), st.integers(0, 2**31))
 def test_of_whole_numbers_it_is_exactly_what_torch_says(
-    shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, seed: int
+    shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, way: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     images, weight, padding = shape
     tensors = LAYOUTS[layout](whole_numbers(*images)), whole_numbers(*weight), whole_numbers(weight[0])
-    ours, theirs = both(tensors, padding)
+    ours, theirs = both(tensors, padding, WAYS[way])
     for name, one, other in zip(("output", "images", "weight", "bias"), ours, theirs, strict=True):
         assert torch.equal(one, other), name
 

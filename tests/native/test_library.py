@@ -33,7 +33,7 @@ def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str, tmp_path:
     subprocess.run([*BUILDS[build], *options, str(source), "-o", str(program)], check=True)
     ended = subprocess.run([program], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ": 0 of 200 wrong" in ended.stdout
+    assert ": 0 of 400 wrong" in ended.stdout
 
 
 def kernels_of(outputs: Path) -> str:
@@ -60,7 +60,7 @@ def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path
     ("broken", "why"),
     [
         ({"CXX": "no-such-compiler -O1"}, "there is no C++ compiler: no-such-compiler -O1"),
-        ({"CXX": "false"}, "false cannot compile kernels.cpp"),
+        ({"CXX": "false"}, "false cannot compile kernels.cpp and linear.cpp"),
         ({"XDG_CACHE_HOME": "/proc"}, "the code cannot be compiled, kept or loaded: "),
     ],
     ids=["no compiler", "a compiler that fails", "no place for it"],

@@ -1,0 +1,133 @@
+// Linear layers with ReLU between them, all in one call: networks this small spend as long between torch's operators as in
+// them. Features are (features, images), image innermost, as the convolution leaves them.
+#include "vectors.h"
+
+#include <algorithm>
+#include <vector>
+
+struct Layer {  // what Python passes; weight is (outputs, inputs), output (outputs, images)
+    const float *weight, *bias;
+    float *output, *of_weight, *of_bias;
+    int64_t inputs, outputs;
+};
+
+struct Matrix {
+    const float* data;
+    int64_t row, column;  // strides
+};
+
+constexpr int COLUMNS = REGISTERS / 8, ROWS = ACCUMULATORS / COLUMNS;  // of a tile of a product; COLUMNS are vectors
+
+// Every other lane of the result from the one and from the other: of their first halves, or their second.
+static inline Vector interleave(const Vector& one, const Vector& other, bool second) {
+#if defined(__GNUC__) && !defined(__clang__)
+    Integers from;
+    for (int lane = 0; lane < LANES; lane++) from[lane] = lane / 2 + lane % 2 * LANES + second * LANES / 2;
+    return __builtin_shuffle(one, other, from);
+#else
+    Vector vector;
+    for (int lane = 0; lane < LANES; lane++) vector[lane] = (lane % 2 ? other : one)[lane / 2 + second * LANES / 2];
+    return vector;
+#endif
+}
+
+// product (rows, columns) = left (rows, depth) right (depth, columns), whose strides are any.
+struct Product {
+    float* product;
+    int64_t rows, columns, depth;
+    Matrix left, right;
+    const float* bias = nullptr;    // of each row
+    bool rectify = false;           // negative values become 0, as by ReLU
+    const float* passed = nullptr;  // like the product, which is 0 where this is not above 0, as in ReLU's gradient
+
+    // N vectors of columns from the `first` on, of all rows of `right`, zeros after the last column.
+    template <int N>
+    void pack(int64_t first, Vector* panel) const {
+        for (int n = 0; n < N; n++) {
+            const int64_t begin = first + n * LANES, lanes = std::min<int64_t>(LANES, columns - begin);
+            const float* from = right.data + begin * right.column;
+            int64_t k = 0;
+            if (right.row == 1 && right.column != 1 && lanes == LANES)
+                for (; k + LANES <= depth; k += LANES) {  // LANES x LANES at a time
+                    Vector block[LANES], next[LANES];
+                    for (int i = 0; i < LANES; i++) block[i] = load(from + i * right.column + k, 1, LANES);
+                    for (int half = LANES / 2; half; half /= 2) {
+                        for (int i = 0; i < LANES / 2; i++) {
+                            next[2 * i] = interleave(block[i], block[i + LANES / 2], false);
+                            next[2 * i + 1] = interleave(block[i], block[i + LANES / 2], true);
+                        }
+                        std::copy_n(next, LANES, block);
+                    }
+                    for (int i = 0; i < LANES; i++) panel[(k + i) * N + n] = block[i];
+                }
+            for (; k < depth; k++) panel[k * N + n] = load(from + k * right.row, right.column, lanes);
+        }
+    }
+
+    template <int M, int N>
+    __attribute__((noinline)) void tile(int64_t row, int64_t first, const Vector* panel) const {
+        Vector sums[M][N];
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++) sums[m][n] = Vector{} + (bias ? bias[row + m] : 0);
+        const float* factors = left.data + row * left.row;
+        for (int64_t k = 0; k < depth; k++, factors += left.column, panel += N)
+            for (int m = 0; m < M; m++)
+                for (int n = 0; n < N; n++) sums[m][n] += factors[m * left.row] * panel[n];
+        for (int m = 0; m < M; m++)
+            for (int n = 0; n < N; n++) {
+                const int64_t column = first + n * LANES, lanes = std::min<int64_t>(LANES, columns - column);
+                const int64_t place = (row + m) * columns + column;
+                Vector& value = sums[m][n];
+                if (rectify) value = value <= Vector{} ? Vector{} : value;  // NaN stays
+                if (passed) value = load(passed + place, 1, lanes) <= Vector{} ? Vector{} : value;
+                store(value, product + place, 1, lanes);
+            }
+    }
+
+    void compute() const {
+        std::vector<Vector> panel(depth * COLUMNS);
+        in_parts((columns + LANES - 1) / LANES, COLUMNS, [&](int64_t vector, int vectors) {
+            with_constant<COLUMNS>(vectors, [&](auto n) {
+                pack<n>(vector * LANES, panel.data());
+                in_parts(rows, ROWS, [&](int64_t row, int some) {
+                    with_constant<ROWS>(some, [&](auto m) { tile<m, n>(row, vector * LANES, panel.data()); });
+                });
+            });
+        });
+    }
+};
+
+extern "C" {
+
+void linear_forward(int64_t images, const float* features, const Layer* layers, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const Layer& layer = layers[i];
+        const float* input = i ? layers[i - 1].output : features;
+        Product{layer.output, layer.outputs, images, layer.inputs, {layer.weight, layer.inputs, 1}, {input, images, 1},
+                layer.bias, i + 1 < n}.compute();
+    }
+}
+
+// `gradient` is of the last layer's output; of_features may be null.
+void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
+                     float* of_features) {
+    std::vector<float> here, before;
+    for (int64_t i = n - 1; i >= 0; i--) {
+        const Layer& layer = layers[i];
+        const float* input = i ? layers[i - 1].output : features;
+        Product{layer.of_weight, layer.outputs, layer.inputs, images, {gradient, images, 1}, {input, 1, images}}.compute();
+        for (int64_t o = 0; o < layer.outputs; o++) {
+            Vector total{};
+            for (int64_t b = 0; b < images; b += LANES) total += load(gradient + o * images + b, 1, std::min<int64_t>(LANES, images - b));
+            layer.of_bias[o] = sum(total);
+        }
+        if (i) before.resize(images * layer.inputs);
+        float* to = i ? before.data() : of_features;
+        if (!to) return;
+        Product{to, layer.inputs, images, layer.outputs, {layer.weight, 1, layer.inputs}, {gradient, images, 1},
+                nullptr, false, i ? input : nullptr}.compute();
+        here.swap(before);
+        gradient = here.data();
+    }
+}
+}

@@ -1,0 +1,79 @@
+"""Linear layers with ReLU between them, forward and backward in one call each."""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import relu
+
+from src.native.library import library, serves
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "output", "of_weight", "of_bias")),
+        *((name, c_int64) for name in ("inputs", "outputs")),
+    ]
+
+
+def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    """Layers one after the other, ReLU between them: (B, inputs of the first) to (B, outputs of the last).
+
+    By the native code where it can serve, which calls no hooks of the layers; else by torch's operators.
+    """
+    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    if features.dim() == 2 and all(layer.bias is not None for layer in layers) and serves(features, *parameters):
+        return _Perceptron.apply(features, *parameters)
+    *others, last = layers
+    for layer in others:
+        features = relu(layer(features))
+    return last(features)
+
+
+def _layers(parameters: Sequence[Tensor], outputs: Sequence[Tensor], gradients: Sequence[Tensor] = ()) -> Any:
+    """For C++: of weight and bias of each layer; their gradients, if there are any, in the same order."""
+    rows = []
+    for i, output in enumerate(outputs):
+        weight, bias = parameters[2 * i : 2 * i + 2]
+        to = [gradient.data_ptr() for gradient in gradients[2 * i : 2 * i + 2]] or (None, None)
+        rows.append(_Layer(weight.data_ptr(), bias.data_ptr(), output.data_ptr(), *to, *reversed(weight.shape)))
+    return (_Layer * len(rows))(*rows)
+
+
+class _Perceptron(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, *parameters: Tensor) -> Tensor:
+        features = features.t().contiguous()  # (I, B)
+        parameters = tuple(parameter.contiguous() for parameter in parameters)
+        widths = [len(features), *(bias.shape[0] for bias in parameters[1::2])]
+        if [tuple(weight.shape) for weight in parameters[::2]] != list(zip(widths[1:], widths, strict=False)):
+            raise ValueError(f"features and weights do not fit: {widths}")
+        outputs = [features.new_empty(width, features.shape[1]) for width in widths[1:]]
+        library().linear_forward(
+            c_int64(features.shape[1]),
+            c_void_p(features.data_ptr()),
+            _layers(parameters, outputs),
+            c_int64(len(outputs)),
+        )
+        ctx.save_for_backward(features, *parameters, *outputs[:-1])
+        return outputs[-1].t()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, *saved = ctx.saved_tensors
+        gradient = gradient.t().contiguous()
+        n = (len(saved) + 1) // 3
+        parameters, outputs = saved[: 2 * n], [*saved[2 * n :], gradient]
+        gradients = [torch.empty_like(parameter) for parameter in parameters]
+        of_features = ctx.needs_input_grad[0]
+        to_features = torch.empty_like(features if of_features else features[:0])
+        library().linear_backward(
+            c_int64(features.shape[1]), c_void_p(features.data_ptr()), _layers(parameters, outputs, gradients),
+            c_int64(n), c_void_p(gradient.data_ptr()), c_void_p(to_features.data_ptr() if of_features else None),
+        )  # fmt: skip
+        return to_features.t() if of_features else None, *gradients

@@ -1,0 +1,79 @@
+// Vectors of the processor's own width, and loops over registers.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, REGISTERS = 32;
+#else
+constexpr int LANES = 4, REGISTERS = 16;
+#endif
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
+constexpr int ACCUMULATORS = REGISTERS * 3 / 4;
+
+static Vector load(const float* from, int64_t stride, int64_t lanes) {
+    Vector vector{};
+    if (stride == 1 && lanes == LANES)
+        std::memcpy(&vector, from, sizeof vector);
+    else
+        for (int64_t lane = 0; lane < lanes; lane++) vector[lane] = from[lane * stride];
+    return vector;
+}
+
+static void store(const Vector& vector, float* to, int64_t stride, int64_t lanes) {
+    if (stride == 1 && lanes == LANES)
+        std::memcpy(to, &vector, sizeof vector);
+    else
+        for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = vector[lane];
+}
+
+// By halves, so that few operations depend on each other.
+template <int N = LANES>
+static inline float sum(const float* lanes) {
+    if constexpr (N == 1) {
+        return lanes[0];
+    } else {
+        typedef float Half __attribute__((vector_size(N / 2 * sizeof(float))));
+        Half low, high;
+        std::memcpy(&low, lanes, sizeof low), std::memcpy(&high, lanes + N / 2, sizeof high);
+        low += high;
+        float both[N / 2];
+        std::memcpy(both, &low, sizeof low);
+        return sum<N / 2>(both);
+    }
+}
+
+static inline float sum(const Vector& vector) {
+    float lanes[LANES];
+    std::memcpy(lanes, &vector, sizeof vector);
+    return sum(lanes);
+}
+
+// f(std::integral_constant<int, n>) for an n known only now, of 1 to MOST: loops over registers need constants.
+template <int MOST, class F>
+static void with_constant(int n, const F& f) {
+    if constexpr (MOST > 0) {
+        if (n == MOST) f(std::integral_constant<int, MOST>{});
+        else with_constant<MOST - 1>(n, f);
+    }
+}
+
+// f(begin, size) for parts of 0 to n of nearly the same size, at most `most`.
+template <class F>
+static void in_parts(int64_t n, int64_t most, const F& f) {
+    const int64_t parts = (n + most - 1) / most;
+    for (int64_t part = 0; part < parts; part++) {
+        const int64_t begin = n * part / parts;
+        f(begin, int(n * (part + 1) / parts - begin));
+    }
+}

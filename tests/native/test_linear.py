@@ -1,0 +1,119 @@
+"""The native linear layers beside torch's own in float64."""
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from src.native import linear
+from src.native.library import engine
+from src.native.linear import perceptron
+
+
+@pytest.fixture(autouse=True)
+def native() -> None:
+    if not engine().startswith("native"):
+        pytest.fail(f"the native code is not there: {engine()}")
+
+
+def torchs(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    for layer in layers[:-1]:
+        features = relu(layer(features))
+    return layers[-1](features)
+
+
+def linears(sizes: Sequence[int], whole: bool) -> list[nn.Linear]:
+    layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+    for layer in layers:
+        for parameter in layer.parameters() if whole else ():
+            parameter.data = torch.randint(-2, 3, parameter.shape).float()
+    return layers
+
+
+def both(features: Tensor, layers: Sequence[nn.Linear]) -> list[tuple[Tensor, Tensor]]:
+    """The output and the gradients of features and parameters, by the native code and by torch in float64."""
+    results = []
+    gradient = torch.randint(-2, 3, (len(features), layers[-1].out_features)).double()
+    for function, dtype in ((perceptron, torch.float32), (torchs, torch.float64)):
+        copies = [copy.deepcopy(layer).to(dtype) for layer in layers]
+        inputs = features.detach().to(dtype).requires_grad_()
+        output = function(inputs, copies)
+        output.backward(gradient.to(dtype))
+        assert inputs.grad is not None
+        gradients = [parameter.grad for layer in copies for parameter in layer.parameters()]
+        found = [output.detach(), inputs.grad, *(each for each in gradients if each is not None)]
+        assert len(found) == 2 + 2 * len(layers)
+        results.append([each.double() for each in found])
+    return list(zip(*results, strict=True))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 70), st.lists(st.integers(1, 40), min_size=2, max_size=5), st.sampled_from("CFS"), st.integers(0, 99)
+)
+def test_of_whole_numbers_it_is_exactly_what_torch_says(images: int, sizes: list[int], layout: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    features = torch.randint(-2, 3, (images, sizes[0])).float()
+    if layout == "F":  # image innermost, as the convolution leaves it
+        features = features.t().contiguous().t()
+    elif layout == "S":  # part of something larger
+        features = torch.cat([features, features], 1)[:, : sizes[0]]
+    for ours, theirs in both(features, linears(sizes, whole=True)):
+        if theirs.abs().max() < 2**24:  # where float32 is exact
+            assert torch.equal(ours, theirs)
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=float(1e-5 * theirs.abs().max()))
+
+
+@pytest.mark.parametrize("images", [64, 100, 256])
+@pytest.mark.parametrize("sizes", [(400, 120, 84, 10), (784, 80, 40, 20, 10)])
+def test_of_the_networks_layers_it_is_near_float64(images: int, sizes: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    for ours, theirs in both(torch.randn(images, sizes[0]), linears(sizes, whole=False)):
+        assert (ours - theirs).abs().max() < 2e-6 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(value: float) -> None:
+    torch.manual_seed(0)
+    features = torch.randint(-2, 3, (33, 20)).float()
+    features[5, 3] = features[32, 19] = value
+    for ours, theirs in both(features, linears((20, 17, 5), whole=True)):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # that float32 is coarse; the tolerances are made for it
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    layers = linears((6, 5, 3), whole=False)
+    features = torch.randn(4, 6, requires_grad=True)
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    function = linear._Perceptron.apply
+    assert torch.autograd.gradcheck(function, (features, *parameters), eps=1e-2, atol=1e-2, rtol=1e-2)
+
+
+def test_what_is_frozen_or_empty_and_what_does_not_fit() -> None:
+    layers = linears((4, 3, 2), whole=False)
+    layers[0].requires_grad_(False)
+    perceptron(torch.randn(5, 4), layers).sum().backward()
+    assert layers[0].weight.grad is None
+    assert layers[1].weight.grad is not None
+    assert perceptron(torch.randn(0, 4), layers).shape == (0, 2)
+    with pytest.raises(ValueError, match=r"do not fit: \[5, 3, 2\]"):
+        perceptron(torch.randn(5, 5), layers)
+
+
+def test_torch_takes_what_it_cannot_serve() -> None:
+    layers = linears((4, 3, 2), whole=False)
+    several = torch.randn(2, 3, 4)
+    assert torch.equal(perceptron(several, layers), torchs(several, layers))
+    without = [nn.Linear(4, 3, bias=False), layers[1]]
+    assert torch.equal(perceptron(several[0], without), torchs(several[0], without))
+    double = [copy.deepcopy(layer).double() for layer in layers]
+    assert torch.equal(perceptron(several[0].double(), double), torchs(several[0].double(), double))
