@@ -26,7 +26,7 @@ class MLP(nn.Module):
         self.linear4 = nn.Linear(third, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images.flatten(1), [self.linear1, self.linear2, self.linear3, self.linear4])
+        return perceptron(images, [self.linear1, self.linear2, self.linear3, self.linear4])
 
 
 class ConvBlock(nn.Conv2d):
@@ -53,4 +53,4 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5)
-        return perceptron(maps.flatten(1), [self.linear1, self.linear2, self.linear3])
+        return perceptron(maps, [self.linear1, self.linear2, self.linear3])

@@ -129,7 +129,7 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_on_the_native_code_is_near_a_plain_loop(optimizer: str, tmp_path: Path) -> None:
-    """After 10 updates a mean loss differs by less than 1e-5, the weights by 2e-4 on average and 5e-3 at most.
+    """After 10 updates a mean loss differs by less than 5e-5, the weights by 2e-4 on average and 5e-3 at most.
 
     That is half of one of Adam's updates, which it makes of a gradient that is nothing but rounding, too.
     """
@@ -144,5 +144,5 @@ def test_a_run_on_the_native_code_is_near_a_plain_loop(optimizer: str, tmp_path:
         assert differences.mean() < 2e-4, name
     for row, plain_row in zip(training.classifier.curve, curve, strict=True):
         assert {key: row[key] for key in plain_row if "loss" in key} == pytest.approx(
-            {key: plain_row[key] for key in plain_row if "loss" in key}, abs=1e-5
+            {key: plain_row[key] for key in plain_row if "loss" in key}, abs=5e-5
         )

@@ -1,7 +1,7 @@
 """Convolution, bias, 2 x 2 max pooling and ReLU as one operator of torch, `ravine::conv_pool_relu`."""
 
 import ctypes
-from ctypes import byref, c_int64, c_void_p
+from ctypes import byref, c_int64
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +80,8 @@ def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tupl
     weight, bias = weight.contiguous(), bias.contiguous()
 
     library().forward(
-        byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), c_void_p(bias.data_ptr()),
-        c_void_p(output.data_ptr()), c_void_p(winners.data_ptr()), c_int64(CHUNK), c_int64(THREADS.number),
+        byref(shape), byref(_tensor(images)), weight.data_ptr(), bias.data_ptr(),
+        output.data_ptr(), winners.data_ptr(), CHUNK, THREADS.number,
     )  # fmt: skip
     return output.permute(3, 0, 1, 2), winners.permute(3, 0, 1, 2)
 
@@ -100,9 +100,9 @@ def _backward(
     to_weight, to_bias = torch.empty_like(weight), weight.new_empty(o)
 
     library().backward(
-        byref(shape), byref(_tensor(images)), c_void_p(weight.data_ptr()), byref(_tensor(gradient)),
-        c_void_p(winners.data_ptr()), byref(_tensor(to_images)), c_void_p(to_weight.data_ptr()),
-        c_void_p(to_bias.data_ptr()), c_int64(CHUNK), c_int64(THREADS.number),
+        byref(shape), byref(_tensor(images)), weight.data_ptr(), byref(_tensor(gradient)),
+        winners.data_ptr(), byref(_tensor(to_images)), to_weight.data_ptr(),
+        to_bias.data_ptr(), CHUNK, THREADS.number,
     )  # fmt: skip
     return to_images, to_weight, to_bias
 

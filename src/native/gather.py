@@ -1,7 +1,5 @@
 """The pixels of a minibatch, as numbers."""
 
-from ctypes import c_int64, c_void_p
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
         return values[images[indices].int()].unsqueeze(1)
     to = values.new_empty(1, height, width, n)
     library().gather(
-        c_void_p(images.data_ptr()), c_int64(height * width), c_void_p(indices.data_ptr()), c_int64(n),
-        c_void_p(values.data_ptr()), c_void_p(to.data_ptr()),
+        images.data_ptr(), height * width, indices.data_ptr(), n,
+        values.data_ptr(), to.data_ptr(),
     )  # fmt: skip
     return to.permute(3, 0, 1, 2)

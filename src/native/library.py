@@ -25,6 +25,13 @@ FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fas
 FLAGS += ["-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"]
 if sys.platform == "linux":  # the process may hold an older C++ library than the compiler's
     FLAGS += ["-static-libstdc++", "-static-libgcc"]
+SIGNATURES = {  # the types of each function's arguments: pointers and whole numbers
+    "forward": "ppppppii",
+    "backward": "ppppppppii",
+    "linear_forward": "ippi",
+    "linear_backward": "ippipp",
+    "gather": "pipipp",
+}
 PATIENCE = 120  # seconds for another process that compiles
 
 
@@ -40,15 +47,24 @@ def library() -> ctypes.CDLL:
     try:
         file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
         with suppress(OSError):  # not there, or damaged
-            return ctypes.CDLL(str(file))
+            return _load(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=PATIENCE):
             with suppress(OSError):
-                return ctypes.CDLL(str(file))  # compiled meanwhile
+                return _load(file)  # compiled meanwhile
             _compile(file)
-        return ctypes.CDLL(str(file))
+        return _load(file)
     except (OSError, RuntimeError) as error:  # no home, no rights, no space, a compiler that is none
         raise Unavailable(f"the code cannot be compiled, kept or loaded: {error}") from error
+
+
+def _load(file: Path) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(file))
+    for name, types in SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.argtypes = [ctypes.c_void_p if type_ == "p" else ctypes.c_int64 for type_ in types]
+        function.restype = None
+    return loaded
 
 
 @cache

@@ -21,14 +21,15 @@ class _Layer(ctypes.Structure):
 
 
 def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
-    """Layers one after the other, ReLU between them: (B, inputs of the first) to (B, outputs of the last).
+    """Layers one after the other, ReLU between them: (B, ...), flattened, to (B, outputs of the last).
 
     By the native code where it can serve, which calls no hooks of the layers; else by torch's operators.
     """
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    if features.dim() == 2 and all(layer.bias is not None for layer in layers) and serves(features, *parameters):
+    if all(layer.bias is not None for layer in layers) and serves(features, *parameters):
         return _Perceptron.apply(features, *parameters)
     *others, last = layers
+    features = features.flatten(1)
     for layer in others:
         features = relu(layer(features))
     return last(features)
@@ -47,18 +48,15 @@ def _layers(parameters: Sequence[Tensor], outputs: Sequence[Tensor], gradients: 
 class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, *parameters: Tensor) -> Tensor:
-        features = features.t().contiguous()  # (I, B)
+        ctx.shape = features.shape
+        features = features.flatten(1).t().contiguous()  # (I, B)
         parameters = tuple(parameter.contiguous() for parameter in parameters)
-        widths = [len(features), *(bias.shape[0] for bias in parameters[1::2])]
+        inputs, images = features.shape
+        widths = [inputs, *(bias.shape[0] for bias in parameters[1::2])]
         if [tuple(weight.shape) for weight in parameters[::2]] != list(zip(widths[1:], widths, strict=False)):
             raise ValueError(f"features and weights do not fit: {widths}")
-        outputs = [features.new_empty(width, features.shape[1]) for width in widths[1:]]
-        library().linear_forward(
-            c_int64(features.shape[1]),
-            c_void_p(features.data_ptr()),
-            _layers(parameters, outputs),
-            c_int64(len(outputs)),
-        )
+        outputs = [features.new_empty(width, images) for width in widths[1:]]
+        library().linear_forward(images, features.data_ptr(), _layers(parameters, outputs), len(outputs))
         ctx.save_for_backward(features, *parameters, *outputs[:-1])
         return outputs[-1].t()
 
@@ -73,7 +71,7 @@ class _Perceptron(torch.autograd.Function):
         of_features = ctx.needs_input_grad[0]
         to_features = torch.empty_like(features if of_features else features[:0])
         library().linear_backward(
-            c_int64(features.shape[1]), c_void_p(features.data_ptr()), _layers(parameters, outputs, gradients),
-            c_int64(n), c_void_p(gradient.data_ptr()), c_void_p(to_features.data_ptr() if of_features else None),
+            features.shape[1], features.data_ptr(), _layers(parameters, outputs, gradients), n,
+            gradient.data_ptr(), to_features.data_ptr() if of_features else None,
         )  # fmt: skip
-        return to_features.t() if of_features else None, *gradients
+        return to_features.t().reshape(ctx.shape) if of_features else None, *gradients

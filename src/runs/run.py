@@ -89,7 +89,7 @@ class Run:
     def write_picture(self, pixels: NDArray[np.uint8]) -> None:
         """Write the mistakes; pixels (H, W, 3)."""
         png = io.BytesIO()
-        Image.fromarray(pixels).save(png, format="PNG", optimize=True)
+        Image.fromarray(pixels).save(png, format="PNG")
         replace_file(self.directory / "mistakes.png", png.getvalue())
 
     @property
