@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
@@ -148,3 +149,8 @@ def processes(session: int) -> list[int]:
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of commands wait for these about half of the time."""
+    return int(cpu_count()) + 1

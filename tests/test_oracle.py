@@ -127,22 +127,19 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     assert figures["updates"] == EPOCHS * int(np.ceil(300 / BATCH))
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_run_on_the_native_code_is_near_a_plain_loop(optimizer: str, tmp_path: Path) -> None:
-    """After 10 updates a mean loss differs by less than 5e-5, the weights by 2e-4 on average and 5e-3 at most.
+def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: str, tmp_path: Path) -> None:
+    """After 10 updates a weight differs by less than 1e-3, with Adam 5e-3, and a mean loss by less than 5e-5.
 
-    That is half of one of Adam's updates, which it makes of a gradient that is nothing but rounding, too.
+    That is half of an update, which Adam makes of a gradient that is nothing but rounding, too.
     """
     assert engine().startswith("native")
-    weights, curve = expected("lenet", optimizer)
-    training, run = trained("lenet", optimizer, tmp_path)
-    ours = weights_of(run)
-    assert ours.keys() == weights.keys()
-    for name, theirs in weights.items():
-        differences = (ours[name] - theirs).abs()
-        assert differences.max() < 5e-3, name
-        assert differences.mean() < 2e-4, name
+    weights, curve = expected(model, optimizer)
+    training, run = trained(model, optimizer, tmp_path)
+    for (name, ours), theirs in zip(weights_of(run).items(), weights.values(), strict=True):
+        assert (ours - theirs).abs().max() < (5e-3 if optimizer == "adam" else 1e-3), name
+        assert (ours - theirs).abs().mean() < 2e-4, name
     for row, plain_row in zip(training.classifier.curve, curve, strict=True):
-        assert {key: row[key] for key in plain_row if "loss" in key} == pytest.approx(
-            {key: plain_row[key] for key in plain_row if "loss" in key}, abs=5e-5
-        )
+        losses = {key: loss for key, loss in plain_row.items() if "loss" in key}
+        assert {key: row[key] for key in losses} == pytest.approx(losses, abs=5e-5)

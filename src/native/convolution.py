@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.library import engine, library, serves
+from src.native.library import engine, library, once, serves
 
 CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
 
@@ -147,8 +146,8 @@ class _ConvPoolRelu(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        once("conv_pool_relu")
         images, weight, winners = ctx.saved_tensors
         of_images = ctx.needs_input_grad[0]
         to_images, to_weight, to_bias = _backward(gradient, images, weight, winners, ctx.padding, of_images)

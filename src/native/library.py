@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.runs.files import replace_file
 
@@ -77,16 +77,20 @@ def engine() -> str:
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the native code can take these, the last of them a parameter: all float32 and on the CPU.
-
-    Not the weights of a group of networks, which `torch.func.vmap` wraps; they are parts of a stack, not parameters.
-    """
+    """Whether the native code can take these: float32 on the CPU, and neither `torch.func` nor a compiler watches."""
     return (
-        isinstance(tensors[-1], nn.Parameter)
-        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and not torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
         and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
         and engine().startswith("native")
     )
+
+
+def once(operation: str) -> None:
+    """Raise RuntimeError in a backward pass that shall itself be differentiated, which would go wrong unseen."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(f"{operation}: the native code has no second derivative; CXX=false leaves all to torch")
 
 
 def _compile(file: Path) -> None:

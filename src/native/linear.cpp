@@ -121,9 +121,9 @@ void linear_backward(int64_t images, const float* features, const Layer* layers,
             for (int64_t b = 0; b < images; b += LANES) total += load(gradient + o * images + b, 1, std::min<int64_t>(LANES, images - b));
             layer.of_bias[o] = sum(total);
         }
-        if (i) before.resize(images * layer.inputs);
+        if (!i && !of_features) return;
+        before.resize(i ? images * layer.inputs : 0);
         float* to = i ? before.data() : of_features;
-        if (!to) return;
         Product{to, layer.inputs, images, layer.outputs, {layer.weight, 1, layer.inputs}, {gradient, images, 1},
                 nullptr, false, i ? input : nullptr}.compute();
         here.swap(before);

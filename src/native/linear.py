@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu
 
-from src.native.library import library, serves
+from src.native.library import library, once, serves
 
 
 class _Layer(ctypes.Structure):
@@ -23,10 +22,11 @@ class _Layer(ctypes.Structure):
 def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """Layers one after the other, ReLU between them: (B, ...), flattened, to (B, outputs of the last).
 
-    By the native code where it can serve, which calls no hooks of the layers; else by torch's operators.
+    By the native code where it can serve and one thread shall, which calls no hooks of the layers; else by torch's own.
     """
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    if all(layer.bias is not None for layer in layers) and serves(features, *parameters):
+    biases = all(layer.bias is not None for layer in layers)
+    if biases and torch.get_num_threads() == 1 and serves(features, *parameters):
         return _Perceptron.apply(features, *parameters)
     *others, last = layers
     features = features.flatten(1)
@@ -55,23 +55,23 @@ class _Perceptron(torch.autograd.Function):
         widths = [inputs, *(bias.shape[0] for bias in parameters[1::2])]
         if [tuple(weight.shape) for weight in parameters[::2]] != list(zip(widths[1:], widths, strict=False)):
             raise ValueError(f"features and weights do not fit: {widths}")
-        outputs = [features.new_empty(width, images) for width in widths[1:]]
+        # Strides, not a transposed view, or the last could not be changed in place.
+        outputs = [torch.empty_strided((images, width), (1, images)) for width in widths[1:]]
         library().linear_forward(images, features.data_ptr(), _layers(parameters, outputs), len(outputs))
         ctx.save_for_backward(features, *parameters, *outputs[:-1])
-        return outputs[-1].t()
+        return outputs[-1]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        once("perceptron")
         features, *saved = ctx.saved_tensors
         gradient = gradient.t().contiguous()
         n = (len(saved) + 1) // 3
-        parameters, outputs = saved[: 2 * n], [*saved[2 * n :], gradient]
+        parameters, outputs = saved[: 2 * n], [*saved[2 * n :], gradient]  # in whose place nothing is read
         gradients = [torch.empty_like(parameter) for parameter in parameters]
-        of_features = ctx.needs_input_grad[0]
-        to_features = torch.empty_like(features if of_features else features[:0])
+        to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         library().linear_backward(
             features.shape[1], features.data_ptr(), _layers(parameters, outputs, gradients), n,
-            gradient.data_ptr(), to_features.data_ptr() if of_features else None,
+            gradient.data_ptr(), None if to_features is None else to_features.data_ptr(),
         )  # fmt: skip
-        return to_features.t().reshape(ctx.shape) if of_features else None, *gradients
+        return None if to_features is None else to_features.t().reshape(ctx.shape), *gradients

@@ -1,17 +1,22 @@
-"""`python -m tests.benchmarks.operators`: LeNet's convolutions on one core, native and torch's, beside a GEMM."""
+"""`python -m tests.benchmarks.operators`: the networks' layers on one core, native and torch's, beside a GEMM."""
 
 import statistics
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.allocator import keep_freed_memory
 from src.native.convolution import conv_pool_relu
+from src.native.linear import perceptron
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 
+Cases = dict[str, tuple[Callable[[], float], float]]  # what measures a call, and its floating-point operations
+
+LINEAR = {"lenet": (400, 120, 84, 10), "mlp": (784, 80, 40, 20, 10)}  # features
 LAYERS = {"conv1": (1, 28, 6, 2), "conv2": (6, 14, 16, 0)}  # channels, height and width, filters, padding; 5 x 5
 
 
@@ -30,26 +35,47 @@ ENGINES: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], Tensor]]] = {
 }
 
 
-def cases(layer: str, batch: int) -> dict[str, tuple[Callable[[], float], float]]:
-    """What measures a call of each operator, and its floating-point operations."""
+def timed(name: str, function: Callable[..., Tensor], inputs: list[Tensor], forward: float, backward: float) -> Cases:
+    """The function of the inputs and, where they need gradients, their gradients."""
+    result = function(*inputs)
+    gradient, learning = torch.randn_like(result), [tensor for tensor in inputs if tensor.requires_grad]
+    back = partial(torch.autograd.grad, result, learning, gradient, retain_graph=True)
+    return {
+        name.format("forward"): (partial(seconds, partial(function, *inputs), 20), forward),
+        name.format("backward"): (partial(seconds, back, 20), backward),
+    }
+
+
+def convolutions(layer: str, batch: int) -> Cases:
     channels, size, filters, padding = LAYERS[layer]
-    output = size + 2 * padding - 4
-    operations = 2.0 * batch * filters * channels * 25 * output**2
-    found: dict[str, tuple[Callable[[], float], float]] = {}
+    operations = 2.0 * batch * filters * channels * 25 * (size + 2 * padding - 4) ** 2
+    found: Cases = {}
     for engine, (function, layout) in ENGINES.items():
         images = layout(torch.randn(batch, channels, size, size)).requires_grad_(layer != "conv1")
-        weight, bias = (
-            torch.randn(filters, channels, 5, 5, requires_grad=True),
-            torch.randn(filters, requires_grad=True),
-        )
-        inputs = [tensor for tensor in (images, weight, bias) if tensor.requires_grad]
-        result = function(images, weight, bias, padding)
-        gradient = torch.randn_like(result)
+        weight, bias = nn.Parameter(torch.randn(filters, channels, 5, 5)), nn.Parameter(torch.randn(filters))
+        backward = operations * (1 if layer == "conv1" else 2)
+        of_tensors = partial(lambda f, *tensors: f(*tensors, padding), function)
+        name = f"{layer} {{}}, batch {batch}, {engine}"
+        found |= timed(name, of_tensors, [images, weight, bias], operations, backward)
+    return found
 
-        forward = partial(function, images, weight, bias, padding)
-        backward = partial(torch.autograd.grad, result, inputs, gradient, retain_graph=True)
-        for direction, work, share in (("forward", forward, 1), ("backward", backward, len(inputs) - 1)):
-            found[f"{layer} {direction}, batch {batch}, {engine}"] = partial(seconds, work, 20), operations * share
+
+def perceptrons(model: str, batch: int) -> Cases:
+    """LeNet's linear layers, whose input needs a gradient, and the MLP's, whose input needs none."""
+    layers = [nn.Linear(*pair) for pair in pairwise(LINEAR[model])]
+    sizes = [2.0 * batch * layer.weight.numel() for layer in layers]
+    torchs_own = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+    features = images_last(torch.randn(batch, LINEAR[model][0], 1, 1)).flatten(1).requires_grad_(model == "lenet")
+    backward = 2 * sum(sizes) - (0 if model == "lenet" else sizes[0])
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    engines: dict[str, Callable[[Tensor], Tensor]] = {
+        "native": lambda some: perceptron(some, layers), "torch": torchs_own
+    }  # fmt: skip
+    found: Cases = {}
+    for engine, function in engines.items():
+        name = f"linear layers of {model} {{}}, batch {batch}, {engine}"
+        of_features = partial(lambda f, some, *_: f(some), function)
+        found |= timed(name, of_features, [features, *parameters], sum(sizes), backward)
     return found
 
 
@@ -57,14 +83,19 @@ def main() -> None:
     """The command."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    work = {name: case for layer in LAYERS for batch in (64, 256) for name, case in cases(layer, batch).items()}
+    work: Cases = {}
+    for batch in (64, 256):
+        for layer in LAYERS:
+            work |= convolutions(layer, batch)
+        for model in LINEAR:
+            work |= perceptrons(model, batch)
     times = in_turn({"GEMM": gemm} | {name: measure for name, (measure, _) in work.items()}, 3 if QUICK else 9)
     rate = GEMM / statistics.median(times["GEMM"]) / 1e9
     rows = [["GEMM 1024 x 1024", *spread([GEMM / s / 1e9 for s in times["GEMM"]]), "100 %"]]
     for name, (_, operations) in work.items():
         rates = [operations / s / 1e9 for s in times[name]]
         rows.append([name, *spread(rates), f"{statistics.median(rates) / rate:.0%}".replace("%", " %")])
-    note = f"GFLOP/s of one core, convolution's operations only, n={len(times['GEMM'])}"
+    note = f"GFLOP/s of one core, operations of convolutions and products only, n={len(times['GEMM'])}"
     report("operators", ["operator", "median", "least", "most", "of GEMM"], rows, note)
 
 

@@ -1,7 +1,7 @@
 """The native linear layers beside torch's own in float64."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 from torch.nn.functional import relu
 
+from src.models import MLP, LeNet
 from src.native import linear
 from src.native.library import engine
 from src.native.linear import perceptron
@@ -20,6 +22,7 @@ from src.native.linear import perceptron
 def native() -> None:
     if not engine().startswith("native"):
         pytest.fail(f"the native code is not there: {engine()}")
+    torch.set_num_threads(1)  # of several it leaves the work to torch's
 
 
 def torchs(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
@@ -45,6 +48,7 @@ def both(features: Tensor, layers: Sequence[nn.Linear]) -> list[tuple[Tensor, Te
         copies = [copy.deepcopy(layer).to(dtype) for layer in layers]
         inputs = features.detach().to(dtype).requires_grad_()
         output = function(inputs, copies)
+        assert ("Perceptron" in str(output.grad_fn)) == (function is perceptron)
         output.backward(gradient.to(dtype))
         assert inputs.grad is not None
         gradients = [parameter.grad for layer in copies for parameter in layer.parameters()]
@@ -104,15 +108,58 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(function, (features, *parameters), eps=1e-2, atol=1e-2, rtol=1e-2)
 
 
-def test_what_is_frozen_or_empty_and_what_does_not_fit() -> None:
+def gradients(
+    function: Callable[[Tensor, Sequence[nn.Linear]], Tensor], features: Tensor, layers: Sequence[nn.Linear]
+) -> list[Tensor | None]:
+    """Of each parameter, from a gradient of the logits that has no strides."""
+    for layer in layers:
+        layer.zero_grad()
+    function(features, layers).sum().backward()
+    return [parameter.grad for layer in layers for parameter in layer.parameters()]
+
+
+def test_what_is_frozen_tied_or_laid_out_otherwise() -> None:
+    torch.manual_seed(0)
+    layers = linears((4, 4, 4, 2), whole=True)
+    layers[0].weight = nn.Parameter(layers[0].weight.detach().t())  # not contiguous
+    layers[2].bias.requires_grad_(False)
+    layers.insert(1, layers[0])  # its weights twice
+    features = torch.randint(-2, 3, (5, 4)).float()
+    ours, theirs = gradients(perceptron, features, layers), gradients(torchs, features, layers)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or torch.equal(one, other)
+    logits = perceptron(features, layers)
+    assert torch.equal(logits.clone().mul_(2), perceptron(features, layers).mul_(2))  # in place
+
+
+def test_a_batch_of_none_and_what_does_not_fit() -> None:
     layers = linears((4, 3, 2), whole=False)
-    layers[0].requires_grad_(False)
-    perceptron(torch.randn(5, 4), layers).sum().backward()
-    assert layers[0].weight.grad is None
-    assert layers[1].weight.grad is not None
     assert perceptron(torch.randn(0, 4), layers).shape == (0, 2)
+    for gradient in gradients(perceptron, torch.randn(0, 4), layers):
+        assert gradient is not None
+        assert not gradient.any()
     with pytest.raises(ValueError, match=r"do not fit: \[5, 3, 2\]"):
         perceptron(torch.randn(5, 5), layers)
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+    features = torch.randn(5, 4, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(perceptron(features, linears((4, 3, 2), whole=False)).sum(), features, create_graph=True)
+
+
+@pytest.mark.parametrize("model", [MLP([9, 8, 7]), LeNet()], ids=["mlp", "lenet"])
+def test_torchs_function_transforms_find_torchs_operators(model: MLP | LeNet) -> None:
+    images = torch.randn(3, 1, 28, 28)
+    torch.testing.assert_close(vmap(lambda image: model(image[None])[0])(images), model(images))
+    if isinstance(model, MLP):  # torch.library has no `torch.func.grad` for the convolution
+        own, other = images.clone().requires_grad_(), grad(lambda some: model(some).sum())(images)
+        model(own).sum().backward()
+        torch.testing.assert_close(own.grad, other)
+    stacked = {"linear1.weight": torch.stack([model.linear1.weight, model.linear1.weight]).detach()}
+    both = vmap(lambda some: functional_call(model, some, (images,)))(stacked)
+    torch.testing.assert_close(both[1], model(images))
 
 
 def test_torch_takes_what_it_cannot_serve() -> None:
@@ -120,5 +167,10 @@ def test_torch_takes_what_it_cannot_serve() -> None:
     features = torch.randn(5, 4)
     without = [nn.Linear(4, 3, bias=False), layers[1]]
     assert torch.equal(perceptron(features, without), torchs(features, without))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert perceptron(features, layers).dtype == torch.bfloat16
+    torch.set_num_threads(2)
+    assert torch.equal(perceptron(features, layers), torchs(features, layers))
+    torch.set_num_threads(1)
     double = [copy.deepcopy(layer).double() for layer in layers]
     assert torch.equal(perceptron(features.double(), double), torchs(features.double(), double))
