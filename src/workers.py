@@ -131,7 +131,7 @@ def _begin(gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.freeze()  # what is imported will stay; to look for garbage in it takes half a second, twice a run
+    gc.freeze()  # what the server has imported will stay; to look for garbage in it takes half a second, twice a run
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -90,7 +90,7 @@ def serves(*tensors: Tensor) -> bool:
 def once(operation: str) -> None:
     """Raise RuntimeError in a backward pass that shall itself be differentiated, which would go wrong unseen."""
     if torch.is_grad_enabled():
-        raise RuntimeError(f"{operation}: the native code has no second derivative; CXX=false leaves all to torch")
+        raise RuntimeError(f"{operation}: its native code has no second derivative")
 
 
 def _compile(file: Path) -> None:

@@ -73,11 +73,8 @@ def test_steps_replayed_from_a_tape_are_the_steps(
     model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two seeds, changing lrs, a smaller last minibatch, a run that diverges and one that is validated."""
-    for user in (
-        "convolution",
-        "gather",
-        "library",
-    ):  # on a GPU too they are torch's, and native code writes past the tape
+    # On a GPU too the operators are torch's, and native code writes past the tape.
+    for user in ("convolution", "gather", "library"):
         monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
     optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
     each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]
