@@ -112,7 +112,7 @@ def weights_of(run: Run) -> dict[str, Tensor]:
 def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     model: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for user in ("convolution", "gather", "library"):
+    for user in ("gather", "library"):
         monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
     training, run = trained(model, optimizer, tmp_path)

@@ -1,6 +1,7 @@
 """Convolution, bias, 2 x 2 max pooling and ReLU as one operator of torch, `ravine::conv_pool_relu`."""
 
 import ctypes
+from collections.abc import Callable
 from ctypes import byref, c_int64
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.library import engine, library, once, serves
+from src.native.library import eager, library, once, serves
 
 CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
 
@@ -38,12 +39,10 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
 
     By the native operator where it can serve, whose output lies in memory as (O, H', W', B); else by torch's.
     """
-    if weight.shape[2] == weight.shape[3]:
-        if serves(images, weight, bias):
+    if weight.shape[2] == weight.shape[3] and serves(images, weight, bias):
+        if eager():
             return _ConvPoolRelu.apply(images, weight, bias, padding)
-        float32 = images.dtype == weight.dtype == bias.dtype == torch.float32
-        if float32 and images.device.type == "cpu" and engine().startswith("native"):
-            return torch.ops.ravine.conv_pool_relu(images, weight, bias, padding)[0]
+        return torch.ops.ravine.conv_pool_relu(images, weight, bias, padding)[0]
     return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
 
 
@@ -126,12 +125,12 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: tuple[Te
     ctx.save_for_backward(images, weight, output[1])
 
 
-def _differentiate(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, Tensor, Tensor, None]:
+def _differentiate(
+    ctx: Any, gradient: Tensor, _: None, backward: Callable[..., Any] = torch.ops.ravine.conv_pool_relu_backward
+) -> tuple[Tensor | None, Tensor, Tensor, None]:
     images, weight, winners = ctx.saved_tensors
     of_images = ctx.needs_input_grad[0]
-    to_images, to_weight, to_bias = torch.ops.ravine.conv_pool_relu_backward(
-        gradient, images, weight, winners, ctx.padding, of_images
-    )
+    to_images, to_weight, to_bias = backward(gradient, images, weight, winners, ctx.padding, of_images)
     return to_images if of_images else None, to_weight, to_bias, None
 
 
@@ -148,10 +147,7 @@ class _ConvPoolRelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         once("conv_pool_relu")
-        images, weight, winners = ctx.saved_tensors
-        of_images = ctx.needs_input_grad[0]
-        to_images, to_weight, to_bias = _backward(gradient, images, weight, winners, ctx.padding, of_images)
-        return to_images if of_images else None, to_weight, to_bias, None
+        return _differentiate(ctx, gradient, None, _backward)
 
 
 def _vectorised(

@@ -77,13 +77,18 @@ def engine() -> str:
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the native code can take these: float32 on the CPU, and neither `torch.func` nor a compiler watches."""
-    return (
-        all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-        and not torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
-        and engine().startswith("native")
+    """Whether the native code can take these: float32 on the CPU."""
+    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors) and (
+        engine().startswith("native")
+    )
+
+
+def eager() -> bool:
+    """Whether neither `torch.func`, nor a compiler, nor autocast wants to see torch's own operators."""
+    return not (
+        torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cpu")
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from src.native.library import library, once, serves
+from src.native.library import eager, library, once, serves
 
 
 class _Layer(ctypes.Structure):
@@ -26,7 +26,7 @@ def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     biases = all(layer.bias is not None for layer in layers)
-    if biases and torch.get_num_threads() == 1 and serves(features, *parameters):
+    if biases and torch.get_num_threads() == 1 and eager() and serves(features, *parameters):
         return _Perceptron.apply(features, *parameters)
     *others, last = layers
     features = features.flatten(1)
