@@ -1,6 +1,7 @@
 """What goes wrong by the user's hand or signal, and how it is said: one line, and an exit code."""
 
 import difflib
+import errno
 import os
 import signal
 from collections.abc import Iterable
@@ -92,6 +93,9 @@ def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
         return f"{error.override}: is no override; write key=value, and lists as [1,2]"
     if isinstance(error, UserError | HydraException | OmegaConfBaseException):
         return flat(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f"{os.fspath(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror}; free some space, or name another place by output_dir="
     if isinstance(error, OSError) and error.filename:
         return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or see to the rights of this one"
     return f"{type(error).__name__}: {flat(error)} (HYDRA_FULL_ERROR=1 shows the traceback)"
