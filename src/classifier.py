@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from src.data import Block, DataModule, epoch_seed
 from src.errors import UserError
 from src.lightning import LightningModule
-from src.runs.run import Row, finite
+from src.runs.record import Row, finite
 from src.schedules import Schedule
 from src.sums import Sums
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import images
 from src.errors import Reported, UserError, one_line
+from src.runs.files import replace_files
 from src.runs.run import Run
 from src.runs.settings import KEYS, Names, check, directory
 from src.runs.state import State, look
@@ -31,9 +32,8 @@ def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
     """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
     folder = run.directory / ".hydra"
     folder.mkdir(exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml")
-    OmegaConf.save({"hydra": hydra}, folder / "hydra.yaml")
-    OmegaConf.save(hydra.overrides.task, folder / "overrides.yaml")
+    contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
+    replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(content).encode() for name, content in contents.items()})
 
 
 class Job:

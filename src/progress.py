@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from src.classifier import Classifier
 from src.lightning import Callback, LightningModule, Trainer
-from src.runs.run import Row
+from src.runs.record import Row
 
 
 def figures(row: Row) -> str:

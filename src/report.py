@@ -13,7 +13,7 @@ from src.errors import UserError, exit_code, have_hydra_raise, one_line, traceba
 from src.reporting.grid import grids
 from src.reporting.page import write
 from src.runs.frame import Frames, choose, read
-from src.runs.run import ENDED
+from src.runs.record import ENDED
 from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, Settings
 
 SHOWN = 18  # names of missing runs

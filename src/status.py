@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from src.cells import LEGEND, tables
-from src.errors import Interrupted, raise_on_signals
+from src.errors import Interrupted, one_line, raise_on_signals
 from src.overview import Overview
 from src.runs.plan import planned
 from src.runs.run import Run
@@ -25,21 +25,27 @@ class Onlooker:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.ended: dict[Path, tuple[int, State]] = {}  # with the time of their record, since they may be repeated
-        self.unreadable: list[Path] = []
+        self.damaged: dict[Path, str] = {}
 
     def states(self) -> list[State]:
         """All runs: those there are, and those that a study which is at work has still to begin."""
         states = {state.directory: state for state in planned(self.output)}
-        self.unreadable = []
+        self.damaged = {}
         for file in records(self.output):
             state = self._look(file)
             if state is None:
-                self.unreadable.append(file)
+                self.damaged |= self._damage(file)
             elif state.directory in states and state.standing == "interrupted":
                 states[state.directory] = replace(state, standing="to do")  # its turn will come again
             else:
                 states[state.directory] = state
         return list(states.values())
+
+    def _damage(self, file: Path) -> dict[Path, str]:
+        try:
+            return Run(file.parent).damage()
+        except OSError as error:
+            return {file: one_line(error)}
 
     def _look(self, file: Path) -> State | None:
         try:
@@ -80,8 +86,8 @@ def main() -> None:
     for line in (overview.line(states), *overview.running(states)):
         console.print(line, soft_wrap=True)
     overview.print_results(states, console)
-    for file in onlooker.unreadable:
-        console.print(f"{file}: cannot be read; its run's own command will set it aside", soft_wrap=True)
+    for file, why in onlooker.damaged.items():
+        console.print(f"{file}: damaged ({why}); the run's own command renames it and trains again", soft_wrap=True)
 
 
 def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:

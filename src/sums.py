@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.runs.run import Row
+from src.runs.record import Row
 
 
 class Sums:

@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from src.classifier import Classifier
 from src.lightning import Callback, LightningModule, Trainer
-from src.runs.run import Row
+from src.runs.record import Row
 
 
 class TensorBoard(Callback):

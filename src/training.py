@@ -1,8 +1,10 @@
 """One training, from settings to a finished record."""
 
+import os
 import sys
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +22,8 @@ from src.native.library import engine
 from src.outcome import initial_loss, logits_of, outcome
 from src.progress import ProgressBar
 from src.recorder import Recorder
-from src.runs.checkpoint import AtomicCheckpointIO, intact
-from src.runs.files import set_aside
+from src.runs.checkpoint import AtomicCheckpointIO, read_fitting
+from src.runs.files import Damaged, set_aside
 from src.runs.provenance import provenance
 from src.runs.run import Run, now
 from src.runs.settings import Names, Settings, title
@@ -69,16 +71,25 @@ class Training:
             run.update(status="interrupted")
             raise
 
+    def checkpoint(self, run: Run) -> dict[str, Any] | None:
+        """The checkpoint from which the run can resume, if there is one. Raises Damaged."""
+        if not os.path.lexists(run.checkpoint):
+            return None
+        digest, epochs = self.settings.digest, self.settings.epochs
+        return read_fitting(run.checkpoint, digest, epochs, self.model, self.classifier.optimizer)
+
     def begin(self, run: Run, names: Names, group_size: int = 1) -> bool:
         """Write the record of a run that is training, perhaps in a group; whether there is a checkpoint to go on from.
 
-        What is damaged is set aside.
+        Damaged files are renamed to `*.damaged`.
         """
-        if run.checkpoint.exists() and not intact(run.checkpoint):
-            print(f"{set_aside(run.checkpoint)}: damaged, so set aside; the run begins anew", file=sys.stderr)
-        if run.record_file.exists() and not run.record():
-            print(f"{set_aside(run.record_file)}: damaged, so set aside", file=sys.stderr)
-        resumed = run.checkpoint.exists()
+        for file, why in run.damage().items():
+            _rename(file, why)
+        try:
+            resumed = self.checkpoint(run) is not None
+        except Damaged as error:
+            resumed = False
+            _rename(run.checkpoint, f"{error}; the run starts over")
         sessions = run.record().get("sessions", []) if resumed else []
         session = {
             "began": now(),
@@ -109,7 +120,7 @@ class Training:
         try:
             try:
                 checkpoint = run.checkpoint if resumed else None
-                io = AtomicCheckpointIO()
+                io = AtomicCheckpointIO(self.settings.digest)
                 fit(self.classifier, self.data, self.device, self.settings.epochs, callbacks, io, checkpoint)
             finally:
                 progress.close()
@@ -145,3 +156,8 @@ class Training:
         settings = self.settings.flat.items()
         numbers = {key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings}
         return numbers | asdict(names)
+
+
+def _rename(file: Path, why: str) -> None:
+    to = f"renamed to {set_aside(file).name}" if os.path.lexists(file) else "missing"
+    print(f"{file}: damaged, {to} ({why})", file=sys.stderr)

@@ -16,6 +16,9 @@ import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
 
+from src.runs.run import Run
+from src.runs.settings import Names, Settings, directory
+
 ROOT = Path(__file__).parent.parent
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is what a CPU can promise
 REAL = Path(os.environ.get("DATA_ROOT", ROOT / "data")).absolute()
@@ -84,6 +87,11 @@ def own_choice(folder: Path, choice: str, yaml: str, module: str = "") -> tuple[
     if module:
         (folder / f"{file.stem}.py").write_text(module)
     return "--config-dir", str(folder / "conf")
+
+
+def run_of(settings: Settings, output: Path) -> Run:
+    """The run of these settings under an output directory."""
+    return Run(output / directory(settings, Names("mine", "mine", "mine")))
 
 
 def the_run(outputs: Path) -> Path:

@@ -18,7 +18,7 @@ from src.native.library import engine
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
-from tests.conftest import bars
+from tests.conftest import bars, run_of
 
 
 class PlainLeNet(nn.Module):
@@ -88,7 +88,7 @@ def trained(model: str, optimizer: str, directory: Path) -> tuple[Training, Run]
     model_config, optimizer_config = MODELS[model][0], OPTIMIZERS[optimizer][0]
     settings = Settings("mnist", 0, model_config, optimizer_config, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
     training = Training(settings, images.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
-    run = Run(directory / "run")
+    run = run_of(settings, directory)
     with run.locked():
         training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
     return training, run

@@ -16,15 +16,16 @@ from src.images import Images
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
-from tests.conftest import assert_same, bars, start, state, the_run
+from tests.conftest import assert_same, bars, run_of, start, state, the_run
 
 
 class Stop(Exception):
     pass
 
 
-def fit(run: Run, settings: Settings, stop_at: int | None = None) -> None:
+def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
     """Train in this process, cut off before the `stop_at`-th block."""
+    run = run_of(settings, output)
     training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     step, blocks = training.classifier.training_step, iter(range(10**9))
 
@@ -36,6 +37,7 @@ def fit(run: Run, settings: Settings, stop_at: int | None = None) -> None:
     training.classifier.training_step = cut  # type: ignore[method-assign,assignment]
     with run.locked():
         training.train_in(run, Console(quiet=True), Names("mine", "mine", "mine"), list("0123456789"))
+    return run
 
 
 class Dropping(torch.nn.Sequential):
@@ -65,14 +67,13 @@ def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeyp
         epochs=4,
         seed=5,
     )
-    alone, cut = Run(tmp_path / "alone"), Run(tmp_path / "cut")
-    fit(alone, settings)
+    alone, cut = fit(tmp_path / "alone", settings), run_of(settings, tmp_path / "cut")
     for stop_at in (1, 4, 3):  # in the first epoch, so all is lost; in the second; in the next but one
         with pytest.raises(Stop):
-            fit(cut, settings, stop_at)
+            fit(tmp_path / "cut", settings, stop_at)
         assert cut.record()["status"] == "failed"
         assert not cut.ended
-    fit(cut, settings)
+    fit(tmp_path / "cut", settings)
     assert len(cut.record()["sessions"]) == 3  # the first left nothing to go on from
     assert "error" not in cut.record()
     assert_same(alone.directory, cut.directory)
@@ -152,14 +153,13 @@ def settings(lr: float = 0.01, epochs: int = 2) -> Settings:
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path) -> None:
-    alone, damaged = Run(tmp_path / "alone"), Run(tmp_path / "damaged")
-    fit(alone, settings())
+    alone, damaged = fit(tmp_path / "alone", settings()), run_of(settings(), tmp_path / "damaged")
     with pytest.raises(Stop):
-        fit(damaged, settings(), 1)
+        fit(tmp_path / "damaged", settings(), 1)
     content = bytearray(damaged.checkpoint.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.checkpoint.write_bytes(content)
-    fit(damaged, settings())
+    fit(tmp_path / "damaged", settings())
     assert len(damaged.record()["sessions"]) == 1
     assert (damaged.directory / "last.ckpt.damaged").read_bytes() == content
     assert_same(alone.directory, damaged.directory)
@@ -167,11 +167,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path
 
 @pytest.mark.parametrize("lr", [0.01, 1e12])
 def test_killed_between_the_last_checkpoint_and_the_record(lr: float, tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    fit(run, settings(lr))
+    run = fit(tmp_path, settings(lr))
     before = state(run.directory)
     run.update(status="running")
     run.curve_file.unlink()
-    fit(run, settings(lr))
+    fit(tmp_path, settings(lr))
     assert run.record()["status"] == ("finished" if lr < 1 else "diverged")
     assert state(run.directory)[:2] == before[:2]

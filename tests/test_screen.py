@@ -7,11 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from src.images import Images
-from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.summary import show
 from src.training import Training
-from tests.conftest import bars
+from tests.conftest import bars, run_of, the_run
 
 TITLE = "mnist mlp adam lr 0.01 batch 32 seed 0"
 
@@ -22,7 +21,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     constant = {"_target_": "src.schedules.Schedule"}
     settings = Settings("mnist", 50, model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=width, markup=False, highlight=False)
-    run = Run(tmp_path / f"run-{terminal}-{width}")
+    run = run_of(settings, tmp_path)
     with run.locked():
         training = Training(settings, Images(*bars(300, 1), *bars(80, 2)))
         training.train_in(run, console, Names("mlp", "adam", "constant"), list("0123456789"))
@@ -38,7 +37,7 @@ def test_a_terminal_has_a_bar_with_all_figures(tmp_path: Path) -> None:
     assert re.search(
         r"epoch 3/3  ETA 0:00:0\d train \d\.\d{4} \d+\.\d\d%  test .*%  validation .*%  [\d,]+ images/s", plain
     )
-    assert text.endswith(f"{tmp_path / 'run-True-120'}/\n")
+    assert text.endswith(f"{the_run(tmp_path)}/\n")
     assert "\x1b[?25h" in text  # the cursor is back
 
 

@@ -48,8 +48,8 @@ def test_damaged_files_are_set_aside_and_their_runs_repeated(train: Command, tmp
     ended = train(*STUDY, f"output_dir={damaged}")
     assert ended.returncode == 0, ended.stderr
     assert "4 runs: 1 finished, 3 to do" in ended.stdout
-    assert ended.stderr.count("run.json.damaged: damaged, so set aside\n") == 2
-    assert ended.stderr.count("last.ckpt.damaged: damaged, so set aside; the run begins anew\n") == 2
+    assert ended.stderr.count("run.json: damaged, renamed to run.json.damaged (") == 2
+    assert ended.stderr.count("last.ckpt: damaged, renamed to last.ckpt.damaged (") == 2
     for run in runs(damaged):
         assert_same(alone / run.relative_to(damaged), run)
     for run, names in ((record, ["run.json"]), (checkpoint, ["last.ckpt"]), (both, ["last.ckpt", "run.json"])):

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from src.runs.checkpoint import AtomicCheckpointIO, serialised
+from src.runs.checkpoint import DIGEST, AtomicCheckpointIO, serialised
 from src.runs.files import replace_files
 from src.runs.run import Run
 
@@ -13,15 +13,15 @@ Checkpoint = dict[str, Any]
 
 
 class GroupCheckpointIO(AtomicCheckpointIO):
-    """Splits what Lightning saves among the `runs`, and puts together what it loads.
+    """Splits what Lightning saves among the `runs`, each of its digest, and puts together what it loads.
 
     `capturable` are the optimizers' options of this name, which CUDA graphs want to be true, by a run's number and its
     parameter group's. On disk they are as the settings have them.
     """
 
-    def __init__(self, runs: Sequence[Run], capturable: Mapping[tuple[int, int], bool]) -> None:
-        super().__init__()
-        self.runs, self.capturable = runs, capturable
+    def __init__(self, runs: Sequence[Run], digests: Sequence[str], capturable: Mapping[tuple[int, int], bool]) -> None:
+        super().__init__(digests[0])
+        self.runs, self.digests, self.capturable = runs, digests, capturable
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
         """Write those of the runs whose curve it holds."""
@@ -34,7 +34,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
         parts = [
             super(GroupCheckpointIO, self).load_checkpoint(run.checkpoint, *arguments, **keywords) for run in self.runs
         ]
-        whole = {key: value for key, value in parts[0].items() if key != "curve"}
+        whole = {key: value for key, value in parts[0].items() if key not in ("curve", DIGEST)}
         whole["state_dict"] = {
             f"members.{number}.{name}": weight
             for number, part in enumerate(parts)
@@ -48,7 +48,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
 
     def _part(self, whole: Checkpoint, number: int) -> Checkpoint:
         part = {key: value for key, value in whole.items() if key != "curves"}
-        part["curve"] = whole["curves"][number]
+        part |= {"curve": whole["curves"][number], DIGEST: self.digests[number]}
         weights: dict[str, Tensor] = whole["state_dict"]
         prefix = f"members.{number}."
         # Cloned, since a part of a stack would be saved with the whole stack.

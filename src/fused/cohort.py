@@ -7,7 +7,7 @@ from torch import Tensor
 from src.classifier import Classifier
 from src.data import DataModule
 from src.fused.stack import Stack
-from src.runs.run import Row
+from src.runs.record import Row
 from src.sums import Sums
 
 

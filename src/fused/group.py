@@ -142,7 +142,11 @@ def _train(members: Sequence[Member]) -> None:
             first.device,
             first.settings.epochs,
             [GroupRecorder(runs, boards)],
-            GroupCheckpointIO(runs, made_capturable([member.training for member in members])),
+            GroupCheckpointIO(
+                runs,
+                [member.training.settings.digest for member in members],
+                made_capturable([member.training for member in members]),
+            ),
             runs[0].checkpoint if resumed[0] else None,
         )
         for of_a_seed in by_seed:

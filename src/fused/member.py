@@ -8,8 +8,8 @@ from src import images
 from src.data import DataModule
 from src.errors import UserError
 from src.job import Job, write_hydra_files
-from src.runs.checkpoint import curve_in
-from src.runs.run import finite
+from src.runs.files import Damaged
+from src.runs.record import finite
 from src.training import Training
 
 
@@ -54,6 +54,10 @@ class Member:
 
     def epochs_done(self) -> int | None:
         """Of its checkpoint; None where it is to be trained no further."""
-        curve = curve_in(self.run.checkpoint)
+        try:
+            checkpoint = self.training.checkpoint(self.run)
+        except Damaged:  # `Training.begin` will tell
+            checkpoint = None
+        curve = checkpoint["curve"] if checkpoint else []
         over = len(curve) == self.training.settings.epochs or (bool(curve) and not finite(curve[-1]))
         return None if over else len(curve)

@@ -10,7 +10,7 @@ import pandas as pd
 from src.errors import UserError
 from src.reporting.statistics import Estimate, binomial_interval, mean_interval
 from src.runs.frame import Frames
-from src.runs.run import ENDED
+from src.runs.record import ENDED
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from src.runs.run import ENDED, Run
+from src.errors import UserError, one_line
+from src.runs.files import Damaged
+from src.runs.run import Run
 from src.runs.settings import Names, Settings, directory
 from src.runs.state import records
 
@@ -39,17 +41,23 @@ def read(output: Path) -> Frames:
     for file in records(output):
         run = Run(file.parent)
         try:
-            row = _row(run)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            damaged[file] = f"is no record of a run ({type(error).__name__}: {error})"
+            try:
+                record, curve = run.read()
+            except Damaged:
+                from src.runs.checkpoint import restore_curve  # torch, which others do not wait for
+
+                restore_curve(run)
+                record, curve = run.read()
+        except (Damaged, UserError):
+            damaged |= run.damage()
             continue
-        curve = run.curve()
-        epochs = row["epochs_done"] if row["status"] in ENDED else len(curve)
-        if [point.get("epoch") for point in curve] != list(range(1, epochs + 1)):
-            damaged[run.curve_file] = f"has not the {epochs} epochs, one after the other, that it should have"
+        except OSError as error:
+            damaged[file] = one_line(error)
             continue
-        rows.append(row)
-        curves += [{"directory": row["directory"]} | point for point in curve]
+        if record:  # it was there when the folder was listed
+            row = _row(run, record)
+            rows.append(row)
+            curves += [{"directory": row["directory"]} | point for point in curve]
     runs = pd.DataFrame(rows, columns=None if rows else ["directory", "status"]).set_index("directory")
     points = pd.DataFrame(curves, columns=None if curves else ["directory", "epoch"])
     return Frames(runs, points.astype({"epoch": int}).set_index(["directory", "epoch"]), damaged)
@@ -74,20 +82,15 @@ def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
     return {"cell": alike.digest, "grid": grid.digest} | asdict(names) | flat
 
 
-def _row(run: Run) -> dict[str, Any]:
-    record = run.record()
-    if not record:
-        raise ValueError("a damaged file")
+def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     settings, names = Settings(**record["settings"]), Names(**record["names"])
-    if not run.directory.name.endswith(settings.digest):
-        raise ValueError("of another version of Ravine, which gave these settings other numbers")
-    figures, sessions, data = record.get("figures", {}), record.get("sessions", [{}]), record.get("data", {})
-    last = sessions[-1]
+    figures, sessions, data = record.get("figures", {}), record.get("sessions", []), record.get("data", {})
+    last = sessions[-1] if sessions else {}
     return (
         {"directory": str(run.directory), "status": record["status"]}
         | _asked_for(settings, names)
         | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
-        | {"epochs_done": int(figures.get("epochs", 0)), "updates": int(figures.get("updates", 0))}
+        | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
         | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
         | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}

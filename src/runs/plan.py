@@ -10,12 +10,24 @@ from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from src.runs.files import replace_file
+from src.runs.files import read_file, replace_file
+from src.runs.record import NamesEntry, SettingsEntry
 from src.runs.settings import Names, Settings
 from src.runs.state import State
 
 FOLDER = ".studies"
+
+
+class _Planned(TypedDict):
+    directory: str
+    settings: SettingsEntry
+    names: NamesEntry
+
+
+PLANNED = TypeAdapter(list[_Planned])
 
 
 @contextmanager
@@ -34,8 +46,8 @@ def announced(output: Path, states: Sequence[State]) -> Iterator[None]:
         for state in states
     ]
     with FileLock(file.with_suffix(".lock")):
-        replace_file(file, json.dumps(runs).encode())
         try:
+            replace_file(file, json.dumps(runs).encode())
             yield
         finally:
             _remove(file)
@@ -45,12 +57,12 @@ def planned(output: Path) -> list[State]:
     """The runs of the studies that are at work in an output directory, in their order, as if none had begun."""
     states: dict[Path, State] = {}
     for file in sorted((output / FOLDER).glob("*.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # it was removed meanwhile, or is none of ours
+        with suppress(OSError, ValueError):  # it was removed meanwhile, or is none of ours
             try:
                 with FileLock(file.with_suffix(".lock"), timeout=0):
                     _remove(file)  # of a process that was killed
             except Timeout:
-                for run in json.loads(file.read_bytes()):
+                for run in PLANNED.validate_json(read_file(file)):
                     path = output / run["directory"]
                     states[path] = State(path, Settings(**run["settings"]), Names(**run["names"]))
     return list(states.values())

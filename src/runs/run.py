@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -17,15 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.errors import UserError
-from src.runs.files import replace_file
+from src.runs.files import Damaged, read_file, replace_file
+from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
 
 GLANCE = (
     0.3  # seconds that a trainer waits for a lock, which somebody may hold for an instant to see whether it is free
 )
-
-Row = dict[str, float]  # one epoch of a curve
-ENDED = ("finished", "diverged")
-Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 
 
 class Run:
@@ -39,13 +36,47 @@ class Run:
         self.predictions_file = directory / "predictions.npy"
         self._lock = directory / ".lock"
 
-    def record(self) -> dict[str, Any]:
-        """What `run.json` says; empty where there is none, or a damaged one."""
+    @property
+    def digest(self) -> str:
+        """That of its settings, with which the directory's name ends."""
+        return self.directory.name[-8:]
+
+    def read(self) -> tuple[dict[str, Any], list[Row]]:
+        """Record and curve, which agree; an empty record where there is none. Raises Damaged and OSError."""
+        record = self._read_record()
+        return record, self._read_curve(record)
+
+    def _read_record(self) -> dict[str, Any]:
         try:
-            record = json.loads(self.record_file.read_bytes())
-            status = record["status"]
-            return record if status in get_args(Status) and ("figures" in record or status not in ENDED) else {}
-        except (OSError, ValueError, KeyError, TypeError):
+            return parse_record(read_file(self.record_file), self.digest)
+        except FileNotFoundError:
+            return {}
+
+    def _read_curve(self, record: dict[str, Any]) -> list[Row]:
+        try:
+            rows = parse_curve(read_file(self.curve_file))
+        except FileNotFoundError:
+            rows = []
+        check_agreement(record, rows)
+        return rows
+
+    def damage(self) -> dict[Path, str]:
+        """The damaged ones of record and curve, each with what is wrong with it. Raises OSError."""
+        try:
+            record = self._read_record()
+        except Damaged as error:
+            return {self.record_file: str(error)}
+        try:
+            self._read_curve(record)
+        except Damaged as error:
+            return {self.curve_file: str(error)}
+        return {}
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says; empty where there is none, or a damaged one. Raises OSError."""
+        try:
+            return self._read_record()
+        except Damaged:
             return {}
 
     def write(self, record: dict[str, Any]) -> None:
@@ -55,14 +86,6 @@ class Run:
     def update(self, **fields: Any) -> None:
         """Add `fields` to the record."""
         self.write(self.record() | fields)
-
-    def curve(self) -> list[Row]:
-        """The epochs written so far; none where there is no curve, or a damaged one."""
-        try:
-            with self.curve_file.open(newline="") as file:
-                return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError):
-            return []
 
     def write_curve(self, rows: list[Row]) -> None:
         """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
@@ -94,8 +117,11 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to train."""
-        return self.record().get("status") in ENDED
+        """Whether there is nothing left to train: the record says so, and the curve agrees with it."""
+        try:
+            return self.read()[0].get("status") in ENDED
+        except Damaged:
+            return False
 
     @contextmanager
     def locked(self, wait: bool = False) -> Iterator[None]:
@@ -129,19 +155,25 @@ class Run:
             raise UserError(f"{self.directory}: was trained on other files than lie there now; force=true begins anew")
 
     def clear(self) -> None:
-        """Remove what an earlier training left, but not the lock; first what would make it look finished."""
-        self.record_file.unlink(missing_ok=True)
-        self.checkpoint.unlink(missing_ok=True)
-        for path in self.directory.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
+        """Remove what an earlier training left, but not the lock; a link, but not what it names.
+
+        All is moved out of the way first, the record before the rest: a clear that is cut short leaves no half run.
+        """
+        trash = self.directory / ".cleared"
+        _remove(trash)
+        trash.mkdir()
+        first = [path for path in (self.record_file, self.checkpoint) if os.path.lexists(path)]
+        rest = [path for path in self.directory.iterdir() if path not in (*first, trash, self._lock)]
+        for path in (*first, *rest):
+            path.rename(trash / path.name)
+        _remove(trash)
 
 
-def finite(row: Row) -> bool:
-    """Whether the losses of an epoch are."""
-    return all(math.isfinite(value) for key, value in row.items() if key.endswith("_loss"))
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def now() -> str:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from src.runs.run import Run, Status
+from src.runs.files import Damaged
+from src.runs.record import ENDED, Status
+from src.runs.run import Run
 from src.runs.settings import Names, Settings, title
 
 Standing = Literal["to do", Status]  # a run that waits for its turn has no status yet
@@ -37,28 +39,33 @@ class State:
 
 
 def look(run: Run) -> State | None:
-    """The state of a run; None where it has no record, or a damaged one."""
-    record = run.record()
+    """The state of a run; None where it has no record, or a damaged one, or a damaged curve."""
     try:
-        settings, names = Settings(**record["settings"]), Names(**record["names"])
-        standing: Standing = record["status"]
-        error = str(record.get("error", ""))
-        if standing in ("finished", "diverged"):
-            figures = record["figures"]
-            epoch, accuracy = int(figures["epochs"]), figures["test_accuracy"]
-            seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
-            return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error)
-        rows = run.curve()
-        last = rows[-1] if rows else {}
-        seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
-    except (KeyError, TypeError, ValueError):
+        record, rows = run.read()
+    except (Damaged, OSError):
         return None
+    if not record:
+        return None
+    settings, names, standing = Settings(**record["settings"]), Names(**record["names"]), record["status"]
+    error = record.get("error", "")
+    if standing in ENDED:
+        figures = record["figures"]
+        epoch, accuracy = figures["epochs"], figures["test_accuracy"]
+        seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
+        return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error)
     if standing == "running" and not run.held:
         standing = "interrupted"  # its process was killed, and could not say so
+    last = rows[-1] if rows else {}
+    seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
     epoch = int(last.get("epoch", 0))
     return State(run.directory, settings, names, standing, epoch, last.get("test_accuracy"), seconds, error)
 
 
 def records(output: Path) -> list[Path]:
     """The record files of all runs under an output directory, or a part of one, in order."""
-    return sorted(file for depth in range(4) for file in output.glob("*/" * depth + "run.json"))
+    return sorted(
+        file
+        for depth in range(4)
+        for file in output.glob("*/" * depth + "run.json")
+        if not file.parent.name.startswith(".")  # what a `clear` that was cut short has left
+    )

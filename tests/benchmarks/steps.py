@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from src import images
-from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
 from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
-from tests.conftest import REAL
+from tests.conftest import REAL, run_of
 
 # Floating-point operations an image, forward and backward: nothing asks for the first layer's gradient of the input.
 OPERATIONS = {
@@ -47,11 +46,11 @@ def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
         "mnist", 0, NODES[model], NODES[optimizer], {"_target_": "src.schedules.Schedule"}, 5e-4, batch, 2, 0
     )
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder, "run"))
+        run = run_of(settings, Path(folder))
         with run.locked():
             training = Training(settings, some, device="cpu")
             training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
-        first, second = run.curve()
+        first, second = run.read()[1]
     return second["seconds"] / (second["updates"] - first["updates"])
 
 

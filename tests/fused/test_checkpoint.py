@@ -23,7 +23,7 @@ def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
         ],
         "curves": {0: [{"epoch": 5}], 1: [{"epoch": 5}], 2: [{"epoch": 5}]},
     }
-    group = GroupCheckpointIO(runs, {(0, 0): False, (2, 0): True, (2, 1): False})
+    group = GroupCheckpointIO(runs, ["a", "b", "c"], {(0, 0): False, (2, 0): True, (2, 1): False})
     group.save_checkpoint(whole, runs[0].checkpoint)
     found = [torch.load(run.checkpoint, weights_only=True) for run in runs]
     assert [[each.get("capturable") for each in part["optimizer_states"][0]["param_groups"]] for part in found] == [
@@ -33,6 +33,7 @@ def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
     ]
     assert [part["state_dict"]["model.weight"].tolist() for part in found] == stack.tolist()
     assert [part["curve"] for part in found] == [[{"epoch": 5}]] * 3
+    assert [part["digest"] for part in found] == ["a", "b", "c"]
 
     again = group.load_checkpoint(runs[0].checkpoint, map_location="cpu", weights_only=True)
     assert again["optimizer_states"] == whole["optimizer_states"]

@@ -105,7 +105,7 @@ def test_a_run_alone_goes_on_from_a_groups_checkpoint_and_a_group_from_its(
         train_alone(config)
     cut(1)  # an epoch is one block here
     train_together(configs(tmp_path / "group first", common, FOUR))
-    assert {len(run.curve()) for run in by_lr(tmp_path / "group first").values()} == {1}
+    assert {len(run.read()[1]) for run in by_lr(tmp_path / "group first").values()} == {1}
     shutil.copytree(tmp_path / "group first", tmp_path / "group throughout")
     for config in configs(tmp_path / "group first", common, FOUR):
         train_alone(config)
@@ -320,7 +320,7 @@ def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Ca
     cut(2)
     together = train_together(configs(tmp_path, [*SMALL, "force=true"], FOUR))
     assert together.begun == together.alone.keys() == {0, 1, 2, 3}
-    assert {len(run.curve()) for run in by_lr(tmp_path).values()} == {2}
+    assert {len(run.read()[1]) for run in by_lr(tmp_path).values()} == {2}
 
 
 def test_a_gpu_that_is_lost_ends_the_process(

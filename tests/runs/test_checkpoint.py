@@ -1,29 +1,41 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.runs.checkpoint import AtomicCheckpointIO, intact
+from src.runs.checkpoint import AtomicCheckpointIO, read
+from src.runs.files import Damaged
 
-CONTENT = {"weights": torch.arange(500.0), "curve": [{"epoch": 1, "loss": 0.1}]}
+EPOCH = {"epoch": 1, "train_loss": 0.1, "train_accuracy": 0.9, "test_loss": 0.2, "test_accuracy": 0.8, "updates": 5}
+CONTENT = {"weights": torch.arange(500.0), "curve": [EPOCH | {"seconds": 0.5}]}
+DIGEST = "0123abcd"
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
-    AtomicCheckpointIO().save_checkpoint(CONTENT, path)
+    AtomicCheckpointIO(DIGEST).save_checkpoint(CONTENT, path)
     return path
 
 
-def load(path: Path) -> object:
-    return torch.load(path, weights_only=True)
+def is_intact(path: Path) -> bool:
+    try:
+        read(path, DIGEST)
+    except Damaged:
+        return False
+    return True
+
+
+def assert_content(found: dict[str, Any]) -> None:
+    assert found.pop("digest") == DIGEST
+    torch.testing.assert_close(found, CONTENT, rtol=0, atol=0)
 
 
 def test_what_is_saved_is_loaded(checkpoint: Path) -> None:
-    assert intact(checkpoint)
-    torch.testing.assert_close(load(checkpoint), CONTENT)
+    assert_content(read(checkpoint, DIGEST))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
@@ -34,8 +46,8 @@ def test_a_changed_bit_is_found_or_harmless(checkpoint: Path, data: st.DataObjec
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     changed = checkpoint.parent.parent / f"{checkpoint.parent.name}.ckpt"
     changed.write_bytes(content)
-    if intact(changed):
-        torch.testing.assert_close(load(changed), CONTENT, rtol=0, atol=0)
+    if is_intact(changed):
+        assert_content(read(changed, DIGEST))
 
 
 @settings(max_examples=50, deadline=None)
@@ -44,8 +56,9 @@ def test_a_torn_file_is_found(checkpoint: Path, share: float) -> None:
     content = checkpoint.read_bytes()
     torn = checkpoint.parent.parent / f"{checkpoint.parent.name}.torn"
     torn.write_bytes(content[: int(share * len(content))])
-    assert not intact(torn)
+    assert not is_intact(torn)
 
 
-def test_no_file_is_not_intact(tmp_path: Path) -> None:
-    assert not intact(tmp_path / "none")
+def test_a_checkpoint_of_another_run_is_told(checkpoint: Path) -> None:
+    with pytest.raises(Damaged, match="of run 0123abcd"):
+        read(checkpoint, "another_")

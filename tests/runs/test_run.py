@@ -1,4 +1,3 @@
-import json
 import math
 import os
 from pathlib import Path
@@ -7,68 +6,87 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.runs.files import replace_file
+from src.runs.files import Damaged, replace_file, set_aside
+from src.runs.record import parse_curve
 from src.runs.run import Run
+from tests.reporting.synthetic import cell
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run(tmp_path)
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    return run
 
 
-def test_no_record_is_an_empty_one(run: Run) -> None:
-    assert run.record() == {}
-    assert not run.ended
+def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
+    assert Run(tmp_path).record() == {}
+    assert not Run(tmp_path).ended
+    assert Run(tmp_path).damage() == {}
 
 
 def test_fields_are_added(run: Run) -> None:
-    run.write({"status": "running", "a": 1})
-    run.update(status="finished", figures={})
-    assert json.loads(run.record_file.read_text()) == run.record() == {"status": "finished", "a": 1, "figures": {}}
-    assert run.ended
-    run.write({"status": "running"})
-    assert run.record() == {"status": "running"}
+    before = run.record()
+    run.update(status="failed", error="broken", later="a field of another version")
+    assert run.record() == before | {"status": "failed", "error": "broken", "later": "a field of another version"}
 
 
-@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted", "finished", "diverged"])
 def test_only_finished_and_diverged_runs_have_ended(status: str, run: Run) -> None:
     run.update(status=status)
-    assert not run.ended
+    assert run.ended == (status in ("finished", "diverged"))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"a": 1}', b'{"status": "done"}', b'{"status": "finished"}', b"\xff\xfe"]
-)
-def test_a_damaged_record_is_none(content: bytes, run: Run) -> None:
-    run.record_file.write_bytes(content)
-    assert run.record() == {}
-    assert run.record_file.read_bytes() == content  # whoever only looks leaves it alone
+def test_a_copied_record_is_of_another_run(run: Run, tmp_path: Path) -> None:
+    """Of another seed: its figures are not those of this run's settings."""
+    one, other = cell(tmp_path / "two", "sgd", 64, 0.05, [0.9, 0.8])
+    other.record_file.write_bytes(one.record_file.read_bytes())
+    assert not other.ended
+    assert f"its settings are those of run {one.digest}" in other.damage()[other.record_file]
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_the_curve_reads_back_to_the_same_bits(value: float) -> None:
     run = Run(Path(os.environ.get("TMPDIR", "/tmp")))
     run.curve_file = run.directory / f"ravine-{os.getpid()}.csv"
+    row = {"epoch": 1.0, "train_loss": value, "train_accuracy": 0.1, "test_loss": value, "test_accuracy": 0.2}
     try:
-        run.write_curve([{"epoch": 1, "loss": value}])
-        header, row = run.curve_file.read_text().splitlines()
-        assert header == "epoch,loss"
-        read = float(row.split(",")[1])
-        assert read == value or (math.isnan(read) and math.isnan(value))
+        run.write_curve([row | {"updates": 3.0, "seconds": 0.5}])
+        (read,) = parse_curve(run.curve_file.read_bytes())
+        assert read["test_loss"] == value or (math.isnan(read["test_loss"]) and math.isnan(value))
     finally:
         run.curve_file.unlink()
 
 
-def test_clearing_leaves_the_lock_alone(run: Run) -> None:
+def test_clearing_leaves_the_lock_alone_and_what_links_name(run: Run, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("kept")
     with run.locked():
-        for name in ("last.ckpt", "run.json", ".hydra/config.yaml"):
-            (run.directory / name).parent.mkdir(exist_ok=True)
-            (run.directory / name).write_text("")
+        (run.directory / ".hydra").mkdir()
+        (run.directory / "folder").symlink_to(theirs)
+        (run.directory / "file").symlink_to(theirs / "file")
+        (run.directory / "nowhere").symlink_to(theirs / "nothing")
+        os.mkfifo(run.directory / "pipe")
+        run.clear()
+        assert [path.name for path in run.directory.iterdir()] == [".lock"]
+    assert (theirs / "file").read_text() == "kept"
+
+
+def test_a_clear_that_is_cut_short_leaves_no_half_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError("no")
+
+    with monkeypatch.context() as patched, run.locked():
+        patched.setattr("shutil.rmtree", forbidden)
+        with pytest.raises(PermissionError):
+            run.clear()
+        assert sorted(path.name for path in run.directory.iterdir()) == [".cleared", ".lock"]
+    with run.locked():
         run.clear()
         assert [path.name for path in run.directory.iterdir()] == [".lock"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     replace_file(file, b"old")
 
@@ -76,7 +94,42 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         replace_file(file, b"new")
+    assert caught.value.filename == str(file)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert file.read_bytes() == b"old"
+
+
+def test_a_write_follows_no_link(tmp_path: Path) -> None:
+    theirs, file = tmp_path / "theirs", tmp_path / "file"
+    theirs.write_text("kept")
+    (tmp_path / ".file.partial").symlink_to(theirs)
+    file.symlink_to(theirs)
+    replace_file(file, b"new")
+    assert theirs.read_text() == "kept"
+    assert not file.is_symlink()
+    assert file.read_bytes() == b"new"
+
+
+def test_a_write_renames_a_folder_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file" / "within").mkdir(parents=True)
+    replace_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "file.damaged" / "within").is_dir()
+
+
+def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        (tmp_path / "file").write_text(content)
+        set_aside(tmp_path / "file")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "file.damaged": "one",
+        "file.damaged1": "two",
+    }
+
+
+@pytest.mark.parametrize("content", ["epoch\n1\n", "epoch,train_loss\n1,a\n", "a\0b\n", "epoch\n1,2,3\n"])
+def test_a_curve_without_its_figures_is_damaged(content: str) -> None:
+    with pytest.raises(Damaged):
+        parse_curve(content.encode())

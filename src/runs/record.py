@@ -1,0 +1,174 @@
+"""What `run.json` and `metrics.csv` must hold to be believed."""
+
+import csv
+import io
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, with_config
+from typing_extensions import NotRequired, TypedDict
+
+from src.runs.files import Damaged
+from src.runs.settings import Settings
+
+Row = dict[str, float]  # one epoch of a curve
+Ended = Literal["finished", "diverged"]
+Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
+ENDED: tuple[Ended, ...] = ("finished", "diverged")
+REQUIRED_METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of every epoch
+
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Seconds = Annotated[FiniteFloat, Field(ge=0)]
+Loss = FiniteFloat | None  # None: it was not finite
+
+
+CLOSED = with_config(ConfigDict(extra="forbid", strict=True))
+OPEN = with_config(ConfigDict(extra="allow", strict=True))  # another version may say more
+
+
+@CLOSED
+class SettingsEntry(TypedDict):
+    """The `Settings` of a run as JSON has them."""
+
+    data: str
+    validation: Natural
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    lr: Annotated[FiniteFloat, Field(gt=0)]
+    batch_size: Positive
+    epochs: Positive
+    seed: Natural
+
+
+@CLOSED
+class NamesEntry(TypedDict):
+    """The `Names` of a run as JSON has them."""
+
+    model: str
+    optimizer: str
+    schedule: str
+
+
+@OPEN
+class _Data(TypedDict):
+    name: str
+    train: Positive
+    validation: NotRequired[Natural]
+    test: Positive
+    sha256: str
+
+
+@OPEN
+class _Session(TypedDict):
+    began: str
+    device: NotRequired[str]
+    kernels: NotRequired[str]
+    threads: NotRequired[Positive]
+    group_size: NotRequired[Positive]
+    versions: NotRequired[dict[str, str]]
+    commit: NotRequired[str | None]
+    dirty: NotRequired[bool | None]
+    machine: NotRequired[dict[str, Any]]
+
+
+@OPEN
+class _Figures(TypedDict):
+    train_loss: Loss
+    train_accuracy: Share
+    validation_loss: NotRequired[Loss]
+    validation_accuracy: NotRequired[Share]
+    test_loss: Loss
+    test_accuracy: Share
+    initial_loss: Loss
+    epochs: Positive
+    updates: Positive
+    training_seconds: Seconds
+    evaluation_seconds: NotRequired[Seconds]
+
+
+@OPEN
+class _Begun(TypedDict):
+    status: Literal["running", "failed", "interrupted"]
+    names: NamesEntry
+    settings: SettingsEntry
+    data: NotRequired[_Data]
+    sessions: NotRequired[list[_Session]]
+    error: NotRequired[str]
+
+
+@OPEN
+class _Ended(TypedDict):
+    status: Ended
+    names: NamesEntry
+    settings: SettingsEntry
+    data: _Data
+    sessions: Annotated[list[_Session], Field(min_length=1)]
+    figures: _Figures
+
+
+RECORD: TypeAdapter[Any] = TypeAdapter(Annotated[_Begun | _Ended, Field(discriminator="status")])
+
+
+def parse_record(content: bytes, digest: str) -> dict[str, Any]:
+    """The record in the content of a `run.json`, which is to be of the run of this digest. Raises Damaged."""
+    try:
+        record: dict[str, Any] = RECORD.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"][1:]))
+        raise Damaged(f"{key}: {first['msg']}" if key else first["msg"]) from None
+    settings = Settings(**record["settings"])
+    if settings.digest != digest:
+        raise Damaged(f"its settings are those of run {settings.digest}, perhaps of another version of Ravine")
+    if record["status"] in ENDED:
+        epochs = record["figures"]["epochs"]
+        if epochs > settings.epochs or (record["status"] == "finished" and epochs < settings.epochs):
+            raise Damaged(f"figures.epochs: {epochs}, but {settings.epochs} epochs were to be trained")
+    return record
+
+
+def parse_curve(content: bytes) -> list[Row]:
+    """The epochs in the content of a `metrics.csv`. Raises Damaged."""
+    try:
+        lines = csv.DictReader(io.StringIO(content.decode()))
+        rows = [{key: float(value) for key, value in line.items()} for line in lines]
+    except (ValueError, TypeError, csv.Error) as error:  # a ValueError also where it is no UTF-8
+        raise Damaged(str(error)) from None
+    if not rows:
+        raise Damaged("no epoch")
+    return checked_curve(rows)
+
+
+def checked_curve(rows: Any) -> list[Row]:
+    """These rows, if they are epochs from 1 on without a gap, each with its figures. Raises Damaged."""
+    if not isinstance(rows, list):
+        raise Damaged("is no list of epochs")
+    for epoch, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or row.get("epoch") != epoch:
+            raise Damaged(f"epoch {epoch} is missing")
+        for key in map(str, (*REQUIRED_METRICS, "updates", "seconds", *row)):
+            value = row.get(key)
+            number = isinstance(value, int | float) and (key.endswith("_loss") or math.isfinite(value))
+            if not number or (key.endswith("_accuracy") and not 0 <= row[key] <= 1):
+                raise Damaged(f"epoch {epoch}: {key}={value}")
+    return rows
+
+
+def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
+    """Raise Damaged where the final figures of an ended run are not those of its last epoch."""
+    if record.get("status") in ENDED:
+        figures = record["figures"]
+        if len(rows) != figures["epochs"]:
+            raise Damaged(f"holds {len(rows)} epochs, and run.json {figures['epochs']}")
+        for key in REQUIRED_METRICS:
+            value = rows[-1][key]
+            if (value if math.isfinite(value) else None) != figures[key]:
+                raise Damaged(f"{key}={value} in the last epoch, and {figures[key]} in run.json")
+
+
+def finite(row: Row) -> bool:
+    """Whether the losses of an epoch are."""
+    return all(math.isfinite(value) for key, value in row.items() if key.endswith("_loss"))

@@ -1,0 +1,282 @@
+"""Damaged files in a run's folder: they are named, the run itself renames them, and no other run is affected."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.runs.frame import read
+from src.runs.run import Run
+from src.runs.state import look
+from src.status import Onlooker
+from tests.conftest import assert_same, run_of
+from tests.test_resume import Stop, fit, settings
+
+RUN, OTHER = settings(0.01), settings(0.02)
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `finished` with two runs, and `cut` with one after its first epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    for each in (RUN, OTHER):
+        fit(folder / "finished", each)
+    with pytest.raises(Stop):
+        fit(folder / "cut", RUN, 1)
+    shutil.copytree(run_of(OTHER, folder / "finished").directory, run_of(OTHER, folder / "cut").directory)
+    return folder
+
+
+@pytest.fixture
+def output(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained / "finished", tmp_path / "outputs")
+    return tmp_path / "outputs"
+
+
+def bytes_(content: bytes) -> Damage:
+    def write(file: Path) -> None:
+        file.write_bytes(content)
+
+    return write
+
+
+def edited(*keys: str, **values: Any) -> Damage:
+    """A record with other values below these keys."""
+
+    def edit(file: Path) -> None:
+        record = part = json.loads(file.read_bytes())
+        for key in keys:
+            part = part[key]
+        part |= values
+        file.write_text(json.dumps(record))
+
+    return edit
+
+
+def without(key: str) -> Damage:
+    def remove(file: Path) -> None:
+        record = json.loads(file.read_bytes())
+        del record[key]
+        file.write_text(json.dumps(record))
+
+    return remove
+
+
+def replaced(old: str, new: str) -> Damage:
+    def replace(file: Path) -> None:
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+
+    return replace
+
+
+def folder(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    (file / "within").mkdir(parents=True)
+
+
+def pipe(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
+def endless(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.symlink_to("/dev/zero")
+
+
+def huge(file: Path) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(2**40)
+
+
+def of_another_run(file: Path) -> None:
+    other = next(each for each in file.parent.parent.iterdir() if each != file.parent)
+    shutil.copy(other / file.name, file)
+
+
+ANYWHERE: dict[str, Damage] = {
+    "empty": bytes_(b""),
+    "zeros": bytes_(bytes(1000)),
+    "no text": bytes_(b"\xff\xfe\x00" * 50),
+    "a folder": folder,
+    "a pipe": pipe,
+    "without an end": endless,
+    "a terabyte": huge,
+}
+RECORD: dict[str, Damage] = {
+    "cut": bytes_(b'{"status": "finished"'),
+    "a list": bytes_(b"[]"),
+    "null": bytes_(b"null"),
+    "a number": bytes_(b"1e999"),
+    "nothing but a status": bytes_(b'{"status": "finished"}'),
+    "100,000 brackets": bytes_(b"[" * 100_000),
+    "100,000 objects": bytes_(b'{"status":' * 100_000),
+    "another status": edited(status="done"),
+    "no status": without("status"),
+    "no names": without("names"),
+    "no settings": without("settings"),
+    "no figures": without("figures"),
+    "no data": without("data"),
+    "no sessions": without("sessions"),
+    "no epochs": edited("figures", epochs=0),
+    "more epochs": edited("figures", epochs=3),
+    "fewer epochs": edited("figures", epochs=1),
+    "epochs that are a text": edited("figures", epochs="2"),
+    "figures null": edited(figures=None),
+    "figures empty": edited(figures={}),
+    "data null": edited(data=None),
+    "sessions a number": edited(sessions=3),
+    "sessions of numbers": edited(sessions=[1, 2]),
+    "sessions empty": edited(sessions=[]),
+    "versions a list": edited(sessions=[{"began": "x", "versions": []}]),
+    "a group of none": edited(sessions=[{"began": "x", "group_size": 0}]),
+    "names that are lists": edited("names", model=[], optimizer=["adam"]),
+    "another name": edited("names", colour="red"),
+    "an accuracy that is none": edited("figures", test_accuracy=float("nan")),
+    "an accuracy of 101 %": edited("figures", test_accuracy=1.01),
+    "a loss without end": edited("figures", test_loss=float("inf")),
+    "a better accuracy": edited("figures", test_accuracy=0.999),
+    "another lr": edited("settings", lr=0.5),
+    "an lr that is a text": edited("settings", lr="0.01"),
+    "more settings": edited("settings", momentum=0.9),
+    "settings null": edited(settings=None),
+    "another run's": of_another_run,
+}
+CURVE: dict[str, Damage] = {
+    "missing": Path.unlink,
+    "a header alone": bytes_(b"epoch,train_loss\n"),
+    "texts": replaced("2,", "two,"),
+    "another epoch": replaced("\n2,", "\n7,"),
+    "an epoch missing": replaced("\n1,", "\n2,"),
+    "no losses": replaced("train_loss", "trainloss"),
+    "a longer row": replaced("\n2,", ",1\n2,"),
+    "another run's": of_another_run,
+}
+CHECKPOINT: dict[str, Damage] = {
+    "a tensor": lambda file: torch.save(torch.zeros(3), file),
+    "an empty dict": lambda file: torch.save({}, file),
+    "another run's": of_another_run,
+}
+
+
+def changed(**values: Any) -> Damage:
+    """A checkpoint of this run's digest, with other values."""
+
+    def change(file: Path) -> None:
+        buffer = io.BytesIO()
+        torch.save(torch.load(file, weights_only=True) | values, buffer)
+        file.write_bytes(buffer.getvalue())
+
+    return change
+
+
+CHECKPOINT |= {
+    "no weights": changed(state_dict={}),
+    "another network's weights": changed(state_dict={"model.linear1.weight": torch.zeros(3, 3)}),
+    "weights that are none": changed(state_dict=[1, 2]),
+    "no optimizer": changed(optimizer_states=[]),
+    "another optimizer's": changed(optimizer_states=[{"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}]),
+    "no curve": changed(curve=None),
+    "an empty curve": changed(curve=[]),
+    "a curve of numbers": changed(curve=[1, 2]),
+    "a curve of texts": changed(curve=[{"epoch": "1"}]),
+    "another epoch": changed(epoch=7),
+    "no digest": changed(digest=None),
+}
+
+
+def cases(damages: dict[str, Damage]) -> pytest.MarkDecorator:
+    damages = ANYWHERE | damages
+    return pytest.mark.parametrize("damage", damages.values(), ids=damages.keys())
+
+
+def assert_only_named(output: Path, file: Path) -> None:
+    """Whoever looks on sees the other run, and this file's name."""
+    other = run_of(OTHER, output)
+    assert [state.directory for state in Onlooker(output).states()] == [other.directory]
+    frames = read(output)
+    assert frames.runs.index.tolist() == [str(other.directory)]
+    assert frames.damaged.keys() == {file}
+    assert all(frames.damaged.values())
+
+
+def assert_repaired(output: Path, trained: Path, files: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    """The run's own command renames these files, and ends as it would have."""
+    capfd.readouterr()
+    run = fit(output, RUN)
+    said = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
+    assert [line.partition(": damaged")[0] for line in said] == [str(run.directory / file) for file in files]
+    assert run.ended
+    assert_same(run_of(RUN, trained / "finished").directory, run.directory)
+
+
+@cases(RECORD)
+def test_a_damaged_record(damage: Damage, output: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = run_of(RUN, output)
+    damage(run.record_file)
+    assert look(run) is None
+    assert not run.ended
+    agrees = run.record() != {}  # but for its figures: then the curve may as well be the wrong one
+    assert_only_named(output, run.curve_file if agrees else run.record_file)
+    assert_repaired(output, trained, ["metrics.csv" if agrees else "run.json"], capfd)
+    assert any(path.name.endswith(".damaged") for path in run.directory.iterdir())
+
+
+@cases(CURVE)
+def test_a_damaged_curve_is_restored_from_the_checkpoint(
+    damage: Damage, output: Path, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(RUN, output)
+    curve = run.curve_file.read_bytes()
+    damage(run.curve_file)
+    assert not run.ended
+    shutil.copytree(output, twin := output.with_name("twin"), symlinks=True, copy_function=copy)
+    assert len(read(output).runs) == 2
+    assert "restored from last.ckpt" in capfd.readouterr().err
+    assert run.curve_file.read_bytes() == curve
+    assert_repaired(twin, trained, ["metrics.csv"], capfd)
+
+
+def copy(source: str, target: str) -> None:
+    """As shutil does, but a pipe."""
+    if Path(source).is_fifo():
+        os.mkfifo(target)
+    elif Path(source).stat().st_size < 2**30:
+        shutil.copy2(source, target)
+    else:
+        huge(Path(target))
+
+
+@cases(CURVE)
+def test_a_damaged_curve_without_a_checkpoint(damage: Damage, output: Path, trained: Path, capfd: Any) -> None:
+    run = run_of(RUN, output)
+    damage(run.curve_file)
+    run.checkpoint.unlink()
+    assert_only_named(output, run.curve_file)
+    assert_repaired(output, trained, ["metrics.csv"], capfd)
+
+
+@cases(CHECKPOINT)
+def test_a_damaged_checkpoint(damage: Damage, trained: Path, tmp_path: Path, capfd: Any) -> None:
+    """Of a finished run it hinders nobody; an interrupted one starts over."""
+    shutil.copytree(trained / "cut", tmp_path / "outputs")
+    run = run_of(RUN, tmp_path / "outputs")
+    damage(run.checkpoint)
+    assert len(read(tmp_path / "outputs").runs) == 2
+    assert_repaired(tmp_path / "outputs", trained, ["last.ckpt"], capfd)
+    assert os.path.lexists(run.directory / "last.ckpt.damaged")
+
+
+def test_what_was_written_is_not_damaged(trained: Path) -> None:
+    for each in ("finished", "cut"):
+        for settings_ in (RUN, OTHER):
+            assert run_of(settings_, trained / each).damage() == {}
+    assert not Run(trained).damage()
