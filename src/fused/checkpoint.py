@@ -34,6 +34,8 @@ class GroupCheckpointIO(AtomicCheckpointIO):
         parts = [
             super(GroupCheckpointIO, self).load_checkpoint(run.checkpoint, *arguments, **keywords) for run in self.runs
         ]
+        if len(epochs := {part["epoch"] for part in parts}) > 1:
+            raise ValueError(f"the checkpoints of a group are of different epochs: {sorted(epochs)}")
         whole = {key: value for key, value in parts[0].items() if key not in ("curve", DIGEST)}
         whole["state_dict"] = {
             f"members.{number}.{name}": weight

@@ -32,7 +32,7 @@ FULL = "there is not enough memory"
 def train_together(configs: Sequence[DictConfig]) -> Together:
     """Train what these jobs describe, which are alike in all but optimizer, lr, schedule and seed.
 
-    A group that does not fit into the device's memory is cut in halves.
+    A group that does not fit into the device's memory is halved.
     """
     together = Together()
     members = _able(configs, together)
@@ -45,11 +45,8 @@ def train_together(configs: Sequence[DictConfig]) -> Together:
             group = groups.pop(0)
             if reason := _failure(group):
                 left = [member for member in group if not member.done]
-                if reason == FULL and len(left) > 3:
-                    shared: dict[Hashable, DataModule] = {}
-                    for member in left:
-                        member.build(shared)
-                    groups += [left[: len(left) // 2], left[len(left) // 2 :]]
+                if reason == FULL and len(group) > 3:
+                    groups += _halves(left, together)
                 else:
                     together.alone |= {member.number: f"its group failed: {reason}" for member in left}
     return together
@@ -106,6 +103,21 @@ def _in_step(members: Sequence[Member], together: Together) -> list[list[Member]
     return [group for group in groups if len(group) > 1]
 
 
+def _halves(members: Sequence[Member], together: Together) -> list[list[Member]]:
+    """Smaller groups of the members of one that did not fit.
+
+    They are in step again: a member that has diverged has an older checkpoint than those that went on.
+    """
+    shared: dict[Hashable, DataModule] = {}
+    for member in members:
+        member.build(shared)
+    halves = []
+    for group in _in_step(members, together):
+        middle = len(group) // 2
+        halves += [group[:middle], group[middle:]] if len(group) > 3 else [group]
+    return halves
+
+
 def _failure(members: Sequence[Member]) -> str:
     """Train a group; what ended it early, if anything did. All that it held on the device is let go."""
     failure = ""
@@ -147,7 +159,7 @@ def _train(members: Sequence[Member]) -> None:
                 [member.training.settings.digest for member in members],
                 made_capturable([member.training for member in members]),
             ),
-            runs[0].checkpoint if resumed[0] else None,
+            runs[0].checkpoint if any(resumed) else None,
         )
         for of_a_seed in by_seed:
             loss_at_first = initial_loss(of_a_seed[0].training.data, of_a_seed[0].training.settings)

@@ -1,7 +1,8 @@
-"""What a GPU wants of optimizers stays out of the files."""
+"""The checkpoints of a group: one for each run, without what a GPU wants of optimizers, and of one epoch."""
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from src.fused.checkpoint import GroupCheckpointIO
@@ -45,3 +46,8 @@ def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
     whole["curves"][0] = [{"epoch": 6}]  # type: ignore[index]
     group.save_checkpoint(whole, runs[0].checkpoint)
     assert [torch.load(run.checkpoint, weights_only=True)["curve"][-1]["epoch"] for run in runs] == [6, 5, 5]
+
+    whole["epoch"] = 5
+    group.save_checkpoint(whole, runs[0].checkpoint)
+    with pytest.raises(ValueError, match=r"of different epochs: \[4, 5\]"):
+        group.load_checkpoint(runs[0].checkpoint, map_location="cpu", weights_only=True)

@@ -3,7 +3,7 @@
 import random
 import shutil
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,19 @@ def test_runs_at_different_epochs_go_on_by_themselves(
     assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
 
 
+def test_a_group_never_begins_anew_what_one_of_its_runs_has_done(
+    tmp_path: Path, configs: Configs, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever brought it together: the checkpoints of others must not be overwritten."""
+    cut(1)
+    train_together(configs(tmp_path, SMALL, FOUR[:2]))
+    by_lr(tmp_path)[0.01, 0].checkpoint.unlink()  # the first of the group
+    cut(10**9)
+    monkeypatch.setattr("src.fused.member.Member.epochs_done", lambda _: 0)
+    assert train_together(configs(tmp_path, SMALL, FOUR[:2])).alone.keys() == {0, 1}
+    assert [row["epoch"] for row in by_lr(tmp_path)[0.001, 0].curve()] == [1]
+
+
 def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None]
 ) -> None:
@@ -150,18 +163,35 @@ def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
 
 
-def test_a_group_is_cut_to_fit_the_memory(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
-    step, alive, most, room = GroupClassifier.training_step, weakref.WeakSet[GroupClassifier](), [0], 2
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Have groups of more than `room` runs go out of memory in an epoch, counted from 0."""
+    step = GroupClassifier.training_step
 
-    def full(self: GroupClassifier, *arguments: Any) -> None:
+    def to(room: int, epoch: int) -> None:
+        def full(self: GroupClassifier, *arguments: Any) -> None:
+            if len(self.members) > room and self.current_epoch == epoch:
+                raise RuntimeError("CUDA error: out of memory")
+            step(self, *arguments)
+
+        monkeypatch.setattr(GroupClassifier, "training_step", full)
+
+    return to
+
+
+def test_a_group_is_cut_to_fit_the_memory(
+    tmp_path: Path, configs: Configs, limit: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
+    limit(2, 1)
+    step, alive, most = GroupClassifier.training_step, weakref.WeakSet[GroupClassifier](), [0]
+
+    def counted(self: GroupClassifier, *arguments: Any) -> None:
         alive.add(self)
         most[0] = max(most[0], len(alive))
-        if len(self.members) > room and self.current_epoch == 1:
-            raise RuntimeError("CUDA error: out of memory")
         step(self, *arguments)
 
-    monkeypatch.setattr(GroupClassifier, "training_step", full)
+    monkeypatch.setattr(GroupClassifier, "training_step", counted)
     together = train_together(configs(tmp_path / "cut", SMALL, FOUR))
     assert not together.failed
     assert not together.alone
@@ -169,10 +199,62 @@ def test_a_group_is_cut_to_fit_the_memory(tmp_path: Path, configs: Configs, monk
     assert most == [1]  # what a group held is let go before the next
     for run in runs_in(tmp_path / "whole"):
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
-    room = 1
+    limit(1, 1)
     both = train_together(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
     assert both.alone.keys() == {0, 1}
     assert both.alone[0] == "its group failed: there is not enough memory"
+
+
+OVER, FULL = "all its epochs had been trained", "its group failed: there is not enough memory"
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    ("lrs", "seeds", "room", "alone"),
+    [
+        (("1e30", "0.01", "0.02", "0.03"), (0,), 3, {0: OVER}),  # what is left fits
+        (("1e30", "0.01", "0.02", "0.03"), (0,), 2, {0: OVER, 1: FULL, 2: FULL, 3: FULL}),
+        (("1e30", "0.01", "1e29", "1e28"), (0,), 3, {0: OVER, 1: "no other run was in step with it", 2: OVER, 3: OVER}),
+        (("1e30", "0.01", "0.02", "0.03"), (0, 1), 3, {0: OVER, 4: OVER}),  # in the first places of each seed
+        (("1e30", "0.01", "0.02", "0.03", "0.04"), (0, 1), 3, {0: OVER, 5: OVER}),  # halves are halved
+    ],
+)
+def test_a_group_that_is_cut_is_brought_in_step_again(
+    lrs: Sequence[str],
+    seeds: Sequence[int],
+    room: int,
+    alone: dict[int, str],
+    tmp_path: Path,
+    configs: Configs,
+    limit: Callable[[int, int], None],
+) -> None:
+    common = ["model=mlp", "optimizer=sgd", "epochs=5"]
+    each = [[f"lr={lr}", f"seed={seed}"] for seed in seeds for lr in lrs]
+    assert not train_together(configs(tmp_path / "whole", common, each)).alone
+    limit(room, 2)  # two epochs after the first runs diverged
+    jobs = configs(tmp_path / "cut", common, each)
+    assert train_together(jobs).alone == alone
+    reasons = {train_alone(jobs[number]).directory: reason for number, reason in alone.items()}
+    for run in runs_in(tmp_path / "whole"):
+        went_on_alone = reasons.get(tmp_path / "cut" / run, OVER) != OVER
+        compare = assert_near if went_on_alone else assert_same
+        compare(tmp_path / "whole" / run, tmp_path / "cut" / run)
+
+
+def test_a_group_that_is_full_at_the_end_is_not_trained_again(
+    tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("src.fused.group.initial_loss", full)
+        assert train_together(configs(tmp_path / "cut", SMALL, FOUR)).alone == dict.fromkeys(range(4), OVER)
+    for config in configs(tmp_path / "cut", SMALL, FOUR):
+        train_alone(config)
+    for run in runs_in(tmp_path / "whole"):
+        assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
 
 
 class Statistics(nn.Sequential):
