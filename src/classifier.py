@@ -1,6 +1,8 @@
 """The LightningModule that wraps a network: training by blocks, figures by the epoch."""
 
+import inspect
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from src.data import Block, DataModule, epoch_seed
-from src.errors import UserError
 from src.lightning import LightningModule
 from src.runs.record import Row, finite
 from src.schedules import Schedule
@@ -29,6 +30,13 @@ class Classifier(LightningModule):
         self.automatic_optimization = False
         self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
         self.optimizer = optimizer
+        # All of these start by calling the closure.
+        self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
+        try:
+            inspect.signature(optimizer.step).bind(None)
+            self.takes_closure = True
+        except TypeError:
+            self.takes_closure = False
         self.curve: list[Row] = []  # one row an epoch; part of the checkpoint
 
     def configure_optimizers(self) -> Optimizer:
@@ -52,19 +60,49 @@ class Classifier(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, logits, answers = [], [], []
         for images, labels in block:
-            evaluations: list[tuple[Tensor, Tensor]] = []
-            closure = partial(self._evaluate, images, labels, evaluations)
-            self.optimizer.step(closure)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
-            if not evaluations:
-                name = type(self.optimizer).__qualname__
-                raise UserError(f"optimizer: {name}.step does not call the closure that it is given, as torch's all do")
-            before_the_update, *_ = evaluations  # LBFGS evaluates more than once
-            losses.append(before_the_update[0])
-            logits.append(before_the_update[1])
+            loss, outputs = self._update(images, labels)
+            losses.append(loss)
+            logits.append(outputs)
             answers.append(labels)
         self.updates += len(losses)
         sizes = torch.tensor([len(labels) for labels in answers], device=self.device)
         self.train_sums.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
+
+    def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer on a minibatch; the loss and the logits before it."""
+        evaluations: list[tuple[Tensor, Tensor]] = []  # LBFGS evaluates more than once
+        evaluate = partial(self._evaluate, images, labels, evaluations)
+        if self.has_torch_step:
+            self.optimizer.step(evaluate)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
+        elif self.takes_closure:
+            self.optimizer.step(self._evaluated(evaluate))  # type: ignore[arg-type]
+        else:
+            evaluate()
+            self.optimizer.step()
+        return evaluations[0]
+
+    def _evaluated(self, evaluate: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Call `evaluate`; the closure whose first call has that result, if no parameter has changed until then.
+
+        An optimizer that ignores its closure takes the gradients that it finds. One that calls it gets no second
+        evaluation, which would draw other random numbers. One that moves the parameters before its first call, as SAM
+        does, needs a new one. Parameters are compared by value, since `Tensor._version` does not count what is done to
+        `.data`, and gradients are put back, since they may have been cleared.
+        """
+        first = [evaluate()]
+        parameters = list(self.model.parameters())
+        values = [parameter.detach().clone() for parameter in parameters]
+        gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
+
+        def closure() -> Tensor:
+            loss = first.pop() if first else None
+            if loss is None or not all(map(torch.equal, parameters, values)):
+                return evaluate()
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            return loss
+
+        return closure
 
     def _evaluate(self, images: Tensor, labels: Tensor, evaluations: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Loss and gradients of a minibatch; what an optimizer calls its closure."""

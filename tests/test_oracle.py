@@ -13,12 +13,22 @@ from torch.nn.functional import cross_entropy, max_pool2d, relu
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from src import images
-from src.data import minibatches
+from src.data import epoch_seed, minibatches
 from src.native.library import engine
 from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.training import Training
 from tests.conftest import bars, run_of
+
+
+def plain_dropout() -> nn.Sequential:
+    """Random numbers tell how often, and in which order, a network is evaluated."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Dropout(0.5), nn.Linear(30, 10))
+
+
+class Dropping(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(*plain_dropout())
 
 
 class PlainLeNet(nn.Module):
@@ -43,6 +53,7 @@ MODELS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
     "lenet": ({"_target_": "src.models.LeNet"}, PlainLeNet),
     "mlp": ({"_target_": "src.models.MLP", "hidden": [80, 40, 20]}, plain_mlp),
 }
+DROPPING = {"_target_": "tests.test_oracle.Dropping"}
 OPTIMIZERS: dict[str, tuple[dict[str, Any], Callable[[Iterable[nn.Parameter]], Optimizer]]] = {
     "sgd": (
         {"_target_": "torch.optim.SGD", "momentum": 0.9, "fused": True},
@@ -58,23 +69,40 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Callable[[Iterable[nn.Parameter]], O
     ),
 }
 SEED, BATCH, EPOCHS = 7, 64, 2
+Closure = Callable[[], Tensor]
 
 
-def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
+def evaluate_then_step(optimizer: Optimizer, closure: Closure) -> None:
+    closure()
+    optimizer.step()
+
+
+def plain(
+    model: nn.Module, optimizer: Optimizer, update: Callable[[Optimizer, Closure], None] = evaluate_then_step
+) -> list[dict[str, float]]:
     """Two epochs, and after each the mean losses and accuracies."""
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
     mean = (bars(300, 1)[0] / 255).mean().item()
     curve = []
     for epoch in range(EPOCHS):
         loss_sum, correct = 0.0, 0
+        torch.manual_seed(epoch_seed(SEED, epoch))  # of dropout
+        model.train()
         for batch in minibatches(SEED, epoch, BATCH, len(y_train)):
-            logits = model((x_train[batch].float() / 255 - mean)[:, None])
-            loss = cross_entropy(logits, y_train[batch].long())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum += loss.item() * len(batch)
-            correct += int((logits.argmax(1) == y_train[batch]).sum())
+            evaluations: list[tuple[float, int]] = []
+
+            def closure(batch: Tensor = batch, evaluations: list[tuple[float, int]] = evaluations) -> Tensor:
+                logits = model((x_train[batch].float() / 255 - mean)[:, None])
+                loss = cross_entropy(logits, y_train[batch].long())
+                optimizer.zero_grad()
+                loss.backward()
+                evaluations.append((loss.item() * len(batch), int((logits.argmax(1) == y_train[batch]).sum())))
+                return loss
+
+            update(optimizer, closure)
+            loss_sum += evaluations[0][0]
+            correct += evaluations[0][1]
+        model.eval()
         with torch.no_grad():
             logits = model((x_test.float() / 255 - mean)[:, None])
             test_loss = cross_entropy(logits, y_test.long()).item()
@@ -84,13 +112,12 @@ def plain(model: nn.Module, optimizer: Optimizer) -> list[dict[str, float]]:
     return curve
 
 
-def trained(model: str, optimizer: str, directory: Path) -> tuple[Training, Run]:
-    model_config, optimizer_config = MODELS[model][0], OPTIMIZERS[optimizer][0]
-    settings = Settings("mnist", 0, model_config, optimizer_config, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
+def trained(model: dict[str, Any], optimizer: dict[str, Any], directory: Path) -> tuple[Training, Run]:
+    settings = Settings("mnist", 0, model, optimizer, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
     training = Training(settings, images.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = run_of(settings, directory)
     with run.locked():
-        training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
+        training.train_in(run, Console(quiet=True), Names("network", "optimizer", "constant"), list("0123456789"))
     return training, run
 
 
@@ -115,7 +142,7 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     for user in ("gather", "library"):
         monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
-    training, run = trained(model, optimizer, tmp_path)
+    training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
     ours = weights_of(run)
     assert sum(weight.numel() for weight in ours.values()) == sum(weight.numel() for weight in weights.values())
     for weight, plain_weight in zip(ours.values(), weights.values(), strict=True):  # the networks name them differently
@@ -136,10 +163,126 @@ def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: st
     """
     assert engine().startswith("native")
     weights, curve = expected(model, optimizer)
-    training, run = trained(model, optimizer, tmp_path)
+    training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
     for (name, ours), theirs in zip(weights_of(run).items(), weights.values(), strict=True):
         assert (ours - theirs).abs().max() < (5e-3 if optimizer == "adam" else 1e-3), name
         assert (ours - theirs).abs().mean() < 2e-4, name
     for row, plain_row in zip(training.classifier.curve, curve, strict=True):
         losses = {key: loss for key, loss in plain_row.items() if "loss" in key}
         assert {key: row[key] for key in losses} == pytest.approx(losses, abs=5e-5)
+
+
+class Descent(Optimizer):
+    """What the following optimizers have in common."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    @torch.no_grad()
+    def descend(self) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad, alpha=-self.param_groups[0]["lr"])
+
+
+class IgnoresClosure(Descent):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.descend()
+
+
+class TakesNoClosure(Descent):
+    def step(self) -> None:  # type: ignore[override]
+        self.descend()
+
+
+class CallsClosure(Descent):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        closure()
+        self.descend()
+
+
+class ClearsGradientsFirst(Descent):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.zero_grad(set_to_none=False)
+        closure()
+        self.descend()
+
+
+class CallsClosureTwice(Descent):
+    """Sharpness-aware minimization (Foret et al. 2021)."""
+
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        closure()
+        self.ascend_and_descend(closure)
+
+    def ascend_and_descend(self, closure: Any) -> None:
+        ascents = [0.05 * torch.sign(parameter.grad) for parameter in self.parameters if parameter.grad is not None]
+        for parameter, ascent in zip(self.parameters, ascents, strict=True):
+            parameter.data.add_(ascent)
+        closure()
+        for parameter, ascent in zip(self.parameters, ascents, strict=True):
+            parameter.data.sub_(ascent)
+        self.descend()
+
+
+class CallsClosureElsewhere(CallsClosureTwice):
+    """The same by the gradients that are there already, as it is commonly written."""
+
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        self.ascend_and_descend(closure)
+
+
+class CallsInherited(SGD):
+    """As `CallsClosure`, by the step of torch that it overrides."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def step_with_closure(optimizer: Optimizer, closure: Closure) -> None:
+    optimizer.step(closure)  # type: ignore[arg-type]
+
+
+def evaluate_then_step_with_closure(optimizer: Optimizer, closure: Closure) -> None:
+    closure()
+    optimizer.step(closure)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "update"),
+    [
+        (SGD, step_with_closure),
+        (torch.optim.LBFGS, step_with_closure),
+        (CallsInherited, step_with_closure),
+        (CallsClosure, step_with_closure),
+        (ClearsGradientsFirst, step_with_closure),
+        (CallsClosureTwice, step_with_closure),
+        (CallsClosureElsewhere, evaluate_then_step_with_closure),
+        (IgnoresClosure, evaluate_then_step),
+        (TakesNoClosure, evaluate_then_step),
+    ],
+)
+def test_optimizers_may_use_or_ignore_the_closure(
+    optimizer: type[Any],
+    update: Callable[[Optimizer, Closure], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for user in ("gather", "library"):
+        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    network = plain_dropout()
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    curve = plain(network, optimizer(network.parameters(), lr=0.01), update)
+    target = f"{optimizer.__module__}.{optimizer.__qualname__}"
+    training, run = trained(DROPPING, {"_target_": target}, tmp_path)
+    for name, weight in weights_of(run).items():
+        assert torch.equal(weight, network.state_dict()[name])
+        assert not torch.equal(weight, before[name])
+    for row, theirs in zip(training.classifier.curve, curve, strict=True):
+        assert {key: row[key] for key in theirs} == pytest.approx(theirs, rel=1e-6)
