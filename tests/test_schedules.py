@@ -1,14 +1,19 @@
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
 
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
+from src.targets import build
+from tests.conftest import ROOT
 
 EPOCHS = 12
 
@@ -73,3 +78,12 @@ def test_the_batch_grows_where_step_would_cut_the_lr() -> None:
 def test_refuses_what_makes_no_schedule(schedule: type[Schedule], arguments: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         schedule(EPOCHS, **arguments)  # type: ignore[arg-type]
+
+
+def test_readmes_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    files = {name.rpartition("/")[2]: text for name, text in blocks}
+    (tmp_path / "polynomial.py").write_text(files["polynomial.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    schedule = build("schedule", dict(OmegaConf.create(files["polynomial.yaml"])), Schedule, epochs=4)
+    assert [schedule.lr_factor(epoch) for epoch in range(4)] == pytest.approx([1, 9 / 16, 4 / 16, 1 / 16])
