@@ -144,7 +144,7 @@ def test_a_group_never_begins_anew_what_one_of_its_runs_has_done(
     cut(10**9)
     monkeypatch.setattr("src.fused.member.Member.epochs_done", lambda _: 0)
     assert train_together(configs(tmp_path, SMALL, FOUR[:2])).alone.keys() == {0, 1}
-    assert [row["epoch"] for row in by_lr(tmp_path)[0.001, 0].curve()] == [1]
+    assert [row["epoch"] for row in by_lr(tmp_path)[0.001, 0].read()[1]] == [1]
 
 
 def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
