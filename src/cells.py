@@ -10,18 +10,24 @@ from rich.table import Table
 
 from src.runs.state import State
 
-LEGEND = (
-    "test accuracy in %, last epoch; of several seeds the mean (and their number); * highest: a choice by the test set"
-)
+LEGEND = "test accuracy in %, last epoch; of several seeds the mean (and their number); * highest"
 ALWAYS = ("optimizer", "batch")
 
 
 def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
-    """A table for each data set, with its name: accuracies on different ones are never set side by side."""
+    """A table for each data set, with its caption: accuracies on different ones are never set side by side."""
     by_data: defaultdict[str, list[State]] = defaultdict(list)
     for state in states:
         by_data[state.settings.data].append(state)
-    return [(data, cells(of_it)) for data, of_it in by_data.items()]
+    return [(f"{data}: {LEGEND}{_choice(of_it)}", cells(of_it)) for data, of_it in by_data.items()]
+
+
+def _choice(states: list[State]) -> str:
+    """By what the highest is chosen: the validation set, of runs that have one."""
+    validate = [state.settings.validation > 0 for state in states]
+    if not any(validate):
+        return ": a choice by the test set"
+    return " on the validation set" + ("" if all(validate) else ", or on the test set where no images are held out")
 
 
 def cells(states: list[State]) -> Table:
@@ -32,7 +38,11 @@ def cells(states: list[State]) -> Table:
     for state, row in zip(states, rows, strict=True):
         grid[tuple(row.get(key, "") for key in keys)][state.settings.lr].append(state)
     all_cells = [cell for columns in grid.values() for cell in columns.values()]
-    best = max((mean(_finished(cell)) for cell in all_cells if _whole(cell)), default=None)
+    best: dict[int, float] = {}  # by the number of images held out
+    for cell in all_cells:
+        if (score := _score(cell)) is not None:
+            held_out = cell[0].settings.validation
+            best[held_out] = max(score, best.get(held_out, 0.0))
     table = Table()
     for key in keys:
         table.add_column(key)
@@ -90,11 +100,14 @@ def _finished(cell: Iterable[State]) -> list[float]:
     return [s.test_accuracy for s in cell if s.standing == "finished" and s.test_accuracy is not None]
 
 
-def _whole(cell: list[State]) -> bool:
-    return all(state.standing == "finished" for state in cell)
+def _score(cell: list[State]) -> float | None:
+    """What the highest is chosen by; None where a run has not finished."""
+    scores = [each.validation_accuracy if each.settings.validation else each.test_accuracy for each in cell]
+    finished = all(each.standing == "finished" for each in cell)
+    return mean(score for score in scores if score is not None) if finished and None not in scores else None
 
 
-def _text(cell: list[State], best: float | None) -> str:
+def _text(cell: list[State], best: dict[int, float]) -> str:
     """The mean over the finished runs, and how many runs are what else."""
     if not cell:
         return "-"
@@ -102,7 +115,7 @@ def _text(cell: list[State], best: float | None) -> str:
     if accuracies:
         number = f"{100 * mean(accuracies):.2f}"
         parts.append(f"{number} ({len(accuracies)})" if len(cell) > 1 else number)
-        if _whole(cell) and mean(accuracies) == best:
+        if (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
             parts[0] += " *"
     others = [state.standing for state in cell if state.standing != "finished"]
     parts += [f"{each} {others.count(each)}/{len(cell)}" if len(cell) > 1 else each for each in dict.fromkeys(others)]

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from src.cells import LEGEND, differences, tables
+from src.cells import differences, tables
 from src.pace import Pace
 from src.runs.state import Standing, State
 
@@ -71,8 +71,8 @@ class Overview:
 
     def print_results(self, states: Sequence[State], console: Console) -> None:
         """The table of cells, if there is more than one run, and each run that diverged or failed by its name."""
-        for data, table in tables(states) if len(states) > 1 else ():
-            console.print(f"{data}: {LEGEND}", soft_wrap=True)
+        for caption, table in tables(states) if len(states) > 1 else ():
+            console.print(caption, soft_wrap=True)
             if not console.is_terminal:  # a file is as wide as need be
                 uncut = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
                 console.width = max(console.width, uncut)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 
-from src.cells import LEGEND, tables
+from src.cells import tables
 from src.errors import Interrupted, one_line, raise_on_signals
 from src.overview import Overview
 from src.runs.plan import planned
@@ -99,7 +99,7 @@ def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:
             overview.pace.note(states)
             if live:
                 overview.compare(states)
-                below = (part for data, table in tables(states) for part in (f"{data}: {LEGEND}", table))
+                below = (part for captioned in tables(states) for part in captioned)
                 live.update(Group(overview.picture(states), *below), refresh=True)
             elif (line := overview.line(states)).partition("ETA")[0] != last.partition("ETA")[0]:
                 console.print(line, soft_wrap=True)

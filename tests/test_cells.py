@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from src.cells import cells, differences
+from src.cells import cells, differences, tables
 from src.runs.settings import Names, Settings
 from src.runs.state import State
 
@@ -14,9 +14,17 @@ SGD = {"_target_": "torch.optim.SGD", "momentum": 0.9}
 BASE = Settings("mnist", 0, {"_target_": "m"}, ADAM, {"_target_": "s"}, 0.05, 64, 20, 0)
 
 
-def state(accuracy: float | None, standing: Any = "finished", optimizer: str = "adam", **changes: Any) -> State:
+def state(
+    accuracy: float | None,
+    standing: Any = "finished",
+    optimizer: str = "adam",
+    validation_accuracy: float | None = None,
+    **changes: Any,
+) -> State:
     settings = replace(BASE, optimizer=ADAM if optimizer == "adam" else SGD, **changes)
-    return State(Path(settings.digest), settings, Names("lenet", optimizer, "constant"), standing, 20, accuracy)
+    names = Names("lenet", optimizer, "constant")
+    state = State(Path(settings.digest), settings, names, standing, 20, accuracy)
+    return replace(state, validation_accuracy=validation_accuracy)
 
 
 def printed(*states: State) -> list[list[str]]:
@@ -54,6 +62,32 @@ def test_seeds_are_averaged_and_what_is_no_result_is_named() -> None:
     ) == [
         ["optimizer", "batch", "lr 3", "lr 2", "lr 1", "lr 0.05"],
         ["adam", "64", "to do", "diverged 1/2, failed 1/2", "99.90 (1), diverged 1/2", "98.50 (2) *"],
+    ]
+
+
+def test_the_mark_is_a_choice_by_the_validation_set_where_there_is_one() -> None:
+    held_out = [
+        state(0.98, validation=5000, validation_accuracy=0.97),
+        state(0.97, validation=5000, validation_accuracy=0.98, lr=0.01),
+    ]
+    plain = [state(0.95), state(0.99, lr=0.01)]
+    assert printed(*held_out)[1:] == [["adam", "64", "98.00", "97.00 *"]]
+    assert printed(*held_out, *plain)[1:] == [
+        ["adam", "64", "0", "95.00", "99.00 *"],
+        ["adam", "64", "5000", "98.00", "97.00 *"],
+    ]
+    captions = [caption for states in (held_out, plain, held_out + plain) for caption, _ in tables(states)]
+    assert [caption.partition("* ")[2] for caption in captions] == [
+        "highest on the validation set",
+        "highest: a choice by the test set",
+        "highest on the validation set, or on the test set where no images are held out",
+    ]
+
+
+def test_a_run_that_lacks_the_figure_it_is_chosen_by_is_not_marked() -> None:
+    assert printed(state(0.98, validation=5000), state(None, lr=0.01))[1:] == [
+        ["adam", "64", "0", "-", ""],
+        ["adam", "64", "5000", "98.00", "-"],
     ]
 
 

@@ -24,6 +24,7 @@ class State:
     test_accuracy: float | None = None
     seconds: float | None = None  # an epoch, with its evaluation
     error: str = ""
+    validation_accuracy: float | None = None  # of runs that hold images out
 
     @property
     def ended(self) -> bool:
@@ -52,7 +53,8 @@ def look(run: Run) -> State | None:
         figures = record["figures"]
         epoch, accuracy = figures["epochs"], figures["test_accuracy"]
         seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
-        return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error)
+        chosen_by = figures.get("validation_accuracy")
+        return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error, chosen_by)
     if standing == "running" and not run.held:
         standing = "interrupted"  # its process was killed, and could not say so
     last = rows[-1] if rows else {}
