@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
     return torch.bincount(labels * 10 + predictions, minlength=100).view(10, 10)
 
 
+@mpl.rc_context({"text.parse_math": False})  # names are no formulas
 def picture(images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], title: str) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) for images (N, 28, 28), labels (N,) and logits (N, 10), all on the CPU."""
     predictions = logits.argmax(1)

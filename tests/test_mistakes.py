@@ -31,3 +31,10 @@ def test_a_picture_is_drawn_whatever_was_learnt(case: str) -> None:
     assert pixels.shape == (600, 1200, 3)
     shown = (pixels[:, 620:] < 100).any(axis=2).mean()  # dark pixels where the mistakes are
     assert (shown > 0.005) == (case != "none wrong")
+
+
+def test_names_are_no_formulas() -> None:
+    images, labels = (torch.from_numpy(array) for array in bars(60, 0))
+    labels = labels.long()
+    logits = torch.nn.functional.one_hot(labels, 10).float().roll(1, dims=1)
+    assert picture(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
