@@ -58,20 +58,34 @@ def read(output: Path) -> Frames:
             row = _row(run, record)
             rows.append(row)
             curves += [{"directory": row["directory"]} | point for point in curve]
-    runs = pd.DataFrame(rows, columns=None if rows else ["directory", "status"]).set_index("directory")
-    points = pd.DataFrame(curves, columns=None if curves else ["directory", "epoch"])
-    return Frames(runs, points.astype({"epoch": int}).set_index(["directory", "epoch"]), damaged)
+    points = _by_directory(curves, "epoch").astype({"epoch": int}).set_index("epoch", append=True)
+    return Frames(_by_directory(rows, "status"), points, damaged)
 
 
 def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, Names]]) -> Frames:
     """The wanted runs alone; one that is not there has the status `to do`, and no figures."""
     rows = {str(output / directory(settings, names)): _asked_for(settings, names) for settings, names in wanted}
-    there = frames.of(frames.runs.index.intersection(list(rows)))
+    there = frames.of(frames.runs.index.intersection(pd.Index(list(rows), dtype=object)))
     to_do = [{"directory": name, "status": "to do"} | row for name, row in rows.items() if name not in there.runs.index]
     if not to_do:
         return there
-    missing = pd.DataFrame(to_do).set_index("directory")
+    missing = _by_directory(to_do)
     return replace(there, runs=pd.concat([there.runs, missing]) if len(there.runs) else missing)
+
+
+def printable(text: str) -> str:
+    r"""In UTF-8, which the name of a folder or file need not be: a byte that is none becomes `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
+    """A frame, with these columns if there are no rows; its index keeps bytes that pandas' own strings cannot hold."""
+    index = pd.Index([row["directory"] for row in rows], dtype=object, name="directory")
+    cleaned = [
+        {key: printable(value) if isinstance(value, str) else value for key, value in row.items() if key != "directory"}
+        for row in rows
+    ]
+    return pd.DataFrame(cleaned, index=index, columns=None if rows else list(columns))
 
 
 def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
