@@ -1,17 +1,23 @@
 """`python -m src.report`: all runs, or those of a study, as tables, figures and a page."""
 
-import os
+import io
 import shlex
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from src.errors import UserError, exit_code, have_hydra_raise, one_line, traceback_wanted
-from src.reporting.grid import grids
+from src.reporting import left_out
+from src.reporting.grid import Grid, grids
 from src.reporting.page import write
+from src.reporting.replaced import replaced
+from src.reporting.statistics import counted
 from src.runs.frame import Frames, choose, read
 from src.runs.record import ENDED
 from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, Settings
@@ -24,39 +30,60 @@ trains, of every seed that is there unless seed= is given. Written under output_
 
 
 def report(arguments: list[str]) -> Path:
-    """Write the report that the command's arguments ask for; its page. Raises UserError."""
-    allow_missing, overrides = False, []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key in ("-m", "--multirun"):
-            continue
-        if key != "allow_missing":
-            overrides.append(argument)
-        elif value not in ("true", "false"):
-            raise UserError(f"{argument}: must be allow_missing=true or allow_missing=false")
-        else:
-            allow_missing = value == "true"
-    if all(override.startswith("output_dir=") for override in overrides):
-        output = Path(overrides[-1].partition("=")[2] if overrides else "outputs")
+    """Write the report that the command's arguments ask for, and say on stderr what it leaves out; its page.
+
+    Raises UserError.
+    """
+    words = OverridesParser.create().parse_overrides([each for each in arguments if each not in ("-m", "--multirun")])
+    allow_missing = _allow_missing(words)
+    words = [word for word in words if word.key_or_group != "allow_missing"]
+    output, overrides = _output(words), [str(word.input_line) for word in words]
+    if all(override.startswith(("output_dir=", "++output_dir=")) for override in overrides):
         frames, name = read(output), "all"
         chosen = frames
     else:
         from src.selection import select  # Hydra's, which a report of all does without
 
+        if any(word.key_or_group == "study" and word.is_sweep_override() for word in words):
+            raise UserError("study: one study at a time")
         selection = select(overrides)
         output, frames = selection.output, read(selection.output)
-        name = next((each.partition("study=")[2] for each in overrides if each.startswith("+study=")), "selection")
+        name = next((Path(str(word.value())).name for word in words if word.key_or_group == "study"), "selection")
         wanted = selection.runs if selection.asks_for_seeds else _of_all_seeds(selection.runs, frames)
         if len(data := sorted({settings.data for settings, _ in wanted})) > 1:
             raise UserError(f"data={','.join(data)}: a table of a study mixes no data sets; ask for one")
         chosen = choose(frames, output, wanted)
+        of_it = {file: why for file, why in frames.damaged.items() if str(file.parent) in chosen.runs.index}
+        chosen = replace(chosen, damaged=of_it)
         if not allow_missing:
             _refuse_missing(chosen, output, overrides)
     if not chosen.runs.status.isin(ENDED).any():
+        if chosen.damaged:
+            damaged = f"{left_out.named(chosen.damaged)}; {left_out.MEND}"
+            raise UserError(f"{output}: no run that has ended can be read there; damaged are {damaged}")
         raise UserError(
             f"{output}: no run has ended there; python -m src.train trains one, output_dir= names another place"
         )
-    return _replace(output / "reports" / name, chosen, frames)
+    return _write(output / "reports" / name, chosen, frames)
+
+
+def _allow_missing(words: list[Override]) -> bool:
+    for word in words:
+        if word.key_or_group == "allow_missing" and not isinstance(word.value(), bool):
+            raise UserError(f"{word.input_line}: must be allow_missing=true or allow_missing=false")
+    return any(word.key_or_group == "allow_missing" and word.value() for word in words)
+
+
+def _output(words: list[Override]) -> Path:
+    """Where the runs lie, as far as the words alone say."""
+    output = "outputs"
+    for word in words:
+        if word.key_or_group == "output_dir":
+            value = OmegaConf.create({"output_dir": None if word.is_sweep_override() else word.value()}).output_dir
+            if value == "" or not isinstance(value, str | int):
+                raise UserError(f"{word.input_line}: must name a folder; try output_dir=outputs")
+            output = str(value)
+    return Path(output)
 
 
 def _of_all_seeds(runs: list[tuple[Settings, Names]], frames: Frames) -> list[tuple[Settings, Names]]:
@@ -82,31 +109,29 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
         seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
         several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
         command = shlex.join(["python", "-m", "src.train", *several, *others, seeds])
+        damaged = f", of which damaged: {left_out.named(chosen.damaged)}; {left_out.MEND}" if chosen.damaged else ""
         raise UserError(
-            f"{len(missing)} of {len(chosen.runs)} runs are missing in {output}: {shown}; train them by `{command}`"
-            f"{instead}; or go on without them by allow_missing=true"
+            f"{len(missing)} of {counted(len(chosen.runs), 'run')} {'is' if len(missing) == 1 else 'are'} missing in "
+            f"{output}: {shown}{damaged}; train them by `{command}`{instead}; or go on without them by "
+            "allow_missing=true"
         )
 
 
-def _replace(folder: Path, chosen: Frames, everything: Frames) -> Path:
-    """Write a report beside the old one of its name, and put it in its place when it is whole."""
-    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
-    partial.mkdir(parents=True)
-    try:
+def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
+    """Write a report in the place of the one before, and say what it leaves out; its page."""
+    with replaced(folder) as partial:
         own = whole = grids(chosen)
         if chosen is not everything:
-            alike = everything.runs.grid.isin(chosen.runs.grid) & everything.runs.seed.isin(chosen.runs.seed)
-            whole = grids(everything.of(everything.runs.index[alike]))
-        write(partial, folder.name, chosen, own, whole)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+            whole = [same for grid in own for same in grids(everything.of(_alike(grid, everything.runs)))]
+        damaged = write(partial, folder.name, chosen, own, whole)
+    left_out.tell(damaged, own)
     return folder / "index.html"
+
+
+def _alike(grid: Grid, runs: pd.DataFrame) -> "pd.Index[str]":
+    """The runs of a grid, its seeds and its data files."""
+    same_files = runs.data_sha256.isna() | (runs.data_sha256 == grid.data_sha256)
+    return runs.index[(runs.grid == grid.digest) & runs.seed.isin(grid.seeds) & same_files]
 
 
 def main() -> None:
@@ -115,6 +140,8 @@ def main() -> None:
         print(USAGE)
         return
     have_hydra_raise()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     console = Console(markup=False, highlight=False)
     try:
         page = report(sys.argv[1:])

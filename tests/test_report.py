@@ -1,5 +1,6 @@
 """`python -m src.report` as typed, and the files it leaves."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import UserError
+from src.errors import UserError, exit_code, one_line
 from src.report import report
 from src.selection import select
 from tests.conftest import ROOT, Command, environment
@@ -55,7 +56,7 @@ def test_a_study_is_reported_whole(tmp_path: Path) -> None:
     anchors = set(re.findall(r'href="#(cell-\w+)"', page))
     assert len(anchors) == 18
     assert all(f'id="{anchor}"' in page for anchor in anchors)
-    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["assignment"]
+    assert [path.name for path in (tmp_path / "reports").iterdir() if path.name != ".lock"] == ["assignment"]
 
 
 def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path) -> None:
@@ -86,15 +87,19 @@ def test_the_command_that_it_names_trains_what_is_missing(train: Command, output
     )
 
 
-def test_another_grids_files_are_no_obstacle(tmp_path: Path) -> None:
+def test_another_grids_files_are_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assignment(tmp_path, "optimizer=sgd", "batch_size=64", "lr=0.05")
     cell(tmp_path, "sgd", 64, 0.05, [0.9], epochs=2)
     (other,) = cell(tmp_path, "adam", 64, 0.05, [0.9], epochs=2)
     other.update(data=other.record()["data"] | {"sha256": "b" * 64})
     page = report(["optimizer=sgd", "data=mnist", "lr=0.05", f"output_dir={tmp_path}"])
-    assert "1 runs in 1 cells" in page.read_text()
-    with pytest.raises(UserError, match="different files"):
-        report([f"output_dir={tmp_path}"])
+    assert "1 run in 1 cell of 1 seed" in page.read_text()
+    assert capsys.readouterr().err == ""
+    page = report([f"output_dir={tmp_path}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("1 run left out, trained on other data files than the newest run: ")
+    assert line.endswith("; force=true trains them again on the files that are there now")
+    assert "1 run in 2 cells of 0 to 1 seed; 1 is missing." in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,100 @@ def test_a_report_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: 
     with pytest.raises(ZeroDivisionError):
         report([f"output_dir={tmp_path}"])
     assert page.read_bytes() == before
-    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["all"]
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"all", ".lock"}
+
+
+def test_damaged_runs_are_counted_and_the_first_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = cell(tmp_path, "sgd", 64, 0.05, [0.98] * 8)
+    for run in runs[1:]:
+        run.record_file.write_text("{")
+    page = report([f"output_dir={tmp_path}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"7 damaged files left out: {runs[1].record_file}: ")
+    assert [run.directory.name in line for run in runs] == [False, *[True] * 5, False, False]
+    assert " and 2 more; the command that trained a run renames its damaged run.json" in line
+    assert "1 run in 1 cell of 1 seed." in page.read_text()
+
+
+def test_nothing_but_damaged_runs_is_told_from_no_runs(tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
+    run.record_file.write_text("{")
+    with pytest.raises(UserError, match=r"no run that has ended can be read there; damaged are .*run\.json: "):
+        report([f"output_dir={tmp_path}"])
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_damaged_run_of_the_study_is_not_just_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["+study=assignment", f"output_dir={tmp_path}", "optimizer=sgd", "batch_size=64"]
+    assignment(tmp_path, "optimizer=sgd", "batch_size=64")
+    (_, damaged, _) = sorted(tmp_path.glob("*/*/*/run.json"))
+    damaged.write_text("{")
+    (unrelated,) = cell(tmp_path, "adam", 64, 0.5, [0.98])
+    unrelated.record_file.write_text("{")
+    with pytest.raises(UserError, match="1 of 3 runs is missing in ") as error:
+        report(words)
+    assert f", of which damaged: {damaged}: " in str(error.value)
+    assert str(unrelated.directory) not in str(error.value)
+    report([*words, "allow_missing=true"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"1 damaged file left out: {damaged}: ")
+    assert str(unrelated.directory) not in line
+
+
+def test_damaged_predictions_are_named_once_and_stop_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (damaged,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
+    os.mkfifo(damaged.predictions_file)
+    for optimizer in ("adagrad", "adam"):
+        cell(tmp_path, optimizer, 64, 0.05, [0.97])
+    page = report([f"output_dir={tmp_path}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: is no regular file; ")
+    assert "no test: the predictions cannot be read" in page.read_text()
+    assert f"{damaged.predictions_file}: is no regular file" in page.read_text()
+
+
+@pytest.mark.parametrize("words", [[], ["+study='assignment'", "-m", "allow_missing=True"]])
+def test_words_mean_what_they_mean_to_train(words: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "a=b, ~c 'd'"
+    runs = select(["+study=assignment", "optimizer=sgd", "lr=0.05"]).runs
+    for settings, names in runs:
+        write(output, settings, names, 0.98)
+    page = report(["--multirun", f'output_dir="{output}"', *words])
+    assert page == output / "reports" / ("assignment" if words else "all") / "index.html"
+    assert "2 runs in " in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "output_dir=", "output_dir=''", "output_dir=null", "output_dir=a,b", "output_dir=[a]", "~output_dir",
+        "+output_dir=a", "output_dir=a=b", "output_dir=~/a", "output_dir='${oc.env:NO_SUCH_VARIABLE}'",
+        "allow_missing=1", "allow_missing='true'", "allow_missing=", "~allow_missing", "+study=assignment,claims",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [[], ["optimizer=sgd"]])
+def test_a_word_that_is_wrong_is_named(
+    argument: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match=r".") as error:
+        report([*more, argument])
+    assert exit_code(error.value) == 2
+    line = one_line(error.value)
+    assert len(line.splitlines()) == 1
+    assert argument.strip("~+").partition("=")[0] in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_not_utf8_is_printed(tmp_path: Path) -> None:
+    output = tmp_path / os.fsdecode(b"out\xff")
+    cell(output, "sgd", 64, 0.05, [0.98])
+    ended = typed(f'output_dir="{output}"')
+    assert ended.returncode == 0, ended.stderr
+    assert rf"page      {tmp_path}/out\udcff/reports/all/index.html" in ended.stdout
 
 
 def test_real_runs_are_reported(train: Command, outputs: Path) -> None:
@@ -147,4 +245,4 @@ def test_real_runs_are_reported(train: Command, outputs: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "mlp on mnist, hidden [80, 40, 20], 2 epochs: 4 runs in 2 cells of 2 seeds." in ended.stdout
     one = ("model=mlp", "optimizer=sgd", "data=mnist", "epochs=2", "seed=0")
-    assert "1 runs in 1 cells" in typed(*one, f"output_dir={outputs}").stdout
+    assert "1 run in 1 cell of 1 seed." in typed(*one, f"output_dir={outputs}").stdout

@@ -6,12 +6,17 @@ from itertools import combinations
 from pathlib import Path
 
 from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import ALPHA, MCNEMAR, Comparison, compare, compare_predictions, holm, seeds_needed
-from src.runs.run import Run
-
-CHOICE = (
-    "Each optimizer and batch size takes part with the learning rate that did best on the test set: a choice by it."
+from src.reporting.statistics import (
+    ALPHA,
+    MCNEMAR,
+    Comparison,
+    compare,
+    compare_predictions,
+    counted,
+    holm,
+    seeds_needed,
 )
+from src.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Pair:
     comparison: Comparison
     adjusted: float
     tests: int
+    damaged: dict[Path, str]  # predictions that it could have been made by, and why they cannot be read
 
     @property
     def winner(self) -> Cell | None:
@@ -34,40 +40,42 @@ class Pair:
     @property
     def verdict(self) -> str:
         """In words; that no significance can be had is said, and how many seeds it would take."""
+        if self.damaged:
+            return "no test: the predictions cannot be read"
         if math.isnan(self.comparison.p):
             return "no test: no predictions stored" if self.comparison.difference.n else "no test: no seeds shared"
         if self.winner:
-            return f"{name(self.winner)} is better"
+            return f"{self.winner.name} is better"
         if self.comparison.least_p * self.tests > ALPHA:
             n, needed = self.comparison.difference.n, seeds_needed(self.tests)
-            return f"cannot be told: {n} seeds give no significance among {self.tests} tests, {needed} can"
+            return f"cannot be told: {n} seeds give no significance among {counted(self.tests, 'test')}, {needed} can"
         return "no difference shown"
 
     @property
     def row(self) -> dict[str, object]:
         """For a table of all pairs."""
         c = self.comparison
-        row: dict[str, object] = {"one": name(self.one), "other": name(self.other), "seeds": c.difference.n}
+        row: dict[str, object] = {"one": self.one.name, "other": self.other.name, "seeds": c.difference.n}
         row |= {"difference": c.difference.value, "low": c.difference.low, "high": c.difference.high}
         return row | {"test": c.test, "p": c.p, "p_holm": self.adjusted, "effect": c.effect, "verdict": self.verdict}
 
 
-def name(cell: Cell) -> str:
-    """A cell's key for people."""
-    optimizer, batch, lr = cell.key
-    return f"{optimizer}, batch {batch}, lr {lr:g}"
+def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
+    """Test accuracies over the seeds that finished in both; of one seed, by the test images that they tell apart.
 
-
-def paired(one: Cell, other: Cell) -> Comparison:
-    """Test accuracies over the seeds that finished in both; of one seed, by the test images that they tell apart."""
+    And the files of predictions that this would have taken and that are damaged, with the reasons.
+    """
     ones, others = one.values("test_accuracy"), other.values("test_accuracy")
     shared = sorted(set(ones) & set(others))
-    if len(shared) == 1:
-        runs = [Run(Path(cell.finished.index[cell.finished.seed == shared[0]][0])) for cell in (one, other)]
-        stored = [predictions for run in runs if (predictions := run.predictions()) is not None]
-        if len(stored) == 2:
-            return compare_predictions(*stored)
-    return over_shared(ones, others)
+    stored, damaged = [], {}
+    for cell in (one, other) if len(shared) == 1 else ():
+        run = Run(Path(cell.finished.index[cell.finished.seed == shared[0]][0]))
+        try:
+            if (predictions := run.predictions(one.images)) is not None:
+                stored.append(predictions)
+        except ValueError as error:
+            damaged[run.predictions_file] = str(error)
+    return compare_predictions(*stored) if len(stored) == 2 else over_shared(ones, others), damaged
 
 
 def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
@@ -78,14 +86,22 @@ def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
 
 def pairs(grid: Grid) -> list[Pair]:
     """Every two of the best cells, p-values adjusted by Holm's method."""
-    compared = [(one, other, paired(one, other)) for one, other in combinations(grid.best_cells, 2)]
-    adjusted = holm([comparison.p for *_, comparison in compared]) if compared else []
-    tests = sum(not math.isnan(comparison.p) for *_, comparison in compared)
-    return [Pair(*each, p, tests) for each, p in zip(compared, adjusted, strict=True)]
+    compared = [(one, other, *paired(one, other)) for one, other in combinations(grid.best_cells, 2)]
+    ps = [comparison.p for _, _, comparison, _ in compared]
+    tests = sum(not math.isnan(p) for p in ps)
+    return [
+        Pair(one, other, comparison, p, tests, damaged)
+        for (one, other, comparison, damaged), p in zip(compared, holm(ps) if ps else [], strict=True)
+    ]
 
 
-def by_seeds(pairs: list[Pair]) -> str:
+def by_seeds(grid: Grid, pairs: list[Pair]) -> str:
     """What was tested, for the caption."""
     kinds = sorted({pair.comparison.test for pair in pairs} - {"none"})
     images = " It says nothing of other seeds." if MCNEMAR in kinds else ""
-    return f"{CHOICE} Two-sided {' and '.join(kinds) or 'tests: none'}, p-values adjusted by Holm's method.{images}"
+    choice = f"the learning rate that did best on the {grid.chosen_on} set: a choice by it."
+    compared = "" if grid.chosen_on == "test" else " Compared are their test accuracies."
+    return (
+        f"Each optimizer and batch size takes part with {choice}{compared} "
+        f"Two-sided {' and '.join(kinds) or 'tests: none'}, p-values adjusted by Holm's method.{images}"
+    )

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import ALPHA, Comparison, holm, percent, seeds_needed
+from src.reporting.statistics import ALPHA, Comparison, counted, holm, percent, seeds_needed
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 OPTIMIZERS, BATCHES = ("sgd", "adagrad", "adam"), (64, 256)
@@ -40,9 +40,9 @@ def _scores(cell: Cell) -> dict[int, float]:
 
 
 def best_lrs(grid: Grid, batches: Sequence[int]) -> str:
-    """The lr of each optimizer and batch size that did best on the test set."""
+    """The lr of each optimizer and batch size that did best."""
     best = {f"{o}, batch {b}": c.key[2] for o, b in product(OPTIMIZERS, batches) if (c := grid.best(o, b))}
-    return f"Best lr on the test set: {listed({key: f'{lr:g}' for key, lr in best.items()})}"
+    return f"Best lr on the {grid.chosen_on} set: {listed({key: f'{lr:g}' for key, lr in best.items()})}"
 
 
 def accuracy(cell: Cell) -> str:
@@ -72,7 +72,7 @@ def differences(found: dict[str, Comparison]) -> str:
         for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
     n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))
-    few = f"; {n} seed{'s' * (n != 1)} cannot give significance, {needed} can" if n < needed else ""
+    few = f"; {counted(n, 'seed')} cannot give significance, {needed} can" if n < needed else ""
     return listed(texts) + few
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
+from src.reporting.statistics import counted
 
 # Okabe & Ito's, told apart by the colour-blind and, with the line styles, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -29,8 +31,10 @@ def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
             yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
     if len(grid.lrs) > 1:
         caption = "Final test accuracy (logit scale) by lr, with 95 % intervals. Crosses: cells in which runs diverged"
+        if grid.chosen_on != "test":
+            caption += f". Which lr is best is decided on the {grid.chosen_on} set"
         yield "lr sensitivity", caption, lr_sensitivity(grid)
-    chosen = "At the learning rate that did best on the test set"
+    chosen = f"At the learning rate that did best on the {grid.chosen_on} set"
     yield "epochs and updates", f"{chosen}: equal epochs are not equal updates", epochs_and_updates(grid)
     if any(math.isfinite(t) for cell in grid.cells.values() for t in seconds_to(cell, TARGETS[0]).values()):
         caption = (
@@ -38,7 +42,7 @@ def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
             "median; beyond the grey line: never"
         )
         if fused := sum(int((cell.runs.group_size > 1).sum()) for cell in grid.cells.values()):
-            caption += f". {fused} of all runs were trained as one model with others: a share of its time is theirs"
+            caption += f". Trained with others as one model, whose time is shared out: {counted(fused, 'run')}"
         yield "time to accuracy", caption, time_to_accuracy(grid)
 
 
@@ -49,7 +53,7 @@ def loss_curves(grid: Grid, optimizer: str) -> Figure:
         for (label, batch, lr), cell in grid.cells.items():
             if label == optimizer and len(cell.curves):
                 _draw(axis, cell, f"{split}_loss", f"lr {lr:g}, batch {batch}", _colour(grid, lr), _style(grid, batch))
-        axis.set(title=f"{optimizer}, {split}", xlabel="epoch")
+        axis.set(title=escapes.matplotlib(f"{optimizer}, {split}"), xlabel="epoch")
     _of_losses(axes[0], "loss (nats)")
     return _with_legend(figure, axes[0])
 
@@ -65,17 +69,16 @@ def lr_sensitivity(grid: Grid) -> Figure:
             values = np.array([e.value for e in estimates.values()])
             low, high = (np.array([getattr(e, bound) for e in estimates.values()]) for bound in ("low", "high"))
             errors = np.nan_to_num([values - np.maximum(low, LEAST), np.minimum(high, MOST) - values]).clip(0)
-            name = f"batch {batch}"
-            axis.errorbar(list(estimates), values, errors, capsize=3, color=colour, marker=marker, label=name)
+            label = f"batch {batch}"
+            axis.errorbar(list(estimates), values, errors, capsize=3, color=colour, marker=marker, label=label)
             diverged = [lr for lr, cell in cells.items() if cell.diverged]
             axis.plot(diverged, [0.03] * len(diverged), "x", color=colour, transform=axis.get_xaxis_transform())
             best = grid.best(optimizer, batch)
             if best and len(cells) > 1 and best.key[2] in (max(cells), min(cells)):
                 on_edge.add(f"{best.key[2]:g}")
         warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
-        axis.set(
-            title=f"{optimizer}{warning}", xlabel="learning rate", xscale="log", yscale="logit", ylim=(LEAST, MOST)
-        )
+        axis.set(title=escapes.matplotlib(f"{optimizer}{warning}"), xlabel="learning rate", xscale="log")
+        axis.set(yscale="logit", ylim=(LEAST, MOST))
         axis.set_yticks(TICKS, [f"{100 * tick:g}" for tick in TICKS])
         axis.minorticks_off()
     axes[0].set_ylabel("test accuracy (%)")
@@ -89,9 +92,8 @@ def epochs_and_updates(grid: Grid) -> Figure:
         for batch in grid.batch_sizes:
             cell = grid.best(optimizer, batch)
             if cell:
-                name = f"{optimizer}, batch {batch}, lr {cell.key[2]:g}"
                 for axis, x in zip(axes, ("epoch", "updates"), strict=True):
-                    _draw(axis, cell, "train_loss", name, colour, _style(grid, batch), x)
+                    _draw(axis, cell, "train_loss", cell.name, colour, _style(grid, batch), x)
     axes[0].set(xlabel="epochs")
     axes[1].set(xlabel="updates", xscale="log")
     _of_losses(axes[0], "training loss (nats)")
@@ -121,8 +123,7 @@ def time_to_accuracy(grid: Grid) -> Figure:
             axis.plot(points, [row] * len(points), "o", color=COLOURS[0], alpha=0.6)
             axis.plot(np.median(points), row, "|", color=COLOURS[1], markersize=18, markeredgewidth=2)
         axis.set(title=f"to {100 * target:g} %", xlabel="seconds of training", xlim=(0, 1.25 * longest))
-    names = [f"{optimizer}, batch {batch}, lr {lr:g}" for optimizer, batch, lr in (cell.key for cell in rows)]
-    axes[0].set_yticks(range(len(rows)), names)
+    axes[0].set_yticks(range(len(rows)), [escapes.matplotlib(cell.name) for cell in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
@@ -141,7 +142,8 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
     curves = cell.by_epoch(figure)
     at = curves.index if x == "epoch" else cell.by_epoch(x).mean(axis=1)
     finished = curves[cell.finished.index]
-    name = f"{label} (diverged {cell.diverged}/{len(cell.runs)})" if cell.diverged else label
+    diverged = f" (diverged {cell.diverged}/{len(cell.runs)})" if cell.diverged else ""
+    name = escapes.matplotlib(label + diverged)
     axis.plot(at, finished.mean(axis=1), style, color=colour, label=name, linewidth=1.5)
     axis.fill_between(at, finished.min(axis=1), finished.max(axis=1), color=colour, alpha=0.15, linewidth=0)
     axis.plot(at, curves.drop(columns=finished.columns), style, color=colour, linewidth=0.6)

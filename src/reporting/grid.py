@@ -1,5 +1,6 @@
 """Runs arranged as a grid of cells: by optimizer, batch size and lr, over seeds."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from src.errors import UserError
-from src.reporting.statistics import Estimate, binomial_interval, mean_interval
+from src.reporting.statistics import Estimate, binomial_interval, counted, mean_interval
 from src.runs.frame import Frames
 from src.runs.record import ENDED
 
@@ -23,6 +23,12 @@ class Cell:
     runs: pd.DataFrame  # those that have ended, by directory, in the order of their seeds
     curves: pd.DataFrame
     missing: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its key for people."""
+        optimizer, batch, lr = self.key
+        return f"{optimizer}, batch {batch}, lr {lr:g}"
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -55,11 +61,32 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Cells on one data set and network, trained for as many epochs."""
+    """Cells on one data set and network, trained for as many epochs.
+
+    Every choice among them is by the validation set, so that it cannot favour a test accuracy; without one, by the test
+    set.
+    """
 
     title: str
     digest: str  # of what its runs have in common
     cells: dict[Key, Cell]
+    validates: bool  # whether its runs hold validation images out
+    data_sha256: str | None = None  # of the data files
+    on_other_files: tuple[str, ...] = ()  # directories of runs that have ended, and count as missing
+
+    @property
+    def splits(self) -> list[str]:
+        """What its images are split into."""
+        return ["train", "validation", "test"] if self.validates else ["train", "test"]
+
+    @property
+    def chosen_on(self) -> str:
+        """The split that choices are made on."""
+        return "validation" if self.validates else "test"
+
+    def score(self, cell: Cell) -> float:
+        """What choices are made by: a cell's mean accuracy on that split."""
+        return float(cell.finished[f"{self.chosen_on}_accuracy"].mean())
 
     @cached_property
     def optimizers(self) -> list[str]:
@@ -78,10 +105,10 @@ class Grid:
         return sorted({int(seed) for cell in self.cells.values() for seed in (*cell.runs.seed, *cell.missing)})
 
     def best(self, optimizer: str, batch_size: int) -> Cell | None:
-        """The cell of the highest mean test accuracy of which no run diverged: a choice by the test set."""
+        """The cell of the highest score of which no run diverged."""
         cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
-        whole = [cell for cell in cells if len(cell.finished) and not cell.diverged]
-        return max(whole, key=lambda cell: cell.finished.test_accuracy.mean(), default=None)
+        whole = [cell for cell in cells if not cell.diverged and not math.isnan(self.score(cell))]
+        return max(whole, key=self.score, default=None)
 
     @cached_property
     def best_cells(self) -> list[Cell]:
@@ -112,14 +139,15 @@ def labels(runs: pd.DataFrame) -> "pd.Series[str]":
 def _grid(frames: Frames) -> Grid:
     runs = frames.runs.assign(label=labels(frames.runs))
     ended = runs[runs.status.isin(ENDED)]
-    if ended.data_sha256.nunique() > 1:
-        raise UserError(f"{', '.join(sorted(ended.data.unique()))}: runs on different files of it; no table mixes them")
+    newest = _newest_files(ended)
+    others = ended.index[ended.data_sha256.notna() & (ended.data_sha256 != newest)]
+    ended = ended.drop(others)
     first = runs.iloc[0]
     shape = [
         f"{key.partition('.')[2]} {first[key]}" for key in runs if key.startswith("model.") and _is_argument(first, key)
     ]
-    held_out = [f"{first.validation:,} images held out"] if first.validation else []
-    title = ", ".join([f"{first.model} on {first.data}", *shape, f"{first.epochs} epochs", *held_out])
+    held_out = [f"{counted(first.validation, 'image')} held out"] if first.validation else []
+    title = ", ".join([f"{first.model} on {first.data}", *shape, counted(first.epochs, "epoch"), *held_out])
     order = {label: place for place, label in enumerate(dict.fromkeys(_in_order(runs.label)))}
     keys = sorted(
         {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
@@ -129,11 +157,18 @@ def _grid(frames: Frames) -> Grid:
     cells = {}
     for key in keys:
         part = runs[(runs.label == key[0]) & (runs.batch_size == key[1]) & (runs.lr == key[2])]
-        done = part[part.status.isin(ENDED)].sort_values("seed")
+        done = part[part.index.isin(ended.index)].sort_values("seed")
         missing = tuple(sorted(int(seed) for seed in set(part.seed) - set(done.seed)))
         of_cell = [curves[directory] for directory in done.index]
         cells[key] = Cell(key, done, pd.concat(of_cell) if of_cell else frames.curves.iloc[:0], missing)
-    return Grid(title, str(first.grid), cells)
+    return Grid(title, str(first.grid), cells, bool(first.validation), newest, tuple(others))
+
+
+def _newest_files(ended: pd.DataFrame) -> str | None:
+    """The hash of the data files that the last run to end was trained on, which probably lie there now."""
+    known = ended[ended.data_sha256.notna()]
+    times = known.ended.where(known.ended.notna(), known.began).fillna("")
+    return max(zip(times, known.data_sha256, strict=True))[1] if len(known) else None
 
 
 def _is_argument(run: pd.Series, key: str) -> bool:

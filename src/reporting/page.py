@@ -13,28 +13,35 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from src.reporting import tables
+from src.reporting import escapes, tables
 from src.reporting.claims import claims
-from src.reporting.comparisons import by_seeds, name, pairs
+from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.figures import figures
 from src.reporting.grid import Cell, Grid
 from src.reporting.published import beside, is_the_assignments
 from src.reporting.section import Section, sentences
 from src.reporting.statistics import percent
-from src.runs.frame import Frames
+from src.runs.frame import Frames, printable
 from src.runs.provenance import provenance
 from src.runs.run import Run
 
 SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # the same bytes each time
 
+LONGEST = 100  # characters of a title in a file's name
 
-def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everything: list[Grid]) -> None:
-    """Write a report of the `chosen` grids; claims are decided on `everything` that is there."""
-    frames.runs.to_csv(folder / "runs.csv")
-    mixed = {key: "string" for key in frames.runs if frames.runs[key].dtype == object}
-    frames.runs.astype(mixed).to_parquet(folder / "runs.parquet")
-    frames.curves.to_csv(folder / "curves.csv")
-    frames.curves.to_parquet(folder / "curves.parquet")
+
+def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everything: list[Grid]) -> dict[Path, str]:
+    """Write a report of the `chosen` grids; claims are decided on `everything` that is there.
+
+    Returns the files that are damaged, with the reasons.
+    """
+    runs = frames.runs.rename(index=printable)
+    runs.to_csv(folder / "runs.csv")
+    mixed = {key: "string" for key in runs if runs[key].dtype == object}
+    (folder / "runs.parquet").write_bytes(runs.astype(mixed).to_parquet())  # pyarrow opens no path that is not UTF-8
+    curves = frames.curves.rename(index=printable, level="directory")
+    curves.to_csv(folder / "curves.csv")
+    (folder / "curves.parquet").write_bytes(curves.to_parquet())
     whole = {grid.digest: grid for grid in everything}
     sections = [
         _section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else "")
@@ -46,12 +53,21 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"tables": tables, "percent": percent, "name": name, "by_seeds": by_seeds, "anchor": anchor}
+    environment.globals |= {"tables": tables, "percent": percent, "by_seeds": by_seeds, "anchor": anchor}
+    left_out = {
+        directory: "trained on other data files than the newest run"
+        for grid in chosen
+        for directory in grid.on_other_files
+    }
+    damaged = frames.damaged | {
+        file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
+    }
     page = environment.get_template("page.html").render(
-        report=report, summary=summary, sections=sections, made=_made(frames.runs), damaged=frames.damaged,
+        report=report, summary=summary, sections=sections, made=_made(frames.runs), left_out=left_out | damaged,
         settings=_settings,
     )  # fmt: skip
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / "index.html").write_text(printable(page), encoding="utf-8")
+    return damaged
 
 
 def anchor(cell: Cell) -> str:
@@ -62,10 +78,9 @@ def anchor(cell: Cell) -> str:
 def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
-    parts = [f"### {optimizer}\n\n{tables.markdown(table)}" for optimizer, table in texts.items()]
-    (folder / f"{prefix}tables.md").write_text(
-        f"## {grid.title}\n\n{tables.LEGEND}\n\n" + "\n".join(parts), encoding="utf-8"
-    )
+    parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]
+    head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"
+    (folder / f"{prefix}tables.md").write_text(head + "\n".join(parts), encoding="utf-8")
     assignments = is_the_assignments(grid)
     compared, decided = beside(grid) if assignments else {}, claims(whole) if assignments else []
     found = pairs(grid)
@@ -77,7 +92,8 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
         if table := list(rows):
             pd.DataFrame(table).to_csv(folder / f"{prefix}{file}.csv", index=False)
     captions = [
-        (f"{optimizer}: accuracy in percent, train / test ({grid.title})", table) for optimizer, table in texts.items()
+        (f"{optimizer}: accuracy in percent, {' / '.join(grid.splits)} ({grid.title})", table)
+        for optimizer, table in texts.items()
     ]
     (folder / f"{prefix}tables.tex").write_text(tables.latex(captions), encoding="utf-8")
     return Section(
@@ -92,14 +108,17 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
 def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
     """All figures as files, and as data for the page."""
     folder.mkdir(exist_ok=True)
-    drawn = []
+    drawn: list[tuple[str, str, str]] = []
     with mpl.rc_context(SAVED):
         for title, caption, figure in figures(grid):
             FigureCanvasAgg(figure)
-            file = folder / (prefix + re.sub(r"[^\w.]+", "-", title) + ".svg")
+            name = prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
+            if (folder / f"{name}.svg").exists():  # of another title, which differs elsewhere
+                name += f"-{len(drawn)}"
+            file = folder / f"{name}.svg"
             figure.savefig(file, metadata={"Date": None})
-            figure.savefig(file.with_suffix(".pdf"), metadata={"CreationDate": None})
-            figure.savefig(file.with_suffix(".png"), dpi=150)
+            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+            figure.savefig(folder / f"{name}.png", dpi=150)
             drawn.append((title, caption, f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"))
     return drawn
 

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from src.reporting.claims import Claim
-from src.reporting.comparisons import Pair, name
+from src.reporting.comparisons import Pair
 from src.reporting.grid import Grid, Key
 from src.reporting.published import BEYOND, WITHIN, Beside
-from src.reporting.statistics import ALPHA, percent
+from src.reporting.statistics import ALPHA, counted, percent
 
 
 @dataclass(frozen=True)
@@ -27,28 +27,32 @@ def sentences(section: Section) -> list[str]:
     runs, diverged = sum(len(cell.runs) for cell in cells), sum(cell.diverged for cell in cells)
     missing = sum(len(cell.missing) for cell in cells)
     least, most = min(len(cell.runs) for cell in cells), max(len(cell.runs) for cell in cells)
-    seeds = f"{f'{least} to ' if least < most else ''}{most} seed{'s' * (most != 1)}"
+    seeds = f"{f'{least} to ' if least < most else ''}{counted(most, 'seed')}"
     lost = f", of which {diverged} diverged" if diverged else ""
-    gaps = f"; {missing} are missing" if missing else ""
-    said = [f"{grid.title}: {runs} runs in {len(cells)} cells of {seeds}{lost}{gaps}."]
+    gaps = f"; {counted(missing, 'is', 'are')} missing" if missing else ""
+    said = [f"{grid.title}: {counted(runs, 'run')} in {counted(len(cells), 'cell')} of {seeds}{lost}{gaps}."]
     best = grid.best_cells
     if best:
-        first = max(best, key=lambda cell: cell.finished.test_accuracy.mean())
+        first = max(best, key=grid.score)
         estimate = first.estimate("test_accuracy")
         assert estimate is not None
         worse = sum(pair.winner is first for pair in section.pairs)
         able = any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs)
         told = "; so few seeds can show no difference to others" if section.pairs else ""
         if able:
-            told = f"; beyond doubt better than {worse} of the {len(best) - 1} other optimizers and batch sizes"
-        said.append(f"Best on the test set, and chosen by it: {name(first)} with {percent(estimate)} %{told}.")
+            others = {0: "no other optimizer and batch size", len(best) - 1: "all other optimizers and batch sizes"}
+            some = f"{worse} of the {len(best) - 1} other optimizers and batch sizes"
+            told = f"; beyond doubt better than {others.get(worse, some)}"
+        tested = "" if grid.chosen_on == "test" else " on the test set"
+        said.append(
+            f"Best on the {grid.chosen_on} set, and chosen by it: {first.name} "
+            f"with {percent(estimate)} %{tested}{told}."
+        )
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
         verdicts = Counter(each.verdict for each in section.beside.values())
-        compared = verdicts[WITHIN] + verdicts[BEYOND]
-        said.append(
-            f"Of {compared} figures of the assignment that can be compared {verdicts[WITHIN]} lie within noise of "
-            f"ours; of its 7 claims {count['holds']} hold, {count['does not hold']} do not, and "
-            f"{count['cannot be told']} cannot be told."
-        )
+        within, compared = verdicts[WITHIN], verdicts[WITHIN] + verdicts[BEYOND]
+        figures = f"Within noise of ours: {within} of {counted(compared, 'comparable figure')} of the assignment."
+        decided = f"{counted(count['holds'], 'holds', 'hold')}, {counted(count['does not hold'], 'does', 'do')} not"
+        said.append(f"{figures} Its claims: {decided}, {count['cannot be told']} cannot be told.")
     return said

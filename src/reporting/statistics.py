@@ -128,6 +128,11 @@ def one_more(values: Sequence[float], images: int) -> float:
     return max(by_images, float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 + 1 / n)))
 
 
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun or verb, whose plural has an s unless it is given: `1 run`, `0 runs`, `2 hold`."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
 def percent(estimate: Estimate) -> str:
     """A share in percent, as many decimals as its interval leaves sense in: `98.9 ± 1.2`, `99.07 ± 0.05`."""
     if math.isnan(estimate.value):

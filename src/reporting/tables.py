@@ -6,17 +6,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
 from src.reporting.statistics import Estimate, percent
 
 LEGEND = (
-    "Accuracy in percent after the last epoch, train / test. Train is the running accuracy over the epoch's "
-    "minibatches. With several seeds: mean ± half of its 95 % interval (Student's t); with one, ± is what the number "
-    "of test images leaves open (Wilson). Brackets: the range, where the runs lie far apart."
+    "Train is the running accuracy over the epoch's minibatches. With several seeds: mean ± half of its 95 % interval "
+    "(Student's t); with one, ± is what the number of test images leaves open (Wilson). Brackets: the range, where the "
+    "runs lie far apart."
 )
 
 FAR_APART = 0.1  # half an interval, of accuracy
 SPARSE = 3  # times as many places as cells
+
+
+def legend(grid: Grid) -> str:
+    """What a grid's tables show."""
+    return f"Accuracy in percent after the last epoch, {' / '.join(grid.splits)}. {LEGEND}"
 
 
 def accuracy(cell: Cell, figure: str) -> str:
@@ -29,13 +35,13 @@ def accuracy(cell: Cell, figure: str) -> str:
     return percent(estimate)
 
 
-def text(cell: Cell | None) -> str:
+def text(grid: Grid, cell: Cell | None) -> str:
     """A cell for people: what finished, and how many runs diverged or are missing."""
     if cell is None:
         return "missing"
     test = cell.estimate("test_accuracy")
     n = f" (n={test.n})" if test and test.n > 1 else ""
-    parts = [f"{accuracy(cell, 'train_accuracy')} / {accuracy(cell, 'test_accuracy')}{n}"] if test else []
+    parts = [" / ".join(accuracy(cell, f"{split}_accuracy") for split in grid.splits) + n] if test else []
     runs = len(cell.runs)
     if cell.diverged:
         parts.append(f"diverged {cell.diverged}/{runs}")
@@ -65,7 +71,7 @@ def layout(grid: Grid, optimizer: str) -> Layout:
 def of_optimizer(grid: Grid, optimizer: str) -> pd.DataFrame:
     """Its layout, entries as texts."""
     laid_out = layout(grid, optimizer)
-    rows = [[*names, *map(text, cells)] for names, cells in laid_out.rows]
+    rows = [[*names, *(text(grid, cell) for cell in cells)] for names, cells in laid_out.rows]
     return pd.DataFrame(rows, columns=laid_out.heads)
 
 
@@ -75,7 +81,7 @@ def numbers(grid: Grid) -> pd.DataFrame:
     for (optimizer, batch, lr), cell in grid.cells.items():
         row: dict[str, object] = {"optimizer": optimizer, "batch_size": batch, "lr": lr, "finished": len(cell.finished)}
         row |= {"diverged": cell.diverged, "missing": len(cell.missing)}
-        for figure in ("train_accuracy", "test_accuracy", "train_loss", "test_loss"):
+        for figure in (f"{split}_{what}" for what in ("accuracy", "loss") for split in grid.splits):
             estimate = cell.estimate(figure) or Estimate(math.nan, math.nan, math.nan, 0)
             row |= {figure: estimate.value, f"{figure}_low": estimate.low, f"{figure}_high": estimate.high}
         rows.append(row)
@@ -85,19 +91,18 @@ def numbers(grid: Grid) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "".join("| " + " | ".join(str(entry) for entry in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(escapes.markdown(str(entry)) for entry in line) + " |\n" for line in lines)
 
 
 def latex(tables: Iterable[tuple[str, pd.DataFrame]]) -> str:
     """Tables with their captions, in LaTeX; the document needs the package booktabs."""
     parts = []
     for caption, table in tables:
-        caption = caption.replace("%", r"\%").replace("_", r"\_")
-        typeset = table.map(lambda entry: str(entry).replace(" ± ", r" $\pm$ "))
+        typeset = table.map(lambda entry: escapes.latex(str(entry))).rename(columns=escapes.latex)
         columns = "r" + "c" * (len(table.columns) - 1)
         parts.append(
             typeset.style.hide(axis="index").to_latex(
-                hrules=True, column_format=columns, caption=caption, position="ht"
+                hrules=True, column_format=columns, caption=escapes.latex(caption), position="ht"
             )
         )
     return "% \\usepackage{booktabs}\n" + "\n".join(parts)

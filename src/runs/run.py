@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.errors import UserError
+from src.runs import predictions as predictions_file
 from src.runs.files import Damaged, read_file, replace_file
 from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
 
@@ -97,17 +98,11 @@ class Run:
 
     def write_predictions(self, predictions: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
         """Write what the last epoch's network takes each test image for, and what it is; each (N,), in their order."""
-        content = io.BytesIO()
-        np.save(content, np.stack([predictions, labels]), allow_pickle=False)
-        replace_file(self.predictions_file, content.getvalue())
+        replace_file(self.predictions_file, predictions_file.serialised(predictions, labels))
 
-    def predictions(self) -> NDArray[np.uint8] | None:
-        """What `write_predictions` wrote, (2, N); None where there is none, or a damaged file."""
-        try:
-            found = np.load(self.predictions_file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return found if found.ndim == 2 and len(found) == 2 else None
+    def predictions(self, images: int) -> NDArray[np.uint8] | None:
+        """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises ValueError if damaged."""
+        return predictions_file.read(self.predictions_file, images)
 
     def write_picture(self, pixels: NDArray[np.uint8]) -> None:
         """Write the mistakes; pixels (H, W, 3)."""

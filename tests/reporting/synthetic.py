@@ -18,7 +18,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
-def write(output: Path, settings: Settings, names: Names, accuracy: float | list[float], **changes: Any) -> Run:
+def write(
+    output: Path,
+    settings: Settings,
+    names: Names,
+    accuracy: float | list[float],
+    validation_accuracy: float | None = None,
+    **changes: Any,
+) -> Run:
     """A run that ended with this test accuracy, or had these epoch by epoch."""
     run = Run(output / directory(settings, names))
     run.directory.mkdir(parents=True)
@@ -28,13 +35,18 @@ def write(output: Path, settings: Settings, names: Names, accuracy: float | list
         | {"test_accuracy": value, "updates": 10 * epoch, "seconds": 2.0}
         for epoch, value in enumerate(accuracies, 1)
     ]
+    scored = [f"{split}_{what}" for split in ("train", "test") for what in ("loss", "accuracy")]
+    if validation_accuracy is not None:
+        scored += ["validation_loss", "validation_accuracy"]
+        rows = [row | {"validation_loss": 1.0, "validation_accuracy": validation_accuracy} for row in rows]
     run.write_curve([{key: float(value) for key, value in row.items()} for row in rows])
-    figures = {key: rows[-1][key] for key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "updates")}
+    figures = {key: rows[-1][key] for key in (*scored, "updates")}
     record = {
         "status": "finished",
         "names": {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule},
         "settings": {key: getattr(settings, key) for key in settings.__dataclass_fields__},
-        "data": {"name": settings.data, "train": 60_000, "test": 10_000, "sha256": "a" * 64},
+        "data": {"name": settings.data, "train": 60_000, "validation": settings.validation, "test": 10_000}
+        | {"mean": 0.13, "sha256": "a" * 64},
         "sessions": [{"began": "2026-01-01T00:00:00+00:00", "device": "cpu", "versions": {"torch": "2.15.0"}}],
         "figures": figures | {"epochs": len(rows), "initial_loss": 2.3, "training_seconds": 2.0 * len(rows)},
     }
@@ -49,15 +61,17 @@ def cell(
     lr: float,
     accuracies: list[Any],
     schedule: str = "constant",
+    validation: list[float] | None = None,
+    name: str = "",
     **more: Any,
 ) -> list[Run]:
-    """Runs of seeds 0, 1, ... with these accuracies; None is a run that diverged."""
+    """Runs of seeds 0, 1, ... with these accuracies, on held-out images these; None is a run that diverged."""
     data, epochs = more.pop("data", "mnist"), more.pop("epochs", 20)
     runs = []
     for seed, accuracy in enumerate(accuracies):
         settings = Settings(
             data,
-            0,
+            5000 if validation else 0,
             {"_target_": "src.models.LeNet"},
             NODES[optimizer],
             SCHEDULES[schedule],
@@ -68,5 +82,6 @@ def cell(
         )
         changes = more | ({"status": "diverged"} if accuracy is None else {})
         value = 0.1135 if accuracy is None else accuracy
-        runs.append(write(output, settings, Names("lenet", optimizer, schedule), value, **changes))
+        names = Names("lenet", name or optimizer, schedule)
+        runs.append(write(output, settings, names, value, validation[seed] if validation else None, **changes))
     return runs

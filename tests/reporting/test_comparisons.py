@@ -25,7 +25,7 @@ def test_the_best_cells_are_compared_over_shared_seeds(tmp_path: Path) -> None:
     assert (pair.one.key, pair.other.key) == (("sgd", 64, 0.05), ("adam", 64, 0.0005))
     assert pair.comparison.p == pair.adjusted == 2 / 256
     assert pair.verdict == "adam, batch 64, lr 0.0005 is better"
-    assert "a choice by it" in by_seeds([pair])
+    assert "a choice by it" in by_seeds(grid, [pair])
 
 
 def test_too_few_seeds_are_told_and_how_many_it_takes(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_too_few_seeds_are_told_and_how_many_it_takes(tmp_path: Path) -> None:
 
 
 def test_with_one_seed_the_images_are_compared(tmp_path: Path) -> None:
-    labels = np.zeros(1000, np.uint8)
+    labels = np.zeros(10_000, np.uint8)
     for optimizer, wrong in (("sgd", 50), ("adam", 10)):
-        (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 1000])
+        (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 10_000])
         predictions = labels.copy()
         predictions[:wrong] = 1
         run.write_predictions(predictions, labels)
@@ -45,13 +45,24 @@ def test_with_one_seed_the_images_are_compared(tmp_path: Path) -> None:
     (pair,) = pairs(grid)
     assert pair.comparison.p == pytest.approx(stats.binomtest(0, 40).pvalue)
     assert pair.verdict == "adam, batch 64, lr 0.05 is better"
-    assert "It says nothing of other seeds." in by_seeds([pair])
+    assert "It says nothing of other seeds." in by_seeds(grid, [pair])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no array"])
-def test_without_predictions_one_seed_gives_no_test(content: bytes | None, tmp_path: Path) -> None:
+def test_without_predictions_one_seed_gives_no_test(tmp_path: Path) -> None:
     for optimizer in ("sgd", "adam"):
-        (run,) = cell(tmp_path, optimizer, 64, 0.05, [0.98])
-        if content is not None:
-            run.predictions_file.write_bytes(content)
+        cell(tmp_path, optimizer, 64, 0.05, [0.98])
     assert verdicts(tmp_path) == ["no test: no predictions stored"]
+
+
+def test_damaged_predictions_give_no_test_and_are_named_once(tmp_path: Path) -> None:
+    labels = np.zeros(10_000, np.uint8)
+    (damaged,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
+    damaged.predictions_file.write_bytes(b"no array")
+    for optimizer in ("adagrad", "adam"):
+        (run,) = cell(tmp_path, optimizer, 64, 0.05, [1.0])
+        run.write_predictions(labels, labels)
+    (grid,) = grids(read(tmp_path))
+    found = pairs(grid)
+    unreadable = "no test: the predictions cannot be read"
+    assert [pair.verdict for pair in found] == [unreadable, unreadable, "no difference shown"]
+    assert [pair.damaged for pair in found] == [{damaged.predictions_file: "is no array of numpy's"}] * 2 + [{}]

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import UserError
 from src.reporting import tables
 from src.reporting.grid import Grid, grids
 from src.runs.frame import read
@@ -66,14 +65,16 @@ def test_data_sets_networks_and_lengths_are_never_mixed(tmp_path: Path) -> None:
     }
 
 
-def test_the_same_name_with_other_files_is_refused(tmp_path: Path) -> None:
-    cell(tmp_path, "sgd", 64, 0.05, [0.97])
-    (run,) = cell(tmp_path, "adagrad", 64, 0.05, [0.97])
-    record = run.record()
-    record["data"]["sha256"] = "b" * 64
-    run.write(record)
-    with pytest.raises(UserError, match="different files"):
-        grids(read(tmp_path))
+def test_runs_on_other_data_files_than_the_newest_are_missing(tmp_path: Path) -> None:
+    old, first = cell(tmp_path, "sgd", 64, 0.05, [0.97, 0.98], ended="2026-01-02T00:00:00+00:00")
+    (newest,) = cell(tmp_path, "adagrad", 64, 0.05, [0.97], ended="2026-01-03T00:00:00+00:00")
+    for run in (first, newest):
+        run.update(data=run.record()["data"] | {"sha256": "0" * 64})
+    grid = only(tmp_path)
+    assert grid.on_other_files == (str(old.directory),)
+    assert grid.cells["sgd", 64, 0.05].missing == (0,)
+    assert list(grid.cells["sgd", 64, 0.05].runs.index) == [str(first.directory)]
+    assert list(grid.cells["adagrad", 64, 0.05].runs.index) == [str(newest.directory)]
 
 
 def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
