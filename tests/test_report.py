@@ -129,7 +129,7 @@ def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
     text = page.read_text()
     assert "<h2>lenet on mnist, 20 epochs</h2>" in text
     assert "<h2>lenet on fashion_mnist, 3 epochs</h2>" in text
-    assert f"{damaged.record_file}: is no record of a run" in text
+    assert f"{damaged.record_file}: no JSON" in text
     assert (page.parent / "1-tables.md").exists()
     assert (page.parent / "2-tables.md").exists()
 
@@ -153,7 +153,7 @@ def test_damaged_runs_are_counted_and_the_first_named(tmp_path: Path, capsys: py
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"7 damaged files left out: {runs[1].record_file}: ")
     assert [run.directory.name in line for run in runs] == [False, *[True] * 5, False, False]
-    assert " and 2 more; the command that trained a run renames its damaged run.json" in line
+    assert " and 2 more; the run's own command renames a damaged run.json" in line
     assert "1 run in 1 cell of 1 seed." in page.read_text()
 
 
@@ -191,9 +191,9 @@ def test_damaged_predictions_are_named_once_and_stop_nothing(
         cell(tmp_path, optimizer, 64, 0.05, [0.97])
     page = report([f"output_dir={tmp_path}"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: is no regular file; ")
+    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: no regular file; ")
     assert "no test: the predictions cannot be read" in page.read_text()
-    assert f"{damaged.predictions_file}: is no regular file" in page.read_text()
+    assert f"{damaged.predictions_file}: no regular file" in page.read_text()
 
 
 @pytest.mark.parametrize("words", [[], ["+study='assignment'", "-m", "allow_missing=True"]])

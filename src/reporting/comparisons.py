@@ -16,6 +16,7 @@ from src.reporting.statistics import (
     holm,
     seeds_needed,
 )
+from src.runs.files import Damaged
 from src.runs.run import Run
 
 
@@ -73,7 +74,7 @@ def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
         try:
             if (predictions := run.predictions(one.images)) is not None:
                 stored.append(predictions)
-        except ValueError as error:
+        except Damaged as error:
             damaged[run.predictions_file] = str(error)
     return compare_predictions(*stored) if len(stored) == 2 else over_shared(ones, others), damaged
 

@@ -9,8 +9,8 @@ from src.reporting.statistics import counted
 
 FIRST = 5  # that are named
 MEND = (
-    "the command that trained a run renames its damaged run.json to run.json.damaged and trains it again; where "
-    "another file is damaged, add force=true"
+    "the run's own command renames a damaged run.json or metrics.csv and trains what is missing; for any other file "
+    "add force=true"
 )
 
 

@@ -13,15 +13,15 @@ class Damaged(ValueError):
     """A file is not what was written there; the text says in what."""
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, largest: int = LARGEST) -> bytes:
     """The content of a file. Raises Damaged for anything but a regular file: a pipe, for one, would never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise Damaged("no regular file")
-        if about.st_size > LARGEST:
-            raise Damaged(f"larger than {LARGEST:,} bytes")
+        if about.st_size > largest:
+            raise Damaged(f"larger than {largest:,} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -115,11 +116,14 @@ RECORD: TypeAdapter[Any] = TypeAdapter(Annotated[_Begun | _Ended, Field(discrimi
 def parse_record(content: bytes, digest: str) -> dict[str, Any]:
     """The record in the content of a `run.json`, which is to be of the run of this digest. Raises Damaged."""
     try:
-        record: dict[str, Any] = RECORD.validate_json(content)
+        # Not by pydantic's own parser: the command line may hold a path that is not UTF-8.
+        record: dict[str, Any] = RECORD.validate_python(json.loads(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"][1:]))
         raise Damaged(f"{key}: {first['msg']}" if key else first["msg"]) from None
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"no JSON ({error})") from None
     settings = Settings(**record["settings"])
     if settings.digest != digest:
         raise Damaged(f"its settings are those of run {settings.digest}, perhaps of another version of Ravine")

@@ -101,7 +101,7 @@ class Run:
         replace_file(self.predictions_file, predictions_file.serialised(predictions, labels))
 
     def predictions(self, images: int) -> NDArray[np.uint8] | None:
-        """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises ValueError if damaged."""
+        """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises Damaged."""
         return predictions_file.read(self.predictions_file, images)
 
     def write_picture(self, pixels: NDArray[np.uint8]) -> None:
