@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.errors import UserError
 from src.images import Images
 from src.lightning import LightningDataModule
 from src.native.gather import gather
@@ -33,9 +32,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
-    """Indices to train on and, the last `size` of a seeded permutation, to validate on. Raises UserError."""
-    if size >= n:
-        raise UserError(f"data.validation={size}: must be fewer than the {n} training images")
+    """Indices to train on and, the last `size` of a seeded permutation, to validate on."""
     order = torch.from_numpy(np.random.default_rng((seed, 0, HOLD_OUT)).permutation(n))
     return order[: n - size].sort().values, order[n - size :].sort().values
 
@@ -84,6 +81,7 @@ class DataModule(LightningDataModule):
 
     def __init__(self, images: Images, schedule: Schedule, batch_size: int, seed: int, validation: int = 0) -> None:
         super().__init__()
+        images.check_sizes(validation, batch_size)
         self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
         train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
         self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
@@ -122,7 +120,7 @@ class DataModule(LightningDataModule):
         return [name for name in self.arrays if name != "train"]
 
     def batch_size_in(self, epoch: int) -> int:
-        """The batch size of an epoch, which is never more than the training set."""
+        """The batch size of an epoch, which a schedule makes no larger than the training set."""
         return min(self.batch_size * self.schedule.batch_factor(epoch), len(self.arrays["train"][1]))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

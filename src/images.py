@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPException
@@ -18,6 +19,7 @@ from src import idx
 from src.errors import UserError, flat
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+NAMES = ("auto", *TORCHVISION, "digits")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 DOWNLOAD_TIMEOUT = 15.0  # seconds without a byte; torchvision itself would wait for ever
 
@@ -41,6 +43,17 @@ class Images:
             digest.update(np.ascontiguousarray(array).data)
         object.__setattr__(self, "sha256", digest.hexdigest())
 
+    def check_sizes(self, validation: int, batch_size: int) -> None:
+        """Raise UserError where there are too few images to hold out so many, or for one such batch."""
+        n = len(self.train_labels)
+        if validation >= n:
+            raise UserError(f"data.validation={validation}: must be fewer than the {n} training images")
+        if batch_size > n - validation:
+            held_out = f" that data.validation={validation} leaves" if validation else ""
+            raise UserError(
+                f"batch_size={batch_size}: must not be above the {n - validation} training images{held_out}"
+            )
+
 
 def _folder(name: str, root: str) -> Path:
     return Path(root, TORCHVISION[name], "raw")
@@ -54,12 +67,10 @@ def _complete(folder: Path) -> bool:
 def choose(name: str, root: str) -> str:
     """The data set meant by `name`; `auto` is mnist where it can be had, else digits. Downloads what is missing.
 
-    Raises UserError for an unknown name, and where a data set asked for by name cannot be had.
+    Raises UserError where a data set asked for by name cannot be had.
     """
     if name == "digits":
         return name
-    if name not in TORCHVISION and name != "auto":
-        raise UserError(f"data.name={name}: must be one of: auto, {', '.join(TORCHVISION)}, digits")
     asked_for = "mnist" if name == "auto" else name
     if not _complete(_folder(asked_for, root)):
         try:
@@ -78,10 +89,13 @@ def _download(name: str, root: str) -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")  # torchvision's progress bars
     folder = _folder(name, root)
     partial = Path(root, f".{TORCHVISION[name]}.partial")
+    lock = Path(f"{partial}.lock")
     timeout = socket.getdefaulttimeout()
+    created = [path for path in (Path(root), *Path(root).parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{partial}.lock"):
+        Path(root).mkdir(parents=True, exist_ok=True)
+        lock.touch()  # where files cannot be created, FileLock may try for ever
+        with FileLock(lock):
             if _complete(folder):
                 return
             from torchvision import datasets  # seconds to import, and seldom wanted
@@ -90,16 +104,23 @@ def _download(name: str, root: str) -> None:
             socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
             try:
                 getattr(datasets, TORCHVISION[name])(str(partial), download=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 for file in FILES:
                     (partial / TORCHVISION[name] / "raw" / file).replace(folder / file)
             finally:
                 socket.setdefaulttimeout(timeout)
                 shutil.rmtree(partial, ignore_errors=True)
+                if not _complete(folder):
+                    lock.unlink(missing_ok=True)
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UserError(
             f"data={name}: its files are not in {folder} and cannot be downloaded ({flat(error)}); put them there, "
             f"name the folder that holds {TORCHVISION[name]}/raw by data_root= or DATA_ROOT, or take data=digits"
         ) from error
+    finally:
+        for path in created:
+            with suppress(OSError):  # it holds the files now, or never came to be
+                path.rmdir()
 
 
 @cache

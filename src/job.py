@@ -63,8 +63,10 @@ class Job:
         self.run = Run(Path(cfg.output_dir) / directory(settings, names))
         self.state = State(self.run.directory, settings, names)
         self.forced = bool(cfg.force)
+        loaded = images.load(settings.data, str(cfg.data_root))
+        loaded.check_sizes(settings.validation, settings.batch_size)
         if not self.forced:
-            self.run.check_data(images.load(settings.data, str(cfg.data_root)).sha256)
+            self.run.check_data(loaded.sha256)
         self.look()
 
     @property

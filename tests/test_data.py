@@ -42,7 +42,7 @@ def test_held_out_images_are_never_trained_on(seed: int, n: int, data: st.DataOb
 
 def test_holding_out_everything_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.validation=5: must be fewer than the 5 training images"):
-        held_out(0, 5, 5)
+        Images(*bars(5, 1), *bars(5, 2)).check_sizes(validation=5, batch_size=1)
 
 
 def module(validation: int = 0, schedule: Schedule | None = None, batch_size: int = 64) -> DataModule:
