@@ -49,11 +49,13 @@ class _Milestones(Schedule):
             raise ValueError(f"milestones={self.milestones}: must be a list of epochs, such as [10,15]")
         for milestone in self.milestones:
             _whole("milestones", milestone, self.warmup + 1)
-            if milestone >= self.epochs:
-                raise ValueError(
-                    f"milestones={list(self.milestones)}: epoch {milestone} is never reached with "
-                    f"epochs={self.epochs}; try schedule.milestones=[{self.epochs // 2}]"
-                )
+        if self.milestones and (last := max(self.milestones)) >= self.epochs:
+            fitting = max(self.epochs // 2, self.warmup + 1)
+            way = f"schedule.milestones=[{fitting}]" if fitting < self.epochs else f"epochs={last + 1}"
+            raise ValueError(
+                f"milestones={list(self.milestones)}: epoch {last} is never reached with epochs={self.epochs}; "
+                f"try {way}"
+            )
 
     def passed(self, epoch: int) -> int:
         """How many milestones lie at or before `epoch`."""
@@ -84,7 +86,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.gamma, int | float) or not 0 < self.gamma <= 1:
+        if not isinstance(self.gamma, int | float) or isinstance(self.gamma, bool) or not 0 < self.gamma <= 1:
             raise ValueError(f"gamma={self.gamma}: must lie above 0 and not above 1")
 
     def decay(self, epoch: int) -> float:
