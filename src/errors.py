@@ -3,11 +3,16 @@
 import difflib
 import errno
 import os
+import re
+import shlex
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 TRACEBACK = "RAVINE_TRACEBACK"
@@ -16,6 +21,8 @@ EXTRAS = {  # of pyproject.toml, by what is missing where they are
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
 }
+# What Hydra says of a sweep without -m.
+SEVERAL_VALUES = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| requires --multirun)")
 
 
 class UserError(Exception):
@@ -70,32 +77,97 @@ def flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def no_such_key(key: str, keys: Iterable[str]) -> str:
-    """What to say of an unknown `key`, where there are these `keys`."""
-    near = difflib.get_close_matches(key, list(keys), n=1)
-    hint = f"did you mean {near[0]}?" if near else "--cfg job lists the keys there are"
+def no_such_key(key: str, cfg: DictConfig) -> str:
+    """What to say of an unknown `key`, where `cfg` has others."""
+    group, _, name = key.rpartition(".")
+    keys = list(_keys(OmegaConf.to_container(cfg), hydras=group.startswith("hydra")))
+    beside = [each for each in keys if each.rpartition(".")[0] == group and each != key]  # which + may have put there
+    names = [each.rpartition(".")[2] for each in beside]
+    shown = [each for each in names if not each.startswith("_")] if group else []
+    if near := difflib.get_close_matches(name, names, n=1):
+        hint = f"did you mean {beside[names.index(near[0])]}?"
+    elif shown:
+        more = f" (+{key}=... gives its class one more)" if group in ("model", "optimizer", "schedule") else ""
+        hint = f"{group} has {', '.join(shown)}{more}"
+    elif below := _with_this_name(name, [group] if group else ["model", "optimizer", "schedule", "data"]):
+        hint = f"did you mean {below}?"
+    else:
+        hint = "--cfg job lists the keys there are"
     return f"{key}: there is no such key; {hint}"
 
 
-def one_line(error: Exception, keys: Iterable[str] = ()) -> str:
-    """`error` for a person, on one line. `keys` are the settings there are, for a hint at a misspelt one."""
+def _with_this_name(name: str, groups: Iterable[str]) -> str:
+    """The key of this name in a member of a config group, and the member."""
+    for group in groups:
+        for file in sorted((Path(__file__).parent.parent / "conf" / group).glob("*.yaml")):
+            member = OmegaConf.to_container(OmegaConf.load(file))
+            if isinstance(member, dict) and name in member.get(group, member):
+                return f"{group}.{name}, with {group}={file.stem}"
+    return ""
+
+
+def _keys(node: Any, prefix: str = "", hydras: bool = False) -> Iterator[str]:
+    """Every key in `node`, as on the command line; Hydra's own only where asked for."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if hydras or f"{prefix}{key}" != "hydra":
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.", hydras)
+
+
+def one_line(error: Exception) -> str:
+    """`error` for a person, on one line."""
+    return " ".join(_reason(error).split())
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         if extra := EXTRAS.get(error.missing_cfg_file):
             return f"{error.missing_cfg_file}: is not installed; pip install -e '.[{extra}]'"
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = ", ".join(option for option in error.options or () if not option.endswith("/"))
-        return f"{group}={choice}: there is no such {group or 'config'}; choose one of: {options}"
+        return f"{group}={choice}: there is no such {group}; choose one of: {options}" if group else str(error)
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
         cause = error.__cause__
-        unknown = isinstance(cause, ConfigKeyError | ConfigAttributeError)
-        return no_such_key(str(cause.full_key), keys) if unknown else f"{cause.full_key}: {str(cause).splitlines()[0]}"
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+            root = cause.parent_node._get_root()
+            return no_such_key(str(cause.full_key), root)
+        return _reason(cause)
+    if isinstance(error, ConfigCompositionException) and (several := SEVERAL_VALUES.match(str(error))):
+        return (
+            f"{several[1]}: has several values; add -m to train them all, or write one (a list as [1,2], "
+            f"""a text with a comma in quotes: '{several[1].partition("=")[0]}="a,b"')"""
+        )
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: is no override; write key=value, and lists as [1,2]"
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
-        return flat(error)
+        return _unreadable(error.override)
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error)
+    if isinstance(error, UserError | HydraException):
+        return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{os.fspath(error.filename)}: " if error.filename else ""
         return f"{where}{error.strerror}; free some space, or name another place by output_dir="
     if isinstance(error, OSError) and error.filename:
         return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or see to the rights of this one"
-    return f"{type(error).__name__}: {flat(error)} (HYDRA_FULL_ERROR=1 shows the traceback)"
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def _unreadable(override: str) -> str:
+    """What to say of a word that Hydra cannot parse."""
+    key, equals, value = map(str.strip, override.partition("="))
+    if not equals:
+        return (
+            f"{override}: is no setting; write key=value, with quotes where the value has spaces: 'output_dir=\"a b\"'"
+        )
+    if value.endswith("()"):
+        return f"{override}: has no values"
+    if value.startswith("~"):
+        return f'{override}: quotes are missing, and ~ is not expanded here; write {key}="$HOME{value[1:]}"'
+    if key in ("output_dir", "data_root"):
+        quoted = value.strip("'\"").replace('"', '\\"')
+        return f"{override}: quotes are missing, for the shell and within them; write " + shlex.quote(
+            f'{key}="{quoted}"'
+        )
+    return (
+        f"{override}: cannot be read; write key=value, lists as [1,2], and a text with special characters in two pairs "
+        f"""of quotes: '{key}="a=b"'"""
+    )

@@ -20,7 +20,7 @@ from src.reporting.replaced import replaced
 from src.reporting.statistics import counted
 from src.runs.frame import Frames, choose, read
 from src.runs.record import ENDED
-from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, Settings
+from src.runs.settings import Names, Settings
 
 SHOWN = 18  # names of missing runs
 USAGE = """python -m src.report [+study=NAME] [SETTING=VALUE ...] [output_dir=outputs] [allow_missing=true]
@@ -148,7 +148,7 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted():
             raise
-        print(one_line(error, KEYS | KEYS_OF_NO_CONSEQUENCE), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         sys.exit(exit_code(error))
     console.print((page.parent / "summary.txt").read_text(encoding="utf-8"), end="", soft_wrap=True)
     console.print(

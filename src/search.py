@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import BaseTrial, TrialState
 
 from src.errors import UserError, flat
+from src.runs.overrides import length
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]  # by the key of the override
@@ -32,8 +34,14 @@ def distribution(override: Override) -> Distribution:
             assert value.end is not None
             bounds, step, log = (value.start, value.end), None, "log" in value.tags
         elif isinstance(value, RangeSweep):
-            numbers = sorted(value.range())
-            bounds, step, log = (numbers[0], numbers[-1]), abs(value.step), False
+            n = length(override.input_line, value)  # maybe 10^9, so only the ends are computed
+            if n == 0:
+                raise ValueError("it is empty")
+            assert value.start is not None
+            whole = isinstance(value.range(), range)
+            ends = Decimal(value.start), Decimal(value.start) + (n - 1) * Decimal(value.step)
+            numbers = sorted(int(end) if whole else float(end) for end in ends)
+            bounds, step, log = (numbers[0], numbers[1]), abs(value.step), False
         else:
             return CategoricalDistribution(sorted(set(override.sweep_string_iterator())))
         if all(isinstance(bound, int) for bound in bounds):

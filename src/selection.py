@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 
 from src import images
 from src.composer import Composer
+from src.runs.overrides import check_overrides, combinations
 from src.runs.settings import Names, Settings, check
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -31,12 +31,13 @@ def select(overrides: list[str]) -> Selection:
     with initialize_config_dir(CONF, version_base="1.3"):
         hydras = GlobalHydra.instance().config_loader()
         loader = Composer(hydras)
+        typed = OverridesParser.create(config_loader=hydras).parse_overrides(overrides)
+        check_overrides(typed)
         master = loader.load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
         swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
-        parsed = OverridesParser.create(config_loader=hydras).parse_overrides([*swept, *overrides])
-        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        parsed = [*OverridesParser.create(config_loader=hydras).parse_overrides(swept), *typed]
         runs = []
-        for job in jobs:
+        for job in combinations(parsed):
             config = loader.load_sweep_config(master, job)
             cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             settings, choices = check(cfg), config.hydra.runtime.choices

@@ -4,19 +4,31 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import hydra
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
 from src import images
-from src.errors import Interrupted, Reported, exit_code, have_hydra_raise, one_line, raise_on_signals, traceback_wanted
+from src.errors import (
+    Interrupted,
+    Reported,
+    UserError,
+    exit_code,
+    have_hydra_raise,
+    one_line,
+    raise_on_signals,
+    traceback_wanted,
+)
 from src.job import write_hydra_files
+from src.runs.overrides import check_overrides
 from src.runs.run import Run
-from src.runs.settings import KEYS, KEYS_OF_NO_CONSEQUENCE, Names, check, directory, title
+from src.runs.settings import Names, check, check_cores, directory, title
 from src.runs.state import look
 from src.summary import show
 
@@ -26,8 +38,11 @@ CONF = str(Path(__file__).parent.parent / "conf")
 def run(cfg: DictConfig) -> dict[str, Any]:
     """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
     asked_for = check(cfg)
+    if cfg.threads > 1:
+        check_cores(cfg.threads)
     settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
     loaded = images.load(settings.data, str(cfg.data_root))
+    loaded.check_sizes(settings.validation, settings.batch_size)
     choices = HydraConfig.get().runtime.choices
     names = Names(choices["model"], choices["optimizer"], choices["schedule"])
     console = Console(markup=False, highlight=False)  # a path is a path
@@ -64,13 +79,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return dict(record["figures"])
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(cfg: DictConfig) -> dict[str, Any]:
     """What Hydra calls. An error is told at once: Hydra would keep it until the last job of a sweep has ended."""
+    alone = HydraConfig.get().mode == RunMode.RUN
     try:
+        for override in HydraConfig.get().overrides.hydra if alone else ():
+            if override.lstrip("+").startswith(("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")):
+                raise UserError(f"{override}: is for a sweep, and this is one run; add -m")
         return run(cfg)
     except Exception as error:
-        alone = HydraConfig.get().mode == RunMode.RUN
         if traceback_wanted() and alone:
             raise
         reason, code = one_line(error), exit_code(error)
@@ -80,12 +97,36 @@ def job(cfg: DictConfig) -> dict[str, Any]:
     raise Reported(reason)  # without the error, whose traceback would keep the job's data until the sweep ends
 
 
+def run_hydra() -> None:
+    """What `hydra.main` does, but with settings and switches in any order, and one line for a wrong switch."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; --hydra-help lists the switches, and settings have no dashes: lr=0.05")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args()
+    tasks = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
+    if sum(tasks) > 1:
+        refuse("--run, --multirun, --cfg, --info, --shell-completion: are one or the other")
+    if args.resolve and not (args.cfg or args.help):
+        refuse("--resolve: goes with --cfg or --help")
+    if args.experimental_rerun:
+        refuse("--experimental-rerun: is not supported")
+    if args.multirun and "hydra.mode=RUN" in args.overrides:
+        refuse("hydra.mode=RUN: contradicts -m")
+    if not (args.help or args.hydra_help or args.shell_completion):
+        check_overrides(OverridesParser.create().parse_overrides(args.overrides))
+    version.setbase("1.3")
+    _run_hydra(args, parser, job, CONF, "config")
+
+
 def main() -> None:
     """The command, its errors as one line and an exit code."""
     raise_on_signals()
     have_hydra_raise()
     try:
-        job()
+        run_hydra()
     except Interrupted as interruption:
         print(
             f"{interruption}: what is done is kept; the same command (without force=true) goes on from there",
@@ -97,7 +138,7 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted():
             raise
-        print(one_line(error, KEYS | KEYS_OF_NO_CONSEQUENCE), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         sys.exit(exit_code(error))
 
 

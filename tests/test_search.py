@@ -4,10 +4,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 
 from src.errors import UserError
-from src.search import Search, Space, journal
+from src.search import Search, Space, distribution, journal
 
 SPACE: Space = {
     "lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
@@ -58,3 +59,14 @@ def test_no_seed_is_used_twice(tmp_path: Path) -> None:
             for trial in Search(study, SPACE, n_trials, seed=0).next(1):
                 study.tell(trial.number, 1.0)
         assert len({trial.params["lr"] for trial in study.get_trials()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("span", "low", "high", "step"),
+    [("7,1,-2", 3, 7, 2), ("0,10**9,3".replace("10**9", str(10**9)), 0, 10**9 - 1, 3), ("0.1,0.5,0.1", 0.1, 0.4, 0.1)],
+)
+def test_a_range_is_searched_between_its_ends(span: str, low: float, high: float, step: float) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"seed=range({span})"])
+    found = distribution(override)
+    assert isinstance(found, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
+    assert (found.low, found.high, found.step) == (low, high, step)

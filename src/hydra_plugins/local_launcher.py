@@ -6,7 +6,6 @@ Hydra finds it in the package `hydra_plugins` and imports it at each start, so w
 import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -35,23 +34,20 @@ class LocalLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.composer import Composer
-        from src.errors import UserError
-        from src.runs.settings import KEYS
 
-        for override in config.hydra.overrides.task:
-            if set(config) >= KEYS and override.lstrip("+").startswith("study=") and "," in override:
-                raise UserError(f"{override}: one study at a time")
         # The sweeper, which composes each job once more to check it, holds the same context.
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
         self.context, self.function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from src.job import Job
+        from src.runs.settings import KEYS, check_cores
         from src.study import Study
 
+        if set(self.config) >= KEYS:  # else another application's than Ravine
+            check_cores(self.config.threads)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))

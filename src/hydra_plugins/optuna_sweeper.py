@@ -42,6 +42,9 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """What Hydra gives before `sweep`."""
+        from src.runs.overrides import check_launcher
+
+        check_launcher(config)
         self.cfg, self.loader = config, hydra_context.config_loader
         self.launch = (
             Plugins.instance()

@@ -1,0 +1,69 @@
+"""hydra/sweeper=grid: every combination of the overrides with several values, as Hydra's basic sweeper makes them.
+
+It refuses what that one would expand without end, or ignore; and writes nothing, no multirun.yaml.
+"""
+
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+
+class GridSweeper(BasicSweeper):
+    """Gives all jobs to the launcher, `max_batch_size` at a time. Raises what Hydra's does, and UserError."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from src.runs.overrides import check_launcher
+
+        check_launcher(config)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Run all jobs; after a batch, raise the error of its first job that failed."""
+        from src.runs.overrides import combinations
+        from src.runs.settings import check_machine, check_whole
+
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        check_machine(self.config)
+        if self.max_batch_size is not None:
+            check_whole("hydra.sweeper.max_batch_size", self.max_batch_size, 1, "hydra.sweeper.max_batch_size=2")
+        choice = self.config.hydra.runtime.choices["hydra/launcher"]
+        if self.config.dry_run and choice != "local":
+            raise HydraException(
+                f"dry_run=true: writes nothing, so hands nothing to {choice}; leave hydra/launcher= out"
+            )
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs = combinations(parser.parse_overrides([*self._parse_config(), *arguments]))
+        returns: list[Sequence[JobReturn]] = []
+        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
+            self._check(batch)
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+            for ret in returns[-1]:
+                _ = ret.return_value  # raises what the job did
+        return returns
+
+    def _check(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose each job, and raise the error that all have. One that only some have is told when its job fails."""
+        from src.errors import UserError, one_line
+        from src.runs.settings import check
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        said = set()
+        for job in batch:
+            cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+            try:
+                check(cfg)
+            except (UserError, OmegaConfBaseException) as error:
+                said.add(one_line(error))
+            else:
+                said.add("")
+        if len(said) == 1 and (reason := said.pop()):
+            raise UserError(reason)
