@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import optuna
-import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -143,35 +142,6 @@ def test_another_space_is_another_study(train: Command, outputs: Path) -> None:
     assert len(list((outputs / "optuna").glob("*.log"))) == 2
     assert train(*OPTUNA, "lr=0.01,0.02", "epochs=2", "hydra.sweeper.n_trials=1").returncode == 0
     assert len(list((outputs / "optuna").glob("*.log"))) == 3
-
-
-REFUSED = {
-    "hydra.sweeper.objective=test_loss lr=0.1,0.2": "test_loss: would choose on the test set; take one of: validation_",
-    "hydra.sweeper.objective=loss lr=0.1,0.2": "hydra.sweeper.objective=loss: is no objective",
-    "lr=0.1,0.2 data.validation=0": "validation_loss: no images are held out for it; try data.validation=5000",
-    "lr=0.1,0.2 dry_run=true": "dry_run=true: what a search will try is not known",
-    "lr=0.1": "hydra/sweeper=optuna: has nothing to search",
-    "lr=tag(lg,interval(1,2))": "lr=tag(lg,interval(1,2)): an interval can be tagged log, and nothing else",
-    "lr=tag(log,interval(0,2))": "lr=tag(log,interval(0,2)): spans nothing that can be searched",
-    "lr=interval(3,2)": "lr=interval(3,2): spans nothing that can be searched",
-    "lr=range(3,2)": "lr=range(3,2): spans nothing that can be searched",
-    "lr=0.1,-1": "lr=-1: must be a finite number above 0",
-    "lr=interval(-1,1)": "lr=-1.0: must be a finite number above 0",
-    "batchsize=8,16": "batchsize: there is no such key; did you mean batch_size?",
-    "optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of",
-    "lr=0.1,0.2 hydra.sweeper.n_trials=0": "hydra.sweeper.n_trials=0: must be a whole number, 1 or more",
-    "lr=0.1,0.2 hydra.sweeper.n_trails=9": "hydra.sweeper.n_trails: there is no such key",
-}
-
-
-@pytest.mark.parametrize("typed", REFUSED)
-def test_what_is_refused_gets_one_clear_line(typed: str, train: Command, outputs: Path) -> None:
-    ended = train(*OPTUNA, *typed.split())
-    assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1
-    assert REFUSED[typed] in ended.stderr
-    assert ended.stdout == ""
-    assert not outputs.exists()
 
 
 def test_without_optuna_it_says_what_to_install(train: Command, tmp_path: Path) -> None:
