@@ -107,14 +107,15 @@ class OptunaSweeper(Sweeper):
             cfg = self.loader.load_sweep_config(self.cfg, [*self.fixed, *(f"{key}={corner[key]}" for key in corner)])
             with open_dict(cfg):
                 del cfg["hydra"]
-            everywhere.append(check(cfg))
-        if self.objective.startswith("validation") and any(settings.validation == 0 for settings in everywhere):
+            everywhere.append((check(cfg), str(cfg.data_root)))
+        if self.objective.startswith("validation") and any(settings.validation == 0 for settings, _ in everywhere):
             raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
-        settings = replace(everywhere[0], data=choose(everywhere[0].data, str(cfg.data_root)))
+        resolved = [replace(settings, data=choose(settings.data, data_root)) for settings, data_root in everywhere]
+        digests = sorted({settings.digest for settings in resolved})
         ranges = {key: distribution_to_json(values) for key, values in space.items()}
-        identity = json.dumps([settings.digest, ranges, self.objective, self.seed], sort_keys=True)
+        identity = json.dumps([digests, ranges, self.objective, self.seed], sort_keys=True)
         keys = (key.strip("+").replace("/", ".") for key in space)
-        return "-".join([settings.data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
+        return "-".join([resolved[0].data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
 
     def _overrides(self, trial: "BaseTrial") -> tuple[str, ...]:
         return (*self.fixed, *(f"{key}={value}" for key, value in trial.params.items()))
@@ -141,7 +142,7 @@ class OptunaSweeper(Sweeper):
     def _show(self, study: "Study") -> None:
         """Print the best trial, and the command that trains it."""
         values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
-        print(f"search {study.study_name}: {len(values)} trials")
+        print(f"search {study.study_name}: {len(values)} trial{'s' * (len(values) != 1)}")
         if not any(map(math.isfinite, values)):
             print(f"no trial has come to a finite {self.objective}")
             return

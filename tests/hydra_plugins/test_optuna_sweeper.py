@@ -11,11 +11,19 @@ import time
 from pathlib import Path
 
 import optuna
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from hydra_plugins.optuna_sweeper import OptunaSweeper
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tests.conftest import ROOT, Command, environment, start, the_run
+from src.search import Space
+from src.train import CONF
+from tests.conftest import ROOT, Command, environment, own_choice, start, the_run
 
 OPTUNA = ("-m", "hydra/sweeper=optuna", "model=mlp", "data.validation=60")
 LR = "lr=tag(log, interval(1e-4, 1e-1))"
@@ -130,6 +138,7 @@ def test_a_named_study_is_a_space_too(train: Command, outputs: Path) -> None:
     named = ("+study=smoke", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "data.validation=200", "epochs=1")
     ended = train(*named, "model=mlp", "hydra.sweeper.objective=validation_accuracy")
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-3].endswith(": 1 trial")
     (trial,) = trials(outputs)
     assert set(trial.params) == {"optimizer"}
     assert trial.value == json.loads((the_run(outputs) / "run.json").read_text())["figures"]["validation_accuracy"]
@@ -142,6 +151,36 @@ def test_another_space_is_another_study(train: Command, outputs: Path) -> None:
     assert len(list((outputs / "optuna").glob("*.log"))) == 2
     assert train(*OPTUNA, "lr=0.01,0.02", "epochs=2", "hydra.sweeper.n_trials=1").returncode == 0
     assert len(list((outputs / "optuna").glob("*.log"))) == 3
+
+
+def study_name(conf: Path, space: Space) -> str:
+    """The name of the study that a search over `space` would go on with; `conf` holds choices of a person's own."""
+    sweeper = OptunaSweeper("validation_loss", n_trials=1, n_jobs=1, seed=0)
+    with initialize_config_dir(CONF, version_base="1.3"):
+        sweeper.loader = GlobalHydra.instance().config_loader()
+        found = [f"hydra.searchpath=[file://{conf}]"]
+        sweeper.cfg = sweeper.loader.load_configuration("config", found, RunMode.MULTIRUN)
+        sweeper.fixed = ["data=digits", "data.validation=60"]
+        return sweeper._name(space)
+
+
+@pytest.mark.parametrize("group", ["optimizer", "model"])
+def test_an_edit_of_any_choice_begins_another_study(group: str, tmp_path: Path) -> None:
+    first, edited = {
+        "optimizer": ("_target_: torch.optim.SGD\n", "_target_: torch.optim.SGD\nmomentum: 0.9\n"),
+        "model": ("_target_: src.models.MLP\nhidden: [8, 8, 8]\n", "_target_: src.models.MLP\nhidden: [8, 8, 9]\n"),
+    }[group]
+    choices = [*{"optimizer": ["adam", "sgd"], "model": ["lenet", "mlp"]}[group], "z_mine"]  # the last of the corners
+    space: Space = {
+        group: CategoricalDistribution(choices),
+        "batch_size": IntDistribution(16, 64),
+        "lr": FloatDistribution(1e-4, 1e-1, log=True),
+    }
+    own_choice(tmp_path, f"{group}/z_mine", first)
+    before = study_name(tmp_path / "conf", space)
+    assert study_name(tmp_path / "conf", space) == before
+    own_choice(tmp_path, f"{group}/z_mine", edited)
+    assert study_name(tmp_path / "conf", space) != before
 
 
 def test_without_optuna_it_says_what_to_install(train: Command, tmp_path: Path) -> None:
