@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import images
 from src.errors import Reported, UserError, one_line
 from src.runs.files import replace_files
+from src.runs.provenance import command_id
 from src.runs.run import Run
 from src.runs.settings import KEYS, Names, check, directory
 from src.runs.state import State, look
@@ -26,6 +27,12 @@ class Failed(JobReturn):
     @return_value.setter
     def return_value(self, value: Any) -> None:
         self._return_value = value
+
+
+def begins_anew(run: Run, force: bool) -> bool:
+    """Whether `force` still applies to `run`: a command, and a Slurm job that is requeued, clears each run once."""
+    sessions = run.record().get("sessions") or [{}]
+    return force and (command_id() is None or sessions[0].get("command_id") != command_id())
 
 
 def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
@@ -62,7 +69,7 @@ class Job:
         names = Names(choices["model"], choices["optimizer"], choices["schedule"])
         self.run = Run(Path(cfg.output_dir) / directory(settings, names))
         self.state = State(self.run.directory, settings, names)
-        self.forced = bool(cfg.force)
+        self.forced = begins_anew(self.run, cfg.force)
         loaded = images.load(settings.data, str(cfg.data_root))
         loaded.check_sizes(settings.validation, settings.batch_size)
         if not self.forced:

@@ -25,8 +25,9 @@ from src.errors import (
     raise_on_signals,
     traceback_wanted,
 )
-from src.job import write_hydra_files
+from src.job import begins_anew, write_hydra_files
 from src.runs.overrides import check_overrides
+from src.runs.provenance import begin_command
 from src.runs.run import Run
 from src.runs.settings import Names, check, check_cores, directory, title
 from src.runs.state import look
@@ -47,17 +48,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     names = Names(choices["model"], choices["optimizer"], choices["schedule"])
     console = Console(markup=False, highlight=False)  # a path is a path
     run = Run(Path(cfg.output_dir) / directory(settings, names))
-    if not cfg.force:
+    anew = begins_anew(run, cfg.force)
+    if not anew:
         run.check_data(loaded.sha256)
     if cfg.dry_run:
         state = look(run)
         console.print(
-            f"{state.standing if state and not cfg.force else 'to do':<9} {title(settings, names)}", soft_wrap=True
+            f"{state.standing if state and not anew else 'to do':<9} {title(settings, names)}", soft_wrap=True
         )
         return {}
     record = run.record()
-    if run.ended and not cfg.force:
-        console.print("Trained already; force=true trains it again.")
+    if run.ended and not anew:
+        once = "by this command or Slurm job, for each of which force=true trains a run once"
+        console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
     else:
         # Seconds to import, which bad input and ended runs need not wait for.
         from joblib import cpu_count
@@ -69,7 +72,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
         training = Training(settings, loaded, cfg.device, cfg.threads, cores)
         with run.locked(wait=in_a_sweep):
-            if cfg.force:
+            if begins_anew(run, cfg.force):  # unless another process of this command has done so meanwhile
                 run.clear()
             if not run.ended:  # by another process, while this one loaded
                 write_hydra_files(run, cfg, HydraConfig.get())
@@ -125,6 +128,7 @@ def main() -> None:
     """The command, its errors as one line and an exit code."""
     raise_on_signals()
     have_hydra_raise()
+    begin_command()
     try:
         run_hydra()
     except Interrupted as interruption:

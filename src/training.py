@@ -24,7 +24,7 @@ from src.progress import ProgressBar
 from src.recorder import Recorder
 from src.runs.checkpoint import AtomicCheckpointIO, read_fitting
 from src.runs.files import Damaged, set_aside
-from src.runs.provenance import provenance
+from src.runs.provenance import command_id, provenance
 from src.runs.run import Run, now
 from src.runs.settings import Names, Settings, title
 from src.schedules import Schedule
@@ -94,6 +94,7 @@ class Training:
         session = {
             "began": now(),
             "command": sys.argv,
+            "command_id": command_id(),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": self.threads,
             "cores": convolution.THREADS.number,

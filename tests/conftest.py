@@ -74,7 +74,9 @@ def train(small_mnist: Path, tmp_path: Path) -> Command:
         if not any(argument.startswith("output_dir=") for argument in arguments):
             typed.append(f"output_dir={tmp_path / 'outputs'}")
         env: Mapping[str, str] = environment(data_root, **extra)
-        return subprocess.run(typed, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            typed, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        )
 
     return run
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from src.job import begins_anew
+from src.runs.provenance import begin_command, command_id
+from src.runs.run import Run
 from tests.conftest import ROOT, Command, environment, the_run
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra [ray]")
@@ -42,7 +45,7 @@ def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
 
 
 def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
-    typed = ("-m", "hydra/launcher=submitit_local", "model=mlp", "epochs=60", f"output_dir={outputs}")
+    typed = ("-m", "hydra/launcher=submitit_local", "model=mlp", "epochs=60", "force=true", f"output_dir={outputs}")
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *typed],
         cwd=ROOT,
@@ -63,6 +66,47 @@ def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(smal
     assert record["status"] == "finished"
     assert record["figures"]["epochs"] == 60
     assert len(record["sessions"]) == 2
+
+
+def test_force_trains_a_run_once_for_each_slurm_job(train: Command, outputs: Path) -> None:
+    for job, said in (("7", "epoch 1/1"), ("7", "Trained already"), ("8", "epoch 1/1")):
+        ended = train("model=mlp", "epochs=1", "force=true", SLURM_JOB_ID=job)
+        assert ended.returncode == 0, ended.stderr
+        assert said in ended.stdout
+        record = json.loads((the_run(outputs) / "run.json").read_text())
+        assert [session["command_id"] for session in record["sessions"]] == [job]
+
+
+def test_what_force_still_applies_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAVINE_COMMAND_ID", raising=False)
+    run = Run(tmp_path)
+    assert begins_anew(run, force=True)  # its record is not written yet
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert begins_anew(run, force=True)
+    run.write({"status": "interrupted", "sessions": [{"command_id": "7"}, {"command_id": "9"}]})
+    assert not begins_anew(run, force=True)
+    run.write({"status": "interrupted", "sessions": [{"command_id": "9"}, {"command_id": "7"}]})
+    assert begins_anew(run, force=True)  # this job has gone on with it, and not begun it
+    assert not begins_anew(run, force=False)
+    run.write({"status": "interrupted", "sessions": [{}]})  # by an earlier version
+    assert begins_anew(run, force=True)
+    run.record_file.write_text("{")
+    assert begins_anew(run, force=True)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_command_typed_in_an_interactive_job_is_not_a_requeued_one(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAVINE_COMMAND_ID", "of an earlier command")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr("os.isatty", lambda _: terminal)
+    ids = []
+    for _ in range(2):
+        begin_command()
+        ids.append(command_id())
+    assert ("7" in ids) != terminal
+    assert len(set(ids)) == (2 if terminal else 1)
 
 
 def test_slurm_is_asked_for_what_the_preset_says(train: Command, outputs: Path, tmp_path: Path) -> None:

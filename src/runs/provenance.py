@@ -7,7 +7,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+COMMAND_ID = "RAVINE_COMMAND_ID"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "tensorboard", "numpy", "ravine")
 
 
@@ -34,6 +36,17 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def command_id() -> str | None:
+    """An id that all processes of a command share, also after Slurm has requeued its job; None where there is none."""
+    return os.environ.get(COMMAND_ID) or os.environ.get("SLURM_JOB_ID")
+
+
+def begin_command() -> None:
+    """Give the command that a person typed or a batch job runs its id; the processes that it starts inherit it."""
+    requeued = None if os.isatty(0) else os.environ.get("SLURM_JOB_ID")  # only batch jobs are, which have no terminal
+    os.environ[COMMAND_ID] = requeued or uuid4().hex
 
 
 @cache

@@ -15,12 +15,12 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from hydra_plugins.optuna_sweeper import OptunaSweeper
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from hydra_plugins.optuna_sweeper import OptunaSweeper
 from src.search import Space
 from src.train import CONF
 from tests.conftest import ROOT, Command, environment, own_choice, start, the_run
