@@ -6,10 +6,15 @@ import os
 import re
 import shlex
 import signal
+import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -30,11 +35,11 @@ class UserError(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM. No `Exception`, so that no library takes it for a failed run."""
+    """SIGINT, SIGTERM or a closed pipe (SIGPIPE). No `Exception`, so that no library takes it for a failed run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 class Reported(Exception):
@@ -42,18 +47,107 @@ class Reported(Exception):
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CLEANUP = 5.0  # seconds that an interrupt gets for what it sets off, in which further ones are ignored
 
 
-def _interrupt(signum: int, _: FrameType | None) -> None:
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)  # one is enough, and what it sets off must not be cut short
+@dataclass
+class _Interrupts:
+    """What a signal does in this process: ends it at once, or raises `Interrupted`."""
+
+    hint: str = ""
+    raised: bool = False
+    ignored_until: float = 0.0
+    last: int = 0
+
+
+_interrupts = _Interrupts()
+
+
+def _interrupt(signum: int, _: FrameType | None = None) -> None:
+    # It stays the handler, since Python complains about a signal that comes while its handler is being replaced.
+    if time.monotonic() < _interrupts.ignored_until:
+        return
+    if not _interrupts.raised:
+        if signum != signal.SIGPIPE and _interrupts.hint:
+            os.write(2, f"{signal.Signals(signum).name}: {_interrupts.hint}\n".encode())
+        os._exit(128 + signum)
+    _interrupts.ignored_until, _interrupts.last = time.monotonic() + CLEANUP, signum
     raise Interrupted(signum)
 
 
-def raise_on_signals(signals: Iterable[int] = SIGNALS) -> None:
+def raise_interrupts() -> None:
+    """From here on a signal raises `Interrupted`, for there is something to clean up.
+
+    Until here it ends the process: in imports and in OmegaConf an exception may get lost, or leave a lock behind.
+    """
+    _interrupts.raised = True
+
+
+def raise_on_signals(signals: Iterable[int]) -> None:
     """From here on the first of these signals raises `Interrupted` in the main thread."""
+    _interrupts.raised, _interrupts.ignored_until = True, 0.0
     for signum in signals:
         signal.signal(signum, _interrupt)
+
+
+class _Output:
+    """A text stream that raises `Interrupted` when its reader has closed it, and writes to nowhere from then on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or StringIO()  # None: it was closed before the command began
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._close()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._close()
+
+    def _close(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        _interrupt(signal.SIGPIPE)
+
+
+@contextmanager
+def interruptible(hint: str = "") -> Iterator[None]:
+    """A command that SIGINT, SIGTERM and closed pipes end with an exit code, in silence or with a `hint`."""
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    streams = sys.stdout, sys.stderr
+
+    def restore() -> None:
+        sys.stdout, sys.stderr = streams
+        ends = before[signal.SIGINT] == signal.SIG_DFL  # the process ends soon (src/__init__.py), and in silence
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for signum, handler in before.items():
+            signal.signal(signum, signal.SIG_IGN if ends else handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    try:
+        _interrupts.hint, _interrupts.raised, _interrupts.ignored_until = hint, False, 0.0
+        for signum in SIGNALS:
+            signal.signal(signum, _interrupt)
+        sys.stdout, sys.stderr = cast(TextIO, _Output(sys.stdout)), cast(TextIO, _Output(sys.stderr))
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            restore()
+    except Interrupted as interruption:
+        if hint and interruption.signum != signal.SIGPIPE:
+            print(f"{interruption}: {hint}", file=sys.stderr)
+        restore()
+        sys.exit(interruption.exit_code)
 
 
 def have_hydra_raise() -> None:
@@ -115,7 +209,12 @@ def _keys(node: Any, prefix: str = "", hydras: bool = False) -> Iterator[str]:
 
 
 def one_line(error: Exception) -> str:
-    """`error` for a person, on one line."""
+    """`error` for a person, on one line.
+
+    Raises Interrupted just after a signal has: some library has made an error of that.
+    """
+    if time.monotonic() < _interrupts.ignored_until:
+        raise Interrupted(_interrupts.last) from error
     return " ".join(_reason(error).split())
 
 

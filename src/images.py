@@ -16,7 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from src import idx
-from src.errors import UserError, flat
+from src.errors import UserError, flat, raise_interrupts
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 NAMES = ("auto", *TORCHVISION, "digits")
@@ -92,6 +92,7 @@ def _download(name: str, root: str) -> None:
     lock = Path(f"{partial}.lock")
     timeout = socket.getdefaulttimeout()
     created = [path for path in (Path(root), *Path(root).parents) if not path.exists()]
+    raise_interrupts()
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
         lock.touch()  # where files cannot be created, FileLock may try for ever

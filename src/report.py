@@ -12,7 +12,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from src.errors import UserError, exit_code, have_hydra_raise, one_line, traceback_wanted
+from src.errors import (
+    UserError,
+    exit_code,
+    have_hydra_raise,
+    interruptible,
+    one_line,
+    raise_interrupts,
+    traceback_wanted,
+)
 from src.reporting import left_out
 from src.reporting.grid import Grid, grids
 from src.reporting.page import write
@@ -119,6 +127,7 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
 
 def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
     """Write a report in the place of the one before, and say what it leaves out; its page."""
+    raise_interrupts()
     with replaced(folder) as partial:
         own = whole = grids(chosen)
         if chosen is not everything:
@@ -134,6 +143,7 @@ def _alike(grid: Grid, runs: pd.DataFrame) -> "pd.Index[str]":
     return runs.index[(runs.grid == grid.digest) & runs.seed.isin(grid.seeds) & same_files]
 
 
+@interruptible("no report was written; an earlier one is as it was")
 def main() -> None:
     """The command, its errors as one line and an exit code."""
     if set(sys.argv[1:]) & {"-h", "--help"}:

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from src.cells import tables
-from src.errors import Interrupted, one_line, raise_on_signals
+from src.errors import Interrupted, interruptible, one_line, raise_interrupts
 from src.overview import Overview
 from src.runs.plan import planned
 from src.runs.run import Run
@@ -61,6 +61,7 @@ class Onlooker:
         return state
 
 
+@interruptible()
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m src.status", description="How far the runs are.")
@@ -76,9 +77,8 @@ def main() -> None:
     if not arguments.output.is_dir():
         parser.error(f"{arguments.output}: there is no such directory; name the one that runs were written to")
     console, onlooker, overview = Console(markup=False, highlight=False), Onlooker(arguments.output), Overview()
-    raise_on_signals()
-    with suppress(Interrupted):
-        if arguments.watch:
+    if arguments.watch:
+        with suppress(Interrupted):
             watch(onlooker, overview, console)
     states = onlooker.states()
     overview.pace.note(states)
@@ -93,6 +93,7 @@ def main() -> None:
 def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:
     """Show the picture anew each second, or where there is no terminal a line when something has changed."""
     last = ""
+    raise_interrupts()
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         while True:
             states = onlooker.states()

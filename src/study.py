@@ -15,7 +15,7 @@ from joblib import cpu_count
 from rich.console import Console
 from rich.live import Live
 
-from src.errors import Reported, UserError, one_line
+from src.errors import Reported, UserError, one_line, raise_interrupts
 from src.fused.grouping import groups
 from src.gpus import gpus
 from src.job import Job
@@ -91,6 +91,7 @@ class Study:
         if models := [len(group) for group in self.waiting if len(group) > 1]:
             self._say(f"{sum(models)} runs are to be trained as {len(models)} model{'s' * (len(models) > 1)}")
         if self.waiting and not self._over:
+            raise_interrupts()
             with self._announced(), self.live or nullcontext():
                 self._work_off(function, context)
 

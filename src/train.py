@@ -16,13 +16,13 @@ from rich.console import Console
 
 from src import images
 from src.errors import (
-    Interrupted,
     Reported,
     UserError,
     exit_code,
     have_hydra_raise,
+    interruptible,
     one_line,
-    raise_on_signals,
+    raise_interrupts,
     traceback_wanted,
 )
 from src.job import begins_anew, write_hydra_files
@@ -67,6 +67,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
         from src.training import Training
 
+        raise_interrupts()
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
         asked = any(override.startswith("threads=") for override in HydraConfig.get().overrides.task)
         cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
@@ -124,19 +125,13 @@ def run_hydra() -> None:
     _run_hydra(args, parser, job, CONF, "config")
 
 
+@interruptible("what is done is kept; the same command (without force=true) goes on from there")
 def main() -> None:
     """The command, its errors as one line and an exit code."""
-    raise_on_signals()
     have_hydra_raise()
     begin_command()
     try:
         run_hydra()
-    except Interrupted as interruption:
-        print(
-            f"{interruption}: what is done is kept; the same command (without force=true) goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(interruption.exit_code)
     except Reported:
         sys.exit(1)
     except Exception as error:
