@@ -1,6 +1,5 @@
 """How far many runs are: counts, epochs, ETA, and a line for each that trains."""
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from src.cells import differences, tables
-from src.pace import Pace
+from src.pace import Pace, clock
 from src.runs.state import Standing, State
 
 COUNTED: tuple[Standing, ...] = ("finished", "diverged", "failed", "interrupted", "running", "to do")
@@ -42,7 +41,7 @@ class Overview:
             return None
         workers = self.workers or sum(state.standing == "running" for state in states)
         seconds = max([sum(known) / max(1, workers), *known], default=0.0)
-        return f"{int(seconds) // 3600}:{time.strftime('%M:%S', time.gmtime(seconds))}"
+        return clock(seconds)
 
     def line(self, states: Sequence[State]) -> str:
         """All on one line; with an ETA where somebody is at it."""
@@ -98,4 +97,4 @@ def _epochs_done(states: Sequence[State]) -> tuple[int, int]:
 
 def _epochs(states: Sequence[State]) -> str:
     done, total = _epochs_done(states)
-    return f"{done}/{total} epochs"
+    return f"{done}/{total} epoch{'s' * (total != 1)}"

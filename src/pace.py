@@ -40,6 +40,12 @@ class Pace:
         return None if seconds is None else seconds * state.epochs_left
 
 
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as 0:00:07 or 100:00:00."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+
+
 def _kinds(settings: Settings) -> list[Hashable]:
     """What decides how long an epoch takes, from most alike to least."""
     network = settings.data, json.dumps(settings.model, sort_keys=True)

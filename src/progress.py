@@ -1,6 +1,6 @@
 """How far a training is: a bar on a terminal, a plain line an epoch elsewhere."""
 
-import time
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from src.classifier import Classifier
 from src.lightning import Callback, LightningModule, Trainer
+from src.pace import clock
 from src.runs.record import Row
 
 
@@ -35,7 +36,7 @@ class ProgressBar(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         epochs, done = int(trainer.max_epochs or 0), len(pl_module.curve)
-        self.began, self.done_before = time.monotonic(), done
+        self.began, self.done_before = monotonic(), done
         latest = pl_module.curve[-1:]
         self.task = self.bar.add_task(
             self.name,
@@ -58,8 +59,8 @@ class ProgressBar(Callback):
         text = f"{figures(row)}  {row['images_per_second']:,.0f} images/s"
         self.bar.update(self.task, completed=done, epoch=f"{done}/{epochs}", figures=text)
         if not self.console.is_terminal:
-            pace = (time.monotonic() - self.began) / (done - self.done_before)
-            eta = time.strftime("%H:%M:%S", time.gmtime(pace * (int(epochs or 0) - done)))
+            pace = (monotonic() - self.began) / (done - self.done_before)
+            eta = clock(pace * (int(epochs or 0) - done))
             line = f"{self.name}  epoch {done}/{epochs}  {text}  ETA {eta}"
             self.console.print(line, soft_wrap=True)
             self.console.file.flush()

@@ -24,8 +24,13 @@ def show(run: Run, record: dict[str, Any], console: Console) -> None:
     held_out = f", {data['validation']:,} held out" if data["validation"] else ""
     lines = {
         "data": f"{data['name']}: {data['train']:,} to train on{held_out}, {data['test']:,} to test on",
-        "training": f"{figures['epochs']} epochs, {figures['updates']:,} updates, {figures['training_seconds']:.0f} s",
+        "training": f"{_several(figures['epochs'], 'epoch')}, {_several(figures['updates'], 'update')}, "
+        f"{figures['training_seconds']:.0f} s",
         "files": f"{run.directory}/",
     }
     for name, text in lines.items():
         console.print(f"{name:>9}  {text}", soft_wrap=True)
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

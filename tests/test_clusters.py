@@ -19,7 +19,7 @@ from tests.conftest import ROOT, Command, environment, the_run
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra [ray]")
 LAUNCHERS = [
-    ("hydra/launcher=submitit_local",),
+    ("hydra/launcher=slurm_local",),
     pytest.param(("hydra/launcher=ray_tasks", "hydra.launcher.ray.init.num_cpus=2"), marks=needs_ray),
 ]
 
@@ -28,7 +28,7 @@ def records(outputs: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(outputs.rglob("run.json"))]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["submitit", "ray"])
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["slurm_local", "ray"])
 def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
     launcher: tuple[str, ...], train: Command, outputs: Path
 ) -> None:
@@ -45,7 +45,7 @@ def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
 
 
 def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
-    typed = ("-m", "hydra/launcher=submitit_local", "model=mlp", "epochs=60", "force=true", f"output_dir={outputs}")
+    typed = ("-m", "hydra/launcher=slurm_local", "model=mlp", "epochs=60", "force=true", f"output_dir={outputs}")
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *typed],
         cwd=ROOT,
@@ -57,8 +57,9 @@ def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(smal
     while not list(outputs.rglob("last.ckpt")):
         assert time.monotonic() < until
         time.sleep(0.1)
-    (folder,) = (outputs / ".submitit").glob("[0-9]*")
-    (job,) = Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split()
+    (submitted,) = (outputs / ".submitit").glob("*_submitted.pkl")
+    controller = submitted.name.removesuffix("_submitted.pkl")
+    (job,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
     os.kill(int(job), signal.SIGUSR2)  # as Slurm does
     process.communicate(timeout=200)
     assert process.returncode == 0
@@ -66,6 +67,7 @@ def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(smal
     assert record["status"] == "finished"
     assert record["figures"]["epochs"] == 60
     assert len(record["sessions"]) == 2
+    assert [path for path in outputs.rglob("*") if "%" in path.name] == []
 
 
 def test_force_trains_a_run_once_for_each_slurm_job(train: Command, outputs: Path) -> None:
@@ -129,6 +131,7 @@ def test_slurm_is_asked_for_what_the_preset_says(train: Command, outputs: Path, 
     ("choice", "extra"),
     [
         ("slurm", "slurm"),
+        ("slurm_local", "slurm"),
         ("submitit_slurm", "slurm"),
         ("submitit_local", "slurm"),
         ("ray_tasks", "ray"),

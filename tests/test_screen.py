@@ -4,6 +4,7 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from src.images import Images
@@ -53,6 +54,12 @@ def test_elsewhere_there_is_a_plain_line_an_epoch(tmp_path: Path) -> None:
     assert "\x1b" not in text
     assert "\r" not in text
     lines = [line for line in text.splitlines() if line.startswith(f"{TITLE}  epoch")]
-    assert [re.findall(r"epoch (\d)/3 .* ETA 00:00:0\d$", line) for line in lines] == [["1"], ["2"], ["3"]]
+    assert [re.findall(r"epoch (\d)/3 .* ETA 0:00:0\d$", line) for line in lines] == [["1"], ["2"], ["3"]]
     assert "validation" in text
     assert "250 to train on, 50 held out, 80 to test on" in text
+
+
+def test_an_eta_beyond_a_day_is_in_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = iter(range(0, 400, 40))
+    monkeypatch.setattr("src.progress.monotonic", lambda: 3600.0 * next(hours) + 7)  # as if an epoch took 40 hours
+    assert re.findall(r"ETA (\S+)$", screen(tmp_path, terminal=False), re.M) == ["80:00:00", "40:00:00", "0:00:00"]
