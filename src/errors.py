@@ -127,6 +127,7 @@ def interruptible(hint: str = "") -> Iterator[None]:
 
     def restore() -> None:
         sys.stdout, sys.stderr = streams
+        _interrupts.ignored_until = 0.0
         ends = before[signal.SIGINT] == signal.SIG_DFL  # the process ends soon (src/__init__.py), and in silence
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for signum, handler in before.items():

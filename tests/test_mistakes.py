@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
 from src.mistakes import confusion, picture
-from tests.conftest import bars
+from tests.conftest import Command, bars
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -38,3 +40,9 @@ def test_names_are_no_formulas() -> None:
     labels = labels.long()
     logits = torch.nn.functional.one_hot(labels, 10).float().roll(1, dims=1)
     assert picture(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
+
+
+def test_a_first_run_does_not_tell_of_fonts(train: Command, tmp_path: Path) -> None:
+    ended = train("model=mlp", "epochs=1", MPLCONFIGDIR=str(tmp_path / "mpl"))
+    assert list((tmp_path / "mpl").glob("fontlist*.json"))
+    assert "fontManager" not in ended.stdout + ended.stderr

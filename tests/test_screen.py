@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from src.images import Images
+from src.overview import Overview
 from src.runs.settings import Names, Settings
+from src.runs.state import State
 from src.summary import show
 from src.training import Training
 from tests.conftest import bars, run_of, the_run
@@ -63,3 +65,19 @@ def test_an_eta_beyond_a_day_is_in_hours(tmp_path: Path, monkeypatch: pytest.Mon
     hours = iter(range(0, 400, 40))
     monkeypatch.setattr("src.progress.monotonic", lambda: 3600.0 * next(hours) + 7)  # as if an epoch took 40 hours
     assert re.findall(r"ETA (\S+)$", screen(tmp_path, terminal=False), re.M) == ["80:00:00", "40:00:00", "0:00:00"]
+
+
+def test_one_of_something_is_singular(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    figures = {"epochs": 1, "updates": 1, "training_seconds": 0.2}
+    data = {"name": "digits", "train": 1500, "validation": 0, "test": 297}
+    show(Run(tmp_path), {"status": "finished", "figures": figures, "data": data}, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "training  1 epoch, 1 update, 0 s\n" in console.file.getvalue()
+    constant = {"_target_": "src.schedules.Schedule"}
+    settings = Settings("mnist", 0, {}, {}, constant, 0.01, 32, epochs=1, seed=0)
+    assert (
+        Overview()
+        .line([State(tmp_path, settings, Names("mlp", "adam", "constant"))])
+        .startswith("1 run: 1 to do  0/1 epoch  ETA")
+    )

@@ -1,0 +1,152 @@
+"""Ctrl-C and closed pipes, as typed, at any moment: no traceback, and what is done is kept."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.errors import Interrupted, interruptible, one_line, raise_interrupts
+from tests.conftest import ROOT, Command, environment, processes, start, the_run
+
+HINT = "SIGINT: what is done is kept; the same command (without force=true) goes on from there\n"
+DIGITS = ("data=digits", "model=mlp")
+
+
+def interrupt(process: "subprocess.Popen[str]") -> str:
+    """Four times Ctrl-C within a tenth of a second, as a terminal sends it; what the command says to that."""
+    for _ in range(4):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.025)
+    return process.communicate(timeout=60)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("hydra", ("src.train",)),
+        ("src.images", ("src.train",)),
+        (str(ROOT / "conf" / "config.yaml"), ("src.train",)),  # Hydra composes
+        ("src.composer", ("src.train", "-m", "lr=0.1,0.2")),
+        ("torch", ("src.train",)),
+        ("pytorch_lightning", ("src.train",)),
+        ("src.mistakes", ("src.train", "epochs=1")),  # the last epoch is done
+        ("rich", ("src.status",)),
+        ("pandas", ("src.report",)),
+        ("src.selection", ("src.report", "+study=smoke")),
+    ],
+)
+def test_while_it_imports_or_composes(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def hook(event, arguments):\n"
+        f"    if event in ('import', 'open') and str(arguments[0]) == {name!r}:\n"
+        "        for _ in range(4):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    settings = DIGITS if command[0] == "src.train" else ()
+    ended = subprocess.run(
+        [sys.executable, "-m", *command, *settings, *([f"output_dir={tmp_path}"] if settings else [])],
+        cwd=ROOT,
+        env=environment(tmp_path, PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode in (130, -signal.SIGINT)
+    assert re.fullmatch(r"(SIGINT: .*\n)?", ended.stderr)
+
+
+def test_while_it_trains(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path, *DIGITS, "epochs=100000")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    assert interrupt(process) == HINT
+    assert process.returncode == 130
+    assert json.loads((the_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("until", [".studies/*.json", "digits/mlp/*/last.ckpt"])  # workers start; they train
+def test_while_a_sweep_trains(until: str, tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path, "-m", *DIGITS, "epochs=100000", "seed=0,1,2")
+    while not list(tmp_path.glob(until)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert interrupt(process) == HINT
+    assert process.returncode == 130
+    assert list(tmp_path.glob(".studies/*")) == []
+    ends = time.monotonic() + 10
+    while processes(process.pid):  # a server that was about to import ends when it has
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def test_while_it_ends(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path, *DIGITS, "epochs=1")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("    files"):
+            break
+    assert interrupt(process) in ("", HINT)
+    assert process.returncode in (0, 130)
+    assert json.loads((the_run(tmp_path) / "run.json").read_text())["status"] == "finished"
+
+
+def read_a_line(*command: str) -> int:
+    """The exit code of a command that says nothing when the reader of its output closes it after a line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment(ROOT, PYTHONUNBUFFERED=""),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        return process.wait(timeout=60)
+
+
+def test_a_run_whose_output_nobody_reads_any_more_is_interrupted(train: Command, outputs: Path) -> None:
+    assert read_a_line("src.train", *DIGITS, "epochs=200", f"output_dir={outputs}") == 141
+    assert json.loads((the_run(outputs) / "run.json").read_text())["status"] == "interrupted"
+    assert train(*DIGITS, "epochs=200").returncode == 0
+    record = json.loads((the_run(outputs) / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert len(record["sessions"]) == 2
+
+    sweep = ("src.train", "-m", *DIGITS, "epochs=20", "seed=1,2,3", f"output_dir={outputs}")
+    assert read_a_line(*sweep) == 141
+    assert list(outputs.glob(".studies/*")) == []
+    for command in (("src.report", f"output_dir={outputs}"), ("src.status", str(outputs)), ("src.train", "--help")):
+        assert read_a_line(*command) in (0, 141)
+
+
+@interruptible("a hint")
+def interrupted_while_a_library_works() -> None:
+    raise_interrupts()
+    with pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # one is enough
+    one_line(AttributeError("what OmegaConf makes of it"))
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_that(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        interrupted_while_a_library_works()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "SIGINT: a hint\n"
+    assert signal.getsignal(signal.SIGINT) == before
+    assert "an error" in one_line(ValueError("an error"))
