@@ -9,6 +9,7 @@ from rich.console import Console
 
 from src.images import Images
 from src.overview import Overview
+from src.runs.run import Run
 from src.runs.settings import Names, Settings
 from src.runs.state import State
 from src.summary import show
