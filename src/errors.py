@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
@@ -138,6 +138,8 @@ def interruptible(hint: str = "") -> Iterator[None]:
         _interrupts.hint, _interrupts.raised, _interrupts.ignored_until = hint, False, 0.0
         for signum in SIGNALS:
             signal.signal(signum, _interrupt)
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for paths that are not UTF-8
         sys.stdout, sys.stderr = cast(TextIO, _Output(sys.stdout)), cast(TextIO, _Output(sys.stderr))
         try:
             yield

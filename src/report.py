@@ -1,6 +1,5 @@
 """`python -m src.report`: all runs, or those of a study, as tables, figures and a page."""
 
-import io
 import shlex
 import sys
 from dataclasses import replace
@@ -150,8 +149,6 @@ def main() -> None:
         print(USAGE)
         return
     have_hydra_raise()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     console = Console(markup=False, highlight=False)
     try:
         page = report(sys.argv[1:])

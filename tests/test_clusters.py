@@ -16,6 +16,7 @@ from src.job import begins_anew
 from src.runs.provenance import begin_command, command_id
 from src.runs.run import Run
 from tests.conftest import ROOT, Command, environment, the_run
+from tests.reporting.synthetic import cell
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra [ray]")
 LAUNCHERS = [
@@ -81,17 +82,16 @@ def test_force_trains_a_run_once_for_each_slurm_job(train: Command, outputs: Pat
 
 def test_what_force_still_applies_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAVINE_COMMAND_ID", raising=False)
-    run = Run(tmp_path)
-    assert begins_anew(run, force=True)  # its record is not written yet
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    (session,) = run.record()["sessions"]  # by an earlier version
+    assert begins_anew(Run(tmp_path), force=True)  # its record is not written yet
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert begins_anew(run, force=True)
-    run.write({"status": "interrupted", "sessions": [{"command_id": "7"}, {"command_id": "9"}]})
+    run.update(sessions=[session | {"command_id": "7"}, session | {"command_id": "9"}])
     assert not begins_anew(run, force=True)
-    run.write({"status": "interrupted", "sessions": [{"command_id": "9"}, {"command_id": "7"}]})
+    run.update(sessions=[session | {"command_id": "9"}, session | {"command_id": "7"}])
     assert begins_anew(run, force=True)  # this job has gone on with it, and not begun it
     assert not begins_anew(run, force=False)
-    run.write({"status": "interrupted", "sessions": [{}]})  # by an earlier version
-    assert begins_anew(run, force=True)
     run.record_file.write_text("{")
     assert begins_anew(run, force=True)
 

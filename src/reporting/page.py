@@ -142,6 +142,6 @@ def _made(runs: pd.DataFrame) -> dict[str, Any]:
     ):
         if key in runs:
             seen[key.removeprefix("version_")] = ", ".join(sorted({str(value) for value in runs[key].dropna()}))
-    uncommitted = int(runs.get("dirty", pd.Series(dtype=object)).fillna(False).astype(bool).sum())
+    uncommitted = int(runs.get("dirty", pd.Series(dtype=object)).eq(True).sum())
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
     return seen | {"runs of uncommitted code": uncommitted, "this page": f"{now}, commit {provenance().get('commit')}"}
