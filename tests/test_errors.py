@@ -150,3 +150,10 @@ def test_an_error_that_a_library_makes_of_an_interrupt_is_that(capsys: pytest.Ca
     assert capsys.readouterr().err == "SIGINT: a hint\n"
     assert signal.getsignal(signal.SIGINT) == before
     assert "an error" in one_line(ValueError("an error"))
+
+
+def test_a_full_disk_is_named_with_the_remedy() -> None:
+    full = OSError(28, "No space left on device", "outputs/last.ckpt")
+    remedy = "free some space, or name another place by output_dir="
+    assert one_line(full) == f"outputs/last.ckpt: No space left on device; {remedy}"
+    assert one_line(OSError(28, "No space left on device")) == f"No space left on device; {remedy}"
