@@ -86,7 +86,7 @@ def read_fitting(path: Path, digest: str, epochs: int, model: nn.Module, optimiz
 def restore_curve(run: Run) -> None:
     """Write the curve of a run that has ended anew, from its checkpoint. Raises Damaged where that is no remedy."""
     record, damage = run.record(), run.damage()
-    if run.curve_file not in damage or record["status"] not in ENDED:
+    if run.curve_file not in damage or record.get("status") not in ENDED:
         raise Damaged(*damage.values())
     curve = read(run.checkpoint, run.digest)["curve"]
     check_agreement(record, curve)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from src.runs.checkpoint import restore_curve
+from src.runs.files import Damaged
 from src.runs.frame import read
 from src.runs.run import Run
 from src.runs.state import look
@@ -280,3 +282,13 @@ def test_what_was_written_is_not_damaged(trained: Path) -> None:
         for settings_ in (RUN, OTHER):
             assert run_of(settings_, trained / each).damage() == {}
     assert not Run(trained).damage()
+
+
+def test_a_curve_whose_record_is_gone_is_not_restored(output: Path) -> None:
+    """As while another process clears the run."""
+    run = run_of(RUN, output)
+    run.record_file.unlink()
+    run.curve_file.write_text("epoch\n")
+    with pytest.raises(Damaged):
+        restore_curve(run)
+    assert run.curve_file.read_text() == "epoch\n"
