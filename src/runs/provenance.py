@@ -1,8 +1,11 @@
 """Where a run's numbers come from: versions, commit, machine."""
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,8 +48,11 @@ def command_id() -> str | None:
 
 def begin_command() -> None:
     """Give the command that a person typed or a batch job runs its id; the processes that it starts inherit it."""
-    requeued = None if os.isatty(0) else os.environ.get("SLURM_JOB_ID")  # only batch jobs are, which have no terminal
-    os.environ[COMMAND_ID] = requeued or uuid4().hex
+    job = (
+        None if os.isatty(0) else os.environ.get("SLURM_JOB_ID")
+    )  # only batch jobs are requeued: they have no terminal
+    words = hashlib.sha256(json.dumps(sys.argv).encode()).hexdigest()[:8]  # a job's script may give several commands
+    os.environ[COMMAND_ID] = f"{job}-{words}" if job else uuid4().hex
 
 
 @cache
