@@ -1,5 +1,6 @@
 """`python -m src.report`: all runs, or those of a study, as tables, figures and a page."""
 
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -27,7 +28,7 @@ from src.reporting.replaced import replaced
 from src.reporting.statistics import counted
 from src.runs.frame import Frames, choose, read
 from src.runs.record import ENDED
-from src.runs.settings import Names, Settings
+from src.runs.settings import Names, Settings, directory
 
 SHOWN = 18  # names of missing runs
 USAGE = """python -m src.report [+study=NAME] [SETTING=VALUE ...] [output_dir=outputs] [allow_missing=true]
@@ -56,7 +57,7 @@ def report(arguments: list[str]) -> Path:
         selection = select(overrides)
         output, frames = selection.output, read(selection.output)
         name = next((Path(str(word.value())).name for word in words if word.key_or_group == "study"), "selection")
-        wanted = selection.runs if selection.asks_for_seeds else _of_all_seeds(selection.runs, frames)
+        wanted = selection.runs if selection.asks_for_seeds else _of_all_seeds(selection.runs, frames, output)
         if len(data := sorted({settings.data for settings, _ in wanted})) > 1:
             raise UserError(f"data={','.join(data)}: a table of a study mixes no data sets; ask for one")
         chosen = choose(frames, output, wanted)
@@ -93,10 +94,15 @@ def _output(words: list[Override]) -> Path:
     return Path(output)
 
 
-def _of_all_seeds(runs: list[tuple[Settings, Names]], frames: Frames) -> list[tuple[Settings, Names]]:
-    """The same cells, of every seed that one of them has a run of."""
+def _of_all_seeds(runs: list[tuple[Settings, Names]], frames: Frames, output: Path) -> list[tuple[Settings, Names]]:
+    """The same cells, of every seed that one of them has a run of, perhaps a damaged one."""
     cells = {replace(settings, seed=0).digest for settings, _ in runs}
     there = {int(seed) for seed in frames.runs.seed[frames.runs.cell.isin(cells)]} if len(frames.runs) else set()
+    for file in frames.damaged:
+        if found := re.search(r"-seed(\d+)-", file.parent.name):
+            of_seed = ((replace(settings, seed=int(found[1])), names) for settings, names in runs)
+            if any(output / directory(*each) == file.parent for each in of_seed):
+                there.add(int(found[1]))
     seeds = sorted(there) or sorted({settings.seed for settings, _ in runs})
     return [(replace(settings, seed=seed), names) for seed in seeds for settings, names in runs]
 

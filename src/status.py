@@ -50,7 +50,7 @@ class Onlooker:
     def _look(self, file: Path) -> State | None:
         try:
             written = file.stat().st_mtime_ns
-        except FileNotFoundError:  # it is about to be repeated
+        except OSError:  # it is about to be repeated, or damaged
             return None
         known = self.ended.get(file)
         if known and known[0] == written:

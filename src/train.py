@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         )
         return {}
     record = run.record()
-    if run.ended and not anew:
+    if not anew and run.ended:
         once = "by this command or Slurm job, for each of which force=true trains a run once"
         console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
     else:

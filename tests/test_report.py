@@ -182,6 +182,18 @@ def test_a_damaged_run_of_the_study_is_not_just_missing(tmp_path: Path, capsys: 
     assert str(unrelated.directory) not in line
 
 
+def test_a_damaged_run_of_a_seed_that_no_other_has_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["+study=assignment", f"output_dir={tmp_path}", "optimizer=sgd", "batch_size=64", "lr=0.05"]
+    assignment(tmp_path, *words[2:], "seed=0,1")
+    (*_, damaged) = sorted(tmp_path.glob("*/*/*seed1*/run.json"))
+    damaged.write_text("{")
+    with pytest.raises(UserError, match="1 of 2 runs is missing in ") as error:
+        report(words)
+    assert str(damaged) in str(error.value)
+    report([*words, "allow_missing=true"])
+    assert str(damaged) in capsys.readouterr().err
+
+
 def test_damaged_predictions_are_named_once_and_stop_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, and files that anybody may have put there."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,12 @@ class Damaged(ValueError):
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
     """The content of a file. Raises Damaged for anything but a regular file: a pipe, for one, would never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link to itself, a socket
+            raise Damaged(str(error.strerror)) from None
+        raise
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):

@@ -131,6 +131,8 @@ def parse_record(content: bytes, digest: str) -> dict[str, Any]:
         epochs = record["figures"]["epochs"]
         if epochs > settings.epochs or (record["status"] == "finished" and epochs < settings.epochs):
             raise Damaged(f"figures.epochs: {epochs}, but {settings.epochs} epochs were to be trained")
+        if settings.validation and not {"validation_loss", "validation_accuracy"} <= record["figures"].keys():
+            raise Damaged(f"figures: none of the {settings.validation} validation images")
     return record
 
 
@@ -167,10 +169,11 @@ def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
         figures = record["figures"]
         if len(rows) != figures["epochs"]:
             raise Damaged(f"holds {len(rows)} epochs, and run.json {figures['epochs']}")
-        for key in REQUIRED_METRICS:
+        scores = [key for key in rows[-1] if key.endswith(("_loss", "_accuracy"))]
+        for key in scores:
             value = rows[-1][key]
-            if (value if math.isfinite(value) else None) != figures[key]:
-                raise Damaged(f"{key}={value} in the last epoch, and {figures[key]} in run.json")
+            if (value if math.isfinite(value) else None) != figures.get(key):
+                raise Damaged(f"{key}={value} in the last epoch, and {figures.get(key)} in run.json")
 
 
 def finite(row: Row) -> bool:

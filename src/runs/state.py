@@ -1,5 +1,6 @@
 """A run as it is seen from outside, perhaps while it trains."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,9 +66,10 @@ def look(run: Run) -> State | None:
 
 def records(output: Path) -> list[Path]:
     """The record files of all runs under an output directory, or a part of one, in order."""
+    folders = [output, *(folder for depth in (1, 2, 3) for folder in output.glob("/".join("*" * depth)))]
     return sorted(
-        file
-        for depth in range(4)
-        for file in output.glob("*/" * depth + "run.json")
-        if not file.parent.name.startswith(".")  # what a `clear` that was cut short has left
+        folder / "run.json"
+        for folder in folders
+        # A glob of files leaves out a link to itself. A hidden folder is what a `clear` that was cut short has left.
+        if os.path.lexists(folder / "run.json") and not folder.name.startswith(".")
     )

@@ -18,6 +18,7 @@ from src.runs.run import Run
 from src.runs.state import look
 from src.status import Onlooker
 from tests.conftest import assert_same, run_of
+from tests.reporting.synthetic import cell
 from tests.test_resume import Stop, fit, settings
 
 RUN, OTHER = settings(0.01), settings(0.02)
@@ -89,6 +90,11 @@ def pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
+def loop(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.symlink_to(file.name)
+
+
 def endless(file: Path) -> None:
     file.unlink(missing_ok=True)
     file.symlink_to("/dev/zero")
@@ -111,6 +117,7 @@ ANYWHERE: dict[str, Damage] = {
     "a folder": folder,
     "a pipe": pipe,
     "without an end": endless,
+    "a link to itself": loop,
     "a terabyte": huge,
 }
 RECORD: dict[str, Damage] = {
@@ -151,6 +158,35 @@ RECORD: dict[str, Damage] = {
     "more settings": edited("settings", momentum=0.9),
     "settings null": edited(settings=None),
     "another run's": of_another_run,
+}
+REASON = {  # words of what is said of a record
+    "nothing but a status": "names: Field required",
+    "100,000 brackets": "recursion",
+    "another status": "'done'",
+    "no figures": "figures: Field required",
+    "no data": "data: Field required",
+    "no sessions": "sessions: Field required",
+    "no epochs": "figures.epochs: ",
+    "more epochs": "figures.epochs: 3, but 2",
+    "fewer epochs": "figures.epochs: 1, but 2",
+    "epochs that are a text": "figures.epochs: ",
+    "figures null": "figures: ",
+    "figures empty": "figures.train_loss: Field required",
+    "data null": "data: ",
+    "sessions a number": "sessions: ",
+    "sessions of numbers": "sessions.0: ",
+    "sessions empty": "sessions: List should have at least 1 item",
+    "versions a list": "sessions.0.versions: ",
+    "a group of none": "sessions.0.group_size: ",
+    "names that are lists": "names.model: ",
+    "another name": "names.colour: ",
+    "an accuracy that is none": "figures.test_accuracy: ",
+    "an accuracy of 101 %": "figures.test_accuracy: ",
+    "a loss without end": "figures.test_loss: ",
+    "another lr": "its settings are those of run",
+    "an lr that is a text": "settings.lr: ",
+    "more settings": "settings.momentum: ",
+    "another run's": "its settings are those of run",
 }
 CURVE: dict[str, Damage] = {
     "missing": Path.unlink,
@@ -221,14 +257,17 @@ def assert_repaired(output: Path, trained: Path, files: list[str], capfd: pytest
 
 
 @cases(RECORD)
-def test_a_damaged_record(damage: Damage, output: Path, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run = run_of(RUN, output)
+def test_a_damaged_record(
+    damage: Damage, output: Path, trained: Path, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    run, case = run_of(RUN, output), request.node.callspec.id
     damage(run.record_file)
     assert look(run) is None
     assert not run.ended
-    agrees = run.record() != {}  # but for its figures: then the curve may as well be the wrong one
-    assert_only_named(output, run.curve_file if agrees else run.record_file)
-    assert_repaired(output, trained, ["metrics.csv" if agrees else "run.json"], capfd)
+    file = run.curve_file if case == "a better accuracy" else run.record_file  # which of the two is wrong is not known
+    assert REASON.get(case, "") in run.damage()[file]
+    assert_only_named(output, file)
+    assert_repaired(output, trained, [file.name], capfd)
     assert any(path.name.endswith(".damaged") for path in run.directory.iterdir())
 
 
@@ -292,3 +331,26 @@ def test_a_curve_whose_record_is_gone_is_not_restored(output: Path) -> None:
     with pytest.raises(Damaged):
         restore_curve(run)
     assert run.curve_file.read_text() == "epoch\n"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_checkpoint_of_version_0_1_is_resumed_from_if_its_curve_is_the_runs(
+    own: bool, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "cut", tmp_path / "outputs")
+    run = run_of(RUN, tmp_path / "outputs")
+    checkpoint = torch.load((run if own else run_of(OTHER, trained / "finished")).checkpoint, weights_only=True)
+    del checkpoint["digest"]
+    torch.save(checkpoint, run.checkpoint)
+    assert_repaired(tmp_path / "outputs", trained, [] if own else ["last.ckpt"], capfd)
+    assert len(run.record()["sessions"]) == (2 if own else 1)
+
+
+@pytest.mark.parametrize("change", [{"validation_accuracy": 0.9999}, {"validation_accuracy": None}])
+def test_validation_figures_are_checked_too(change: dict[str, float | None], tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9], validation=[0.8])
+    assert run.damage() == {}
+    figures = {key: value for key, value in (run.record()["figures"] | change).items() if value is not None}
+    run.update(figures=figures)
+    assert len(run.damage()) == 1
+    assert not run.ended
