@@ -347,7 +347,7 @@ BAD = {
     "--run -m": "--run, --multirun, --cfg, --info, --shell-completion: are one or the other",
     "--experimental-rerun=x": "--experimental-rerun: is not supported",
     "--config-name=nope": "Cannot find primary config 'nope'",
-    "--config-dir=/nonexistent": "Additional config directory '/nonexistent' not found",
+    "--config-dir=missing": "missing' not found",
     "-m hydra.mode=RUN": "hydra.mode=RUN: contradicts -m",
     "hydra.mode=nope": "hydra.mode: Invalid value 'nope', expected one of [RUN, MULTIRUN]",
 }
