@@ -19,9 +19,9 @@ class GroupCheckpointIO(AtomicCheckpointIO):
     parameter group's. On disk they are as the settings have them.
     """
 
-    def __init__(self, runs: Sequence[Run], digests: Sequence[str], capturable: Mapping[tuple[int, int], bool]) -> None:
-        super().__init__(digests[0])
-        self.runs, self.digests, self.capturable = runs, digests, capturable
+    def __init__(self, runs: Sequence[Run], capturable: Mapping[tuple[int, int], bool]) -> None:
+        super().__init__(runs[0].digest)
+        self.runs, self.capturable = runs, capturable
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
         """Write those of the runs whose curve it holds."""
@@ -50,7 +50,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
 
     def _part(self, whole: Checkpoint, number: int) -> Checkpoint:
         part = {key: value for key, value in whole.items() if key != "curves"}
-        part |= {"curve": whole["curves"][number], DIGEST: self.digests[number]}
+        part |= {"curve": whole["curves"][number], DIGEST: self.runs[number].digest}
         weights: dict[str, Tensor] = whole["state_dict"]
         prefix = f"members.{number}."
         # Cloned, since a part of a stack would be saved with the whole stack.

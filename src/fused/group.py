@@ -154,11 +154,7 @@ def _train(members: Sequence[Member]) -> None:
             first.device,
             first.settings.epochs,
             [GroupRecorder(runs, boards)],
-            GroupCheckpointIO(
-                runs,
-                [member.training.settings.digest for member in members],
-                made_capturable([member.training for member in members]),
-            ),
+            GroupCheckpointIO(runs, made_capturable([member.training for member in members])),
             runs[0].checkpoint if any(resumed) else None,
         )
         for of_a_seed in by_seed:

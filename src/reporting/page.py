@@ -13,7 +13,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from src.reporting import escapes, tables
+from src.reporting import escapes, left_out, tables
 from src.reporting.claims import claims
 from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.figures import figures
@@ -54,16 +54,12 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"tables": tables, "percent": percent, "by_seeds": by_seeds, "anchor": anchor}
-    left_out = {
-        directory: "trained on other data files than the newest run"
-        for grid in chosen
-        for directory in grid.on_other_files
-    }
+    others = dict.fromkeys(left_out.on_other_files(chosen), left_out.OTHER_FILES)
     damaged = frames.damaged | {
         file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
     }
     page = environment.get_template("page.html").render(
-        report=report, summary=summary, sections=sections, made=_made(frames.runs), left_out=left_out | damaged,
+        report=report, summary=summary, sections=sections, made=_made(frames.runs), left_out=others | damaged,
         settings=_settings,
     )  # fmt: skip
     (folder / "index.html").write_text(printable(page), encoding="utf-8")

@@ -29,7 +29,7 @@ class State:
 
     @property
     def ended(self) -> bool:
-        return self.standing in ("finished", "diverged")
+        return self.standing in ENDED
 
     @property
     def epochs_left(self) -> int:

@@ -24,7 +24,7 @@ def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
         ],
         "curves": {0: [{"epoch": 5}], 1: [{"epoch": 5}], 2: [{"epoch": 5}]},
     }
-    group = GroupCheckpointIO(runs, ["a", "b", "c"], {(0, 0): False, (2, 0): True, (2, 1): False})
+    group = GroupCheckpointIO(runs, {(0, 0): False, (2, 0): True, (2, 1): False})
     group.save_checkpoint(whole, runs[0].checkpoint)
     found = [torch.load(run.checkpoint, weights_only=True) for run in runs]
     assert [[each.get("capturable") for each in part["optimizer_states"][0]["param_groups"]] for part in found] == [
