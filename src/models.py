@@ -1,17 +1,47 @@
 """The networks: plain modules from images (B, 1, 28, 28) to logits (B, 10)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from src.native.convolution import conv_pool_relu
 from src.native.linear import perceptron
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": max_pool2d, "average": avg_pool2d}
+INITS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "torch": None,
+    "kaiming_normal": nn.init.kaiming_normal_,
+    "xavier_uniform": nn.init.xavier_uniform_,
+}
+
+
+def _check(key: str, value: Any, allowed: Sequence[Any]) -> None:
+    if not any(value == each and type(value) is type(each) for each in allowed):
+        raise ValueError(f"{key}={value}: must be one of: {', '.join(map(str, allowed))}")
+
+
+def initialize(model: nn.Module, init: str) -> None:
+    """Draw the weights anew, by `kaiming_normal` (He et al. 2015) or `xavier_uniform` (Glorot & Bengio 2010).
+
+    Biases become 0. `torch` keeps what torch's layers draw, uniform within 1 / sqrt(inputs). Raises ValueError.
+    """
+    _check("init", init, list(INITS))
+    if draw := INITS[init]:
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                draw(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
 
 class MLP(nn.Module):
     """A multi-layer perceptron of four linear layers, ReLU between them. Raises ValueError unless `hidden` is three."""
 
-    def __init__(self, hidden: Sequence[int]) -> None:
+    def __init__(self, hidden: Sequence[int], init: str = "torch") -> None:
         if (
             not isinstance(hidden, list | tuple)
             or len(hidden) != 3
@@ -24,33 +54,49 @@ class MLP(nn.Module):
         self.linear2 = nn.Linear(first, second)
         self.linear3 = nn.Linear(second, third)
         self.linear4 = nn.Linear(third, 10)
+        initialize(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
         return perceptron(images, [self.linear1, self.linear2, self.linear3, self.linear4])
 
 
 class ConvBlock(nn.Conv2d):
-    """Convolution, 2 x 2 max pooling and ReLU: after the pooling the same function as before it, of fewer values."""
+    """Convolution, activation and 2 x 2 pooling. Max pooling before ReLU is the same function, of fewer values."""
 
-    def __init__(self, channels: int, filters: int, kernel_size: int, padding: int = 0) -> None:
-        super().__init__(channels, filters, kernel_size, padding=padding)
+    def __init__(self, channels: int, filters: int, padding: int, activation: str, pooling: str) -> None:
+        super().__init__(channels, filters, kernel_size=5, padding=padding)
+        self.activation, self.pooling = activation, pooling
 
     def forward(self, images: Tensor) -> Tensor:
+        if (self.activation, self.pooling) != ("relu", "max"):
+            return POOLINGS[self.pooling](ACTIVATIONS[self.activation](super().forward(images)), 2)
         assert self.bias is not None
         return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
 
 
 class LeNet(nn.Module):
-    """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights."""
+    """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights.
 
-    def __init__(self) -> None:
+    `padding`, of the first convolution, is 2 or 0. Raises ValueError.
+    """
+
+    def __init__(self, init: str = "torch", activation: str = "relu", pooling: str = "max", padding: int = 2) -> None:
+        _check("activation", activation, list(ACTIVATIONS))
+        _check("pooling", pooling, list(POOLINGS))
+        _check("padding", padding, [2, 0])
         super().__init__()
-        self.conv1 = ConvBlock(1, 6, kernel_size=5, padding=2)
-        self.conv2 = ConvBlock(6, 16, kernel_size=5)
-        self.linear1 = nn.Linear(16 * 5 * 5, 120)
+        self.conv1 = ConvBlock(1, 6, padding, activation, pooling)
+        self.conv2 = ConvBlock(6, 16, 0, activation, pooling)
+        side = ((28 + 2 * padding - 4) // 2 - 4) // 2
+        self.linear1 = nn.Linear(16 * side * side, 120)
         self.linear2 = nn.Linear(120, 84)
         self.linear3 = nn.Linear(84, 10)
+        self.activation = activation
+        initialize(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5)
-        return perceptron(maps, [self.linear1, self.linear2, self.linear3])
+        if self.activation == "relu":
+            return perceptron(maps, [self.linear1, self.linear2, self.linear3])
+        activate = ACTIVATIONS[self.activation]
+        return self.linear3(activate(self.linear2(activate(self.linear1(maps.flatten(1))))))

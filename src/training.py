@@ -50,7 +50,9 @@ class Training:
         self.settings, self.images, self.threads = settings, images, threads
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = build("schedule", settings.schedule, Schedule, epochs=settings.epochs)
-        self.data = DataModule(images, schedule, settings.batch_size, settings.seed, settings.validation)
+        self.data = DataModule(
+            images, schedule, settings.batch_size, settings.seed, settings.validation, settings.normalize
+        )
         # On its device before an optimizer is built on it: some lay out their state at once.
         self.model = new_model(settings).to(self.device)
         optimizer = build("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
@@ -150,7 +152,13 @@ class Training:
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays
         sizes = {name: len(arrays[name][1]) if name in arrays else 0 for name in ("train", "validation", "test")}
-        return {"name": self.settings.data, **sizes, "mean": self.data.mean, "sha256": self.images.sha256}
+        return {
+            "name": self.settings.data,
+            **sizes,
+            "mean": self.data.mean,
+            "std": self.data.std,
+            "sha256": self.images.sha256,
+        }
 
     def _hyperparameters(self, names: Names) -> dict[str, float | str]:
         """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""

@@ -31,4 +31,5 @@ def _kind(job: Job) -> Hashable:
     settings, config = job.state.settings, job.config
     network = json.dumps(settings.model, sort_keys=True)
     of_no_consequence = str(config.data_root), config.device, config.threads
-    return settings.data, settings.validation, network, settings.batch_size, settings.epochs, of_no_consequence
+    pixels = settings.data, settings.validation, settings.normalize
+    return pixels, network, settings.batch_size, settings.epochs, of_no_consequence

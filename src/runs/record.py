@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from typing_extensions import NotRequired, TypedDict
 
 from src.runs.files import Damaged
-from src.runs.settings import Settings
+from src.runs.settings import Normalize, Settings
 
 Row = dict[str, float]  # one epoch of a curve
 Ended = Literal["finished", "diverged"]
@@ -35,6 +35,7 @@ class SettingsEntry(TypedDict):
 
     data: str
     validation: Natural
+    normalize: Normalize
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]

@@ -6,17 +6,18 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src import images
 from src.errors import UserError, no_such_key
 
-RECIPE = 4  # raised when the same settings begin to give other numbers: then they are another run
+RECIPE = 5  # raised when the same settings begin to give other numbers: then they are another run
 
 KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
-DATA_KEYS = {"name", "validation", "classes"}
+DATA_KEYS = {"name", "validation", "normalize", "classes"}
+Normalize = Literal["half", "standard", "center", "none"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
 KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads"} | SWITCHES
 
@@ -27,6 +28,7 @@ class Settings:
 
     data: str
     validation: int
+    normalize: Normalize
     model: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -142,6 +144,8 @@ def check(cfg: DictConfig) -> Settings:
         raise UserError(f"data.name={cfg.data.name}: must be one of: {', '.join(images.NAMES)}")
     if OmegaConf.is_missing(cfg, "lr"):
         raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
+    if cfg.data.normalize not in get_args(Normalize):
+        raise UserError(f"data.normalize={cfg.data.normalize}: must be one of: {', '.join(get_args(Normalize))}")
     lr = cfg.lr
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr <= sys.float_info.max:
         raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
@@ -152,6 +156,7 @@ def check(cfg: DictConfig) -> Settings:
     return Settings(
         data=cfg.data.name,
         validation=check_whole("data.validation", cfg.data.validation, 0, "data.validation=5000"),
+        normalize=cfg.data.normalize,
         lr=float(lr),
         batch_size=check_whole("batch_size", cfg.batch_size, 1, "batch_size=64"),
         epochs=check_whole("epochs", cfg.epochs, 1, "epochs=20"),
