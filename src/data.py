@@ -94,7 +94,13 @@ class DataModule(LightningDataModule):
     """A data set in memory, on the device that trains; batches are slices of it. Raises UserError."""
 
     def __init__(
-        self, images: Images, schedule: Schedule, batch_size: int, seed: int, validation: int, normalize: str
+        self,
+        images: Images,
+        schedule: Schedule,
+        batch_size: int,
+        seed: int,
+        validation: int = 0,
+        normalize: str = "half",
     ) -> None:
         super().__init__()
         images.check_sizes(validation, batch_size)

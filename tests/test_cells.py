@@ -11,7 +11,7 @@ from src.runs.state import State
 
 ADAM = {"_target_": "torch.optim.Adam", "eps": 1e-8}
 SGD = {"_target_": "torch.optim.SGD", "momentum": 0.9}
-BASE = Settings("mnist", 0, {"_target_": "m"}, ADAM, {"_target_": "s"}, 0.05, 64, 20, 0)
+BASE = Settings("mnist", 0, "half", {"_target_": "m"}, ADAM, {"_target_": "s"}, 0.05, 64, 20, 0)
 
 
 def state(

@@ -1,10 +1,10 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision import transforms
 
-from src.data import DataModule, Split, epoch_seed, held_out, minibatches
+from src.data import DataModule, Split, epoch_seed, held_out, mean_and_std, minibatches
 from src.errors import UserError
 from src.images import Images
 from src.schedules import GrowBatch, Schedule
@@ -45,30 +45,44 @@ def test_holding_out_everything_is_refused() -> None:
         Images(*bars(5, 1), *bars(5, 2)).check_sizes(validation=5, batch_size=1)
 
 
-def module(validation: int = 0, schedule: Schedule | None = None, batch_size: int = 64) -> DataModule:
+def module(
+    validation: int = 0, schedule: Schedule | None = None, batch_size: int = 64, normalize: str = "half"
+) -> DataModule:
     images = Images(*bars(300, 1), *bars(80, 2))
-    data = DataModule(images, schedule or Schedule(4), batch_size, seed=3, validation=validation)
+    data = DataModule(images, schedule or Schedule(4), batch_size, 3, validation, normalize)
     return data.to(torch.device("cpu"))
 
 
-def test_a_block_holds_its_images_centred_with_their_labels() -> None:
-    split = module().splits["train"]
+@pytest.mark.parametrize("normalize", ["half", "standard", "center", "none"])
+def test_a_block_holds_its_images_normalised_as_by_torchvision_with_their_labels(normalize: str) -> None:
+    raw, raw_labels = bars(300, 1)
+    pixels = raw / 255
+    mean, std = {
+        "half": (0.5, 0.5),
+        "standard": (pixels.mean(), pixels.std()),
+        "center": (pixels.mean(), 1.0),
+        "none": (0.0, 1.0),
+    }[normalize]
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((mean,), (std,))])
+    split = module(normalize=normalize).splits["train"]
     order = minibatches(0, 0, 64, 300)
     served = [minibatch for block in split.loader(order) for minibatch in block]
-    images = torch.cat([images for images, _ in served])
-    labels = torch.cat([labels for _, labels in served])
-    raw, raw_labels = bars(300, 1)
     index = torch.cat(order).numpy()
-    np.testing.assert_allclose(images.numpy()[:, 0], (raw[index] - raw.mean()) / 255, rtol=1e-5, atol=1e-6)
-    assert labels.tolist() == raw_labels[index].tolist()
+    expected = torch.stack([transform(raw[i][:, :, None]) for i in index])
+    torch.testing.assert_close(torch.cat([images for images, _ in served]), expected, rtol=1e-6, atol=1e-6)
+    assert torch.cat([labels for _, labels in served]).tolist() == raw_labels[index].tolist()
     assert [len(labels) for _, labels in served] == [64, 64, 64, 64, 44]
+
+
+def test_images_of_one_grey_are_not_divided_by_their_spread_of_none() -> None:
+    assert mean_and_std("standard", torch.full((5, 28, 28), 51, dtype=torch.uint8)) == (0.2, 1.0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 299, 5000])
 def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.data.BLOCK", 100)
     images, labels = (torch.from_numpy(array) for array in bars(300, 1))
-    split = Split(images, labels, 0.0)
+    split = Split(images, labels, 0.0, 1.0)
     order = minibatches(5, 2, batch_size, 300)
     served = [labels for block in split.loader(order) for _, labels in block]
     assert [len(labels) for labels in served] == [len(batch) for batch in order]
@@ -84,9 +98,9 @@ def test_each_set_is_scored_once_and_in_order() -> None:
 
 
 def test_the_images_held_out_have_no_say_in_the_centre() -> None:
-    assert module().mean == pytest.approx(bars(300, 1)[0].mean() / 255, rel=1e-12)
+    assert module(normalize="center").mean == pytest.approx(bars(300, 1)[0].mean() / 255, rel=1e-12)
     trained_on = held_out(3, 300, 50)[0].numpy()
-    assert module(validation=50).mean == pytest.approx(bars(300, 1)[0][trained_on].mean() / 255, rel=1e-12)
+    assert module(50, normalize="standard").mean == pytest.approx(bars(300, 1)[0][trained_on].mean() / 255, rel=1e-12)
 
 
 def test_a_growing_batch_stops_at_the_training_set() -> None:

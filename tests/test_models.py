@@ -33,6 +33,46 @@ def test_lenet_equals_the_textbook_order_of_relu_before_pooling() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("padding", [2, 0])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_variants_of_lenet_equal_the_textbook(activation: str, pooling: str, padding: int) -> None:
+    torch.manual_seed(0)
+    model, images = LeNet("torch", activation, pooling, padding), torch.randn(7, 1, 28, 28)
+    unit = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[activation]
+    pool = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pooling]
+    textbook = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, padding=padding), unit(), pool(2), nn.Conv2d(6, 16, 5), unit(), pool(2), nn.Flatten()),
+        *(nn.Linear(400 if padding else 256, 120), unit(), nn.Linear(120, 84), unit(), nn.Linear(84, 10)),
+    )
+    textbook.load_state_dict(dict(zip(textbook.state_dict(), model.state_dict().values(), strict=True)))
+    torch.testing.assert_close(model(images), textbook(images))
+
+
+@pytest.mark.parametrize(("init", "gain"), [("torch", 1 / 3), ("kaiming_normal", 2.0), ("xavier_uniform", None)])
+@pytest.mark.parametrize("model", [MLP, LeNet])
+def test_weights_have_the_variance_of_their_initialisation(model: type[MLP | LeNet], init: str, gain: float) -> None:
+    torch.manual_seed(0)
+    network = LeNet(init) if model is LeNet else MLP([300, 200, 100], init)
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            area = layer.weight[0, 0].numel()
+            inputs, outputs = layer.weight[0].numel(), len(layer.weight) * area
+            variance = gain / inputs if gain else 2 / (inputs + outputs)
+            sd_of_it = variance * (3 / layer.weight.numel()) ** 0.5
+            assert abs(layer.weight.var().item() - variance) < 4 * sd_of_it, layer
+            assert layer.bias is not None
+            assert bool(layer.bias.any()) == (init == "torch")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("init", "he"), ("activation", "relu6"), ("pooling", "min"), ("padding", 1), ("padding", True)]
+)
+def test_lenet_refuses_other_variants(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}={value}: must be one of: "):
+        LeNet(**{key: value})  # type: ignore[arg-type]
+
+
 def test_lenet_keeps_nan() -> None:
     assert LeNet()(torch.full((2, 1, 28, 28), torch.nan)).isnan().all()
 

@@ -82,7 +82,6 @@ def plain(
 ) -> list[dict[str, float]]:
     """Two epochs, and after each the mean losses and accuracies."""
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
-    mean = (bars(300, 1)[0] / 255).mean().item()
     curve = []
     for epoch in range(EPOCHS):
         loss_sum, correct = 0.0, 0
@@ -92,7 +91,7 @@ def plain(
             evaluations: list[tuple[float, int]] = []
 
             def closure(batch: Tensor = batch, evaluations: list[tuple[float, int]] = evaluations) -> Tensor:
-                logits = model((x_train[batch].float() / 255 - mean)[:, None])
+                logits = model(((x_train[batch].float() / 255 - 0.5) / 0.5)[:, None])
                 loss = cross_entropy(logits, y_train[batch].long())
                 optimizer.zero_grad()
                 loss.backward()
@@ -104,7 +103,7 @@ def plain(
             correct += evaluations[0][1]
         model.eval()
         with torch.no_grad():
-            logits = model((x_test.float() / 255 - mean)[:, None])
+            logits = model(((x_test.float() / 255 - 0.5) / 0.5)[:, None])
             test_loss = cross_entropy(logits, y_test.long()).item()
         test_accuracy = (logits.argmax(1) == y_test).double().mean().item()
         figures = {"train_loss": loss_sum / 300, "train_accuracy": correct / 300}
@@ -113,7 +112,7 @@ def plain(
 
 
 def trained(model: dict[str, Any], optimizer: dict[str, Any], directory: Path) -> tuple[Training, Run]:
-    settings = Settings("mnist", 0, model, optimizer, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
+    settings = Settings("mnist", 0, "half", model, optimizer, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
     training = Training(settings, images.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = run_of(settings, directory)
     with run.locked():

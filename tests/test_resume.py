@@ -59,6 +59,7 @@ def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeyp
     settings = Settings(
         data="mnist",
         validation=40,
+        normalize="half",
         model={"_target_": "tests.test_resume.Dropping"},
         optimizer={"_target_": f"torch.optim.{optimizer}"} | momentum,
         schedule=schedule_config,
@@ -149,7 +150,7 @@ def test_a_signal_ends_a_sweep_in_one_process_too(tmp_path: Path, small_mnist: P
 def settings(lr: float = 0.01, epochs: int = 2) -> Settings:
     model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
     constant = {"_target_": "src.schedules.Schedule"}
-    return Settings("mnist", 0, model, {"_target_": "torch.optim.Adam"}, constant, lr, 32, epochs, 0)
+    return Settings("mnist", 0, "half", model, {"_target_": "torch.optim.Adam"}, constant, lr, 32, epochs, 0)
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     """A run's output, on a terminal of that width or elsewhere."""
     model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
     constant = {"_target_": "src.schedules.Schedule"}
-    settings = Settings("mnist", 50, model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
+    settings = Settings("mnist", 50, "half", model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=width, markup=False, highlight=False)
     run = run_of(settings, tmp_path)
     with run.locked():
@@ -76,7 +76,7 @@ def test_one_of_something_is_singular(tmp_path: Path) -> None:
     assert isinstance(console.file, io.StringIO)
     assert "training  1 epoch, 1 update, 0 s\n" in console.file.getvalue()
     constant = {"_target_": "src.schedules.Schedule"}
-    settings = Settings("mnist", 0, {}, {}, constant, 0.01, 32, epochs=1, seed=0)
+    settings = Settings("mnist", 0, "half", {}, {}, constant, 0.01, 32, epochs=1, seed=0)
     assert (
         Overview()
         .line([State(tmp_path, settings, Names("mlp", "adam", "constant"))])

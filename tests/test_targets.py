@@ -35,7 +35,10 @@ def test_builds_the_class_with_the_other_keys() -> None:
         ({"_target_": "torch.hub.load", "repo_or_dir": "x"}, "is no Module"),
         ({"_target_": "torch.optim.SGD"}, "is no Module"),
         ({"_target_": "src.models.MLP", "hidden": [1]}, "three whole numbers"),
-        ({"_target_": "src.models.LeNet", "width": 3}, r"\.width: LeNet takes no such argument; it takes none$"),
+        (
+            {"_target_": "src.models.LeNet", "width": 3},
+            r"\.width: LeNet takes no such argument; it takes: init, activation, pooling, padding$",
+        ),
         ({"_target_": "torch.nn.Linear", "out": 3}, r"\.out: .*; it takes: in_features, out_features, bias, device"),
         ({"_target_": "src.models.MLP"}, "MLP cannot be built from {}: TypeError: .*missing 1 required .*'hidden'"),
     ],
@@ -97,7 +100,7 @@ def test_whatever_a_network_raises_is_said_in_a_line(error: str, when_called: bo
     node = {"_target_": "tests.test_targets.Raising", "error": error, "when_called": when_called}
     said = "does not take images" if when_called else rf"tests\.test_targets\.Raising cannot be built from .*'{error}'"
     with pytest.raises(UserError, match=rf"^model: {said}.*: {error}: "):
-        new_model(Settings("mnist", 0, node, {}, {}, 0.1, 1, 1, 0))
+        new_model(Settings("mnist", 0, "half", node, {}, {}, 0.1, 1, 1, 0))
 
 
 def test_a_module_that_ends_the_program_when_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +142,6 @@ class Guess(nn.Flatten):
     ],
 )
 def test_a_model_must_map_images_to_ten_logits(target: str, complaint: str) -> None:
-    settings = Settings("mnist", 0, {"_target_": target}, {}, {}, 0.1, 1, 1, 0)
+    settings = Settings("mnist", 0, "half", {"_target_": target}, {}, {}, 0.1, 1, 1, 0)
     with pytest.raises(UserError, match=complaint):
         new_model(settings)

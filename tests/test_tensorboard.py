@@ -85,7 +85,18 @@ def test_tensorboard_shows_both_runs_and_one_table_of_settings(written: Path) ->
         assert set(runs) == expected
         table = ask("plugin/hparams/experiment", {"experimentName": ""})
         columns = {column["name"] for column in table["hparamInfos"]}
-        keys = {"data", "validation", "model", "optimizer", "schedule", "lr", "batch_size", "epochs", "seed"}
+        keys = {
+            "data",
+            "validation",
+            "normalize",
+            "model",
+            "optimizer",
+            "schedule",
+            "lr",
+            "batch_size",
+            "epochs",
+            "seed",
+        }
         fields = {"optimizer.momentum", "optimizer.betas", "optimizer.fused", "model.hidden", "schedule.warmup"}
         assert columns >= keys | fields
         sessions = ask(

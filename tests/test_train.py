@@ -41,7 +41,11 @@ def test_one_run_is_whole(train: Command, outputs: Path) -> None:
 
     assert record["status"] == "finished"
     sizes = {"train": 240, "validation": 60, "test": 80}
-    assert record["data"] == {"name": "mnist", **sizes, **{key: record["data"][key] for key in ("mean", "sha256")}}
+    assert record["data"] == {
+        "name": "mnist",
+        **sizes,
+        **{key: record["data"][key] for key in ("mean", "std", "sha256")},
+    }
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["updates"]) for row in rows] == [4, 8, 12]
     assert record["figures"]["updates"] == 12

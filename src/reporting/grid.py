@@ -14,6 +14,15 @@ from src.runs.record import ENDED
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 
+# What a title leaves unsaid: the values in conf/.
+USUAL = {
+    "normalize": "half",
+    "model.init": "torch",
+    "model.activation": "relu",
+    "model.pooling": "max",
+    "model.padding": 2,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -143,9 +152,7 @@ def _grid(frames: Frames) -> Grid:
     others = ended.index[ended.data_sha256.notna() & (ended.data_sha256 != newest)]
     ended = ended.drop(others)
     first = runs.iloc[0]
-    shape = [
-        f"{key.partition('.')[2]} {first[key]}" for key in runs if key.startswith("model.") and _is_argument(first, key)
-    ]
+    shape = [f"{key.rpartition('.')[2]} {first[key]}" for key in runs if _is_told(first, key)]
     held_out = [f"{counted(first.validation, 'image')} held out"] if first.validation else []
     title = ", ".join([f"{first.model} on {first.data}", *shape, counted(first.epochs, "epoch"), *held_out])
     order = {label: place for place, label in enumerate(dict.fromkeys(_in_order(runs.label)))}
@@ -171,8 +178,10 @@ def _newest_files(ended: pd.DataFrame) -> str | None:
     return max(zip(times, known.data_sha256, strict=True))[1] if len(known) else None
 
 
-def _is_argument(run: pd.Series, key: str) -> bool:
-    return not key.endswith("._target_") and not pd.isna(run[key])
+def _is_told(run: pd.Series, key: str) -> bool:
+    """Whether a title names this setting of the pixels or the network."""
+    is_argument = key.startswith("model.") and key != "model._target_" and not pd.isna(run[key])
+    return (is_argument or key == "normalize") and run[key] != USUAL.get(key)
 
 
 def _in_order(names: Iterable[str]) -> Sequence[str]:

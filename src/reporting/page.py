@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.reporting import escapes, left_out, tables
+from src.reporting.candidates import candidates, scores
 from src.reporting.claims import claims
 from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.figures import figures
@@ -49,6 +50,10 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
         if any(len(cell.runs) for cell in grid.cells.values())
     ]
     summary = [sentence for section in sections for sentence in sentences(section)]
+    recipes = candidates(chosen)
+    recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe, by its last and best epochs
+    if recipe_scores is not None:
+        recipe_scores.to_csv(folder / "candidates.csv", index=False)
     (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -59,8 +64,8 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
         file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
     }
     page = environment.get_template("page.html").render(
-        report=report, summary=summary, sections=sections, made=_made(frames.runs), left_out=others | damaged,
-        settings=_settings,
+        report=report, summary=summary, sections=sections, recipe_scores=recipe_scores, made=_made(frames.runs),
+        left_out=others | damaged, settings=_settings,
     )  # fmt: skip
     (folder / "index.html").write_text(printable(page), encoding="utf-8")
     return damaged

@@ -35,7 +35,9 @@ def trainings(model: str, batch: int) -> list[Training]:
     mnist = images.load("mnist", str(REAL))
     schedule = {"_target_": "src.schedules.Schedule"}
     return [
-        Training(Settings("mnist", 0, NODES[model], NODES[optimizer], schedule, lr, batch, 1, 0), mnist, DEVICE.type)
+        Training(
+            Settings("mnist", 0, "half", NODES[model], NODES[optimizer], schedule, lr, batch, 1, 0), mnist, DEVICE.type
+        )
         for optimizer, lr in RUNS
     ]
 

@@ -43,7 +43,7 @@ def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
     mnist = images.load("mnist", str(REAL))
     some = images.Images(mnist.train_images[:n], mnist.train_labels[:n], mnist.test_images, mnist.test_labels)
     settings = Settings(
-        "mnist", 0, NODES[model], NODES[optimizer], {"_target_": "src.schedules.Schedule"}, 5e-4, batch, 2, 0
+        "mnist", 0, "half", NODES[model], NODES[optimizer], {"_target_": "src.schedules.Schedule"}, 5e-4, batch, 2, 0
     )
     with tempfile.TemporaryDirectory() as folder:
         run = run_of(settings, Path(folder))

@@ -72,6 +72,7 @@ def cell(
         settings = Settings(
             data,
             5000 if validation else 0,
+            "half",
             {"_target_": "src.models.LeNet"},
             NODES[optimizer],
             SCHEDULES[schedule],

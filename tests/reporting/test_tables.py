@@ -83,7 +83,7 @@ def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
 
     for momentum in (0.8, 0.9):
         node = NODES["sgd"] | {"momentum": momentum}
-        settings = Settings("mnist", 0, {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, 0)
+        settings = Settings("mnist", 0, "half", {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, 0)
         write(tmp_path, settings, Names("lenet", "sgd", "constant"), 0.9)
     assert only(tmp_path).optimizers == ["sgd", "sgd momentum 0.9"]  # as usual, the first
 

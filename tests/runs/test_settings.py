@@ -11,7 +11,9 @@ from src.errors import UserError
 from src.runs.settings import Names, Settings, check, directory
 from tests.conftest import ROOT
 
-BASE = Settings("mnist", 0, {"_target_": "m"}, {"_target_": "o", "momentum": 0.9}, {"_target_": "s"}, 0.05, 64, 20, 0)
+BASE = Settings(
+    "mnist", 0, "half", {"_target_": "m"}, {"_target_": "o", "momentum": 0.9}, {"_target_": "s"}, 0.05, 64, 20, 0
+)
 
 
 def composed(*overrides: str) -> Settings:
@@ -27,7 +29,8 @@ def test_the_directory_is_named_by_what_is_swept() -> None:
 
 
 CHANGES: dict[str, Any] = {
-    "data": "digits", "validation": 1, "model": {"_target_": "n"}, "optimizer": {"_target_": "o", "momentum": 0.8},
+    "data": "digits", "validation": 1, "normalize": "none", "model": {"_target_": "n"},
+    "optimizer": {"_target_": "o", "momentum": 0.8},
     "schedule": {"_target_": "s", "warmup": 1}, "lr": 0.06, "batch_size": 65, "epochs": 21, "seed": 1,
 }  # fmt: skip
 
