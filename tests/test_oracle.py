@@ -156,19 +156,21 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: str, tmp_path: Path) -> None:
-    """After 10 updates a weight differs by less than 1e-3, with Adam 5e-3, and a mean loss by less than 5e-5.
+    """After 10 updates a weight differs by less than 1e-3 and a mean loss by less than 5e-5, with SGD.
 
-    That is half of an update, which Adam makes of a gradient that is nothing but rounding, too.
+    AdaGrad and Adam make of a gradient that is nothing but rounding an update of up to the lr, 0.01, too: a plain loop
+    whose initial weights are changed by 1e-7 of themselves differs by 0.0098 in a weight, and by 1.4e-3 in a loss.
     """
+    largest, of_losses = (1e-3, 5e-5) if optimizer == "sgd" else (1.1e-2, 2e-3)
     assert engine().startswith("native")
     weights, curve = expected(model, optimizer)
     training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
     for (name, ours), theirs in zip(weights_of(run).items(), weights.values(), strict=True):
-        assert (ours - theirs).abs().max() < (5e-3 if optimizer == "adam" else 1e-3), name
+        assert (ours - theirs).abs().max() < largest, name
         assert (ours - theirs).abs().mean() < 2e-4, name
     for row, plain_row in zip(training.classifier.curve, curve, strict=True):
         losses = {key: loss for key, loss in plain_row.items() if "loss" in key}
-        assert {key: row[key] for key in losses} == pytest.approx(losses, abs=5e-5)
+        assert {key: row[key] for key in losses} == pytest.approx(losses, abs=of_losses)
 
 
 class Descent(Optimizer):

@@ -38,8 +38,8 @@ def candidates(grids: Iterable[Grid]) -> list[Candidate]:
     """All that the grids hold: by normalisation and network, by other settings of an optimizer, by epoch."""
     found = []
     for grid in grids:
-        runs = pd.concat([cell.runs for cell in grid.cells.values()])
-        if not len(runs) or not _is_comparable(runs.iloc[0]):
+        run = next((cell.runs.iloc[0] for cell in grid.cells.values() if len(cell.runs)), None)
+        if run is None or not _is_comparable(run):
             continue
         variants = dict.fromkeys(label.partition(" ")[2] for label in grid.optimizers)
         for variant, epoch in product(variants, ("last", "best")):
@@ -49,7 +49,7 @@ def candidates(grids: Iterable[Grid]) -> list[Candidate]:
                 if cell and len(cell.runs):
                     cells[optimizer, batch, lr] = _values(cell, epoch)
             if cells:
-                found.append(Candidate(_name(runs.iloc[0], variant), epoch, cells))
+                found.append(Candidate(_name(run, variant), epoch, cells))
     return found
 
 
@@ -59,14 +59,15 @@ def _is_comparable(run: "pd.Series") -> bool:
 
 def _name(run: "pd.Series", variant: str) -> str:
     always = ("normalize", "model.init")
-    settings = [f"{key.rpartition('.')[2]} {run[key]}" for key in USUAL if key in always or run[key] != USUAL[key]]
+    told = [key for key in USUAL if key in run and (key in always or run[key] != USUAL[key])]
+    settings = [f"{key.rpartition('.')[2]} {run[key]}" for key in told]
     return ", ".join([*settings, *([variant] if variant else [])])
 
 
 def _values(cell: Cell, epoch: str) -> Values:
     if epoch == "last":
         return 100 * cell.runs[list(FIGURES)].to_numpy(float)
-    return 100 * np.stack([cell.by_epoch(figure)[cell.runs.index].max().to_numpy(float) for figure in FIGURES], axis=1)
+    return 100 * np.stack([cell.by_epoch(figure)[cell.runs.index].to_numpy(float).max(axis=0) for figure in FIGURES], 1)
 
 
 def log_density(figure: float, mean: float, variance: float, freedom: int, n: int, images: int) -> float:
