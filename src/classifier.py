@@ -17,6 +17,25 @@ from src.runs.record import Row, finite
 from src.schedules import Schedule
 from src.sums import Sums
 
+Closure = Callable[[], Tensor]
+
+
+def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
+    """The optimizer's step as a function of its closure: the argument of that name, else a first that has no default.
+
+    None if it takes none.
+    """
+    step: Callable[..., object] = optimizer.step
+    parameters = inspect.signature(step).parameters
+    if "closure" in parameters and parameters["closure"].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return lambda closure: step(closure=closure)
+    first = next(iter(parameters.values()), None)
+    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
+        return None
+    return (
+        step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
+    )
+
 
 class Classifier(LightningModule):
     """Cross-entropy on the logits of `model`, which maps (B, 1, 28, 28) to (B, 10).
@@ -32,11 +51,7 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         # All of these start by calling the closure.
         self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
-        try:
-            inspect.signature(optimizer.step).bind(None)
-            self.takes_closure = True
-        except TypeError:
-            self.takes_closure = False
+        self.step_with = _with_closure(optimizer)
         self.curve: list[Row] = []  # one row an epoch; part of the checkpoint
 
     def configure_optimizers(self) -> Optimizer:
@@ -74,14 +89,14 @@ class Classifier(LightningModule):
         evaluate = partial(self._evaluate, images, labels, evaluations)
         if self.has_torch_step:
             self.optimizer.step(evaluate)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
-        elif self.takes_closure:
-            self.optimizer.step(self._evaluated(evaluate))  # type: ignore[arg-type]
+        elif self.step_with:
+            self.step_with(self._evaluated(evaluate))
         else:
             evaluate()
             self.optimizer.step()
         return evaluations[0]
 
-    def _evaluated(self, evaluate: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def _evaluated(self, evaluate: Closure) -> Closure:
         """Call `evaluate`; the closure whose first call has that result, if no parameter has changed until then.
 
         An optimizer that ignores its closure takes the gradients that it finds. One that calls it gets no second

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import images
 from src.errors import Reported, UserError, one_line
-from src.runs.files import replace_files
+from src.runs.files import replace_files, set_aside
 from src.runs.provenance import command_id
 from src.runs.run import Run
 from src.runs.settings import KEYS, Names, check, directory
@@ -38,6 +38,8 @@ def begins_anew(run: Run, force: bool) -> bool:
 def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
     """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
     folder = run.directory / ".hydra"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        set_aside(folder)
     folder.mkdir(exist_ok=True)
     contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
     replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(content).encode() for name, content in contents.items()})

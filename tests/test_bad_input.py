@@ -5,18 +5,22 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import RangeSweep
 from hydra.core.singleton import Singleton
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from src import images
-from src.errors import TRACEBACK
+from src.errors import TRACEBACK, UserError
 from src.native.convolution import THREADS
-from src.runs.overrides import MAX_RUNS, combinations
+from src.runs.overrides import MAX_RUNS, combinations, length
 from src.train import main
 from tests.conftest import Command, environment
 
@@ -100,7 +104,7 @@ BAD = {
     "foo/bar=1": "foo/bar: there is no such key",
     "hydra.launcher.worker=2": "hydra.launcher.worker: there is no such key; did you mean hydra.launcher.workers?",
     "-m hydra.sweeper.foo=1": "hydra.sweeper.foo: there is no such key; hydra.sweeper has max_batch_size",
-    "+optimizer.momentum=0.9": "momentum",
+    "+optimizer.momentum=0.9": "optimizer.momentum: Adam takes no such argument; it takes: betas, eps, ",
     "+lr=0.1": "+lr=0.1: lr is there already; leave out the +",
     "+optimizer=adam": "+optimizer=adam: optimizer is there already; leave out the +",
     "~lr": "~lr: lr cannot be removed; leave this out, or set another value by lr=",
@@ -170,6 +174,8 @@ BAD = {
     "batch_size=99999999999999999999": "batch_size=99999999999999999999: must be a whole number, 1 or more",
     "batch_size=301": "batch_size=301: must not be above the 300 training images",
     "batch_size=301 dry_run=true": "batch_size=301: must not be above the 300 training images",
+    "-m batch_size=301 seed=0,1": "batch_size=301: must not be above the 300 training images",
+    "-m batch_size=64,301 data.validation=300": "data.validation=300: must be fewer than the 300 training images",
     "data.validation=299": "batch_size=64: must not be above the 1 training images that data.validation=299 leaves",
     "epochs=0": "epochs=0: must be a whole number, 1 or more",
     "epochs=": "epochs=: must be a whole number, 1 or more",
@@ -288,6 +294,8 @@ BAD = {
     "-m +hydra.launcher.foo=1": "unexpected keyword argument 'foo'",
     "-m hydra/launcher=nope": "hydra/launcher=nope: there is no such hydra/launcher; choose one of: basic",
     "-m hydra/sweeper=nope": "hydra/sweeper=nope: there is no such hydra/sweeper; choose one of: basic, grid",
+    "-m hydra/sweeper=basic seed=0,1": "hydra/sweeper=basic: does not check its runs before it starts them; leave it",
+    "-m hydra/launcher=submitit_local seed=0,1": "leaves a folder named %j here; write hydra/launcher=slurm_local",
     "-m ~hydra/launcher": "hydra.launcher: Missing mandatory value",
     "-m hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: must be a whole number, 1 or more",
     "-m hydra.sweeper.max_batch_size=a": "hydra.sweeper.max_batch_size=a: must be a whole number, 1 or more",
@@ -392,6 +400,19 @@ def test_a_dry_run_writes_nothing(line: str, runs: int, typed: Typed) -> None:
     assert (code, stderr) == (0, "")
     assert sum(each.startswith("to do ") for each in stdout.splitlines()) == runs
     assert list(Path().iterdir()) == []
+
+
+@given(*3 * [st.decimals(-2, 2, places=2)])
+@example(Decimal("0.4"), Decimal("0.8"), Decimal("0.1"))  # 0.4, 0.5, 0.6, 0.7 and, by rounding, 0.8
+def test_a_search_ends_where_the_grid_does(start: Decimal, stop: Decimal, step: Decimal) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"lr=range({start},{stop},{step})"])
+    value = override.value()
+    assert isinstance(value, RangeSweep)
+    if step == 0:
+        with pytest.raises(UserError, match="is no range"):
+            length("", value)
+    else:
+        assert length("", value) == len(list(value.range()))
 
 
 def test_a_sweep_may_have_so_many_runs() -> None:

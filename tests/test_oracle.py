@@ -200,6 +200,18 @@ class TakesNoClosure(Descent):
         self.descend()
 
 
+class TakesNoClosureButAScale(Descent):
+    def step(self, scale: float = 1.0) -> None:  # type: ignore[override]
+        assert scale == 1.0
+        self.descend()
+
+
+class TakesClosureByName(Descent):
+    def step(self, *, closure: Any = None) -> None:  # type: ignore[override]
+        closure()
+        self.descend()
+
+
 class CallsClosure(Descent):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         closure()
@@ -265,6 +277,8 @@ def evaluate_then_step_with_closure(optimizer: Optimizer, closure: Closure) -> N
         (CallsClosureElsewhere, evaluate_then_step_with_closure),
         (IgnoresClosure, evaluate_then_step),
         (TakesNoClosure, evaluate_then_step),
+        (TakesNoClosureButAScale, evaluate_then_step),
+        (TakesClosureByName, lambda optimizer, closure: optimizer.step(closure=closure)),
     ],
 )
 def test_optimizers_may_use_or_ignore_the_closure(

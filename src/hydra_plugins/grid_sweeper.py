@@ -50,7 +50,11 @@ class GridSweeper(BasicSweeper):
         return returns
 
     def _check(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose each job, and raise the error that all have. One that only some have is told when its job fails."""
+        """Compose each job, and raise the error that all have. One that only some have is told when its job fails.
+
+        Data files are looked at only for the local launcher: the machine that submits jobs to a cluster may lack them.
+        """
+        from src import images
         from src.errors import UserError, one_line
         from src.runs.settings import check
 
@@ -60,7 +64,11 @@ class GridSweeper(BasicSweeper):
         for job in batch:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
             try:
-                check(cfg)
+                settings = check(cfg)
+                if self.config.hydra.runtime.choices["hydra/launcher"] == "local":
+                    name = images.choose(settings.data, str(cfg.data_root))
+                    loaded = images.load(name, str(cfg.data_root))
+                    loaded.check_sizes(settings.validation, settings.batch_size)
             except (UserError, OmegaConfBaseException) as error:
                 said.add(one_line(error))
             else:

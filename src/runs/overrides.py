@@ -36,6 +36,8 @@ def check_overrides(overrides: Iterable[Override]) -> None:
             raise UserError(f"{typed}: a study is added to the configuration; write +{typed}")
         elif key in GROUPS or key == "hydra" or key.startswith("hydra/"):
             value: Any = override.value()
+            if key == "hydra/sweeper" and value == "basic":
+                raise UserError(f"{typed}: does not check its runs before it starts them; leave it out")
             for name in value.list if isinstance(value, ChoiceSweep) else [value]:
                 if not _is_name(Override._convert_value(name)):
                     raise UserError(f"{typed}: must be a name, without folder and .yaml; --help lists those there are")
@@ -78,18 +80,24 @@ def _number_of_values(override: Override) -> int:
 
 
 def length(typed: str | None, sweep: RangeSweep) -> int:
-    """How many numbers a range has, without counting them. Raises UserError where it has no end."""
+    """How many numbers a range has; a long one is not counted. Raises UserError where it has no end."""
     try:
         start, stop, step = (Decimal(number) for number in (sweep.start, sweep.stop, sweep.step))  # type: ignore[arg-type]
-        return max(0, math.ceil((stop - start) / step))
+        n = max(0, math.ceil((stop - start) / step))
+        # Hydra adds step by step, and rounds each time, so it may come to one number more.
+        return n if n > MAX_RUNS else sum(1 for _ in sweep.range())
     except (ArithmeticError, ValueError):  # a step of 0, an infinite end, NaN
         raise UserError(f"{typed}: is no range; write range(start,stop,step), with finite numbers") from None
 
 
 def check_launcher(config: DictConfig) -> None:
-    """Raise UserError where jobs are for Slurm, and Slurm is not here."""
+    """Raise UserError where jobs are for Slurm and Slurm is not here, or where files would be left behind."""
+    choice = config.hydra.runtime.choices.get("hydra/launcher")
+    if choice == "submitit_local":
+        raise UserError(
+            "hydra/launcher=submitit_local: leaves a folder named %j here; write hydra/launcher=slurm_local"
+        )
     if str(config.hydra.launcher._target_).endswith(".SlurmLauncher") and not shutil.which("sbatch"):
-        choice = config.hydra.runtime.choices["hydra/launcher"]
         raise UserError(
             f"hydra/launcher={choice}: there is no sbatch here; run this on a node of the cluster that submits jobs, "
             "or leave hydra/launcher= out to train on this machine"

@@ -18,7 +18,7 @@ from PIL import Image
 
 from src.errors import UserError
 from src.runs import predictions as predictions_file
-from src.runs.files import Damaged, read_file, replace_file
+from src.runs.files import Damaged, read_file, replace_file, set_aside
 from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
 
 GLANCE = (
@@ -125,6 +125,8 @@ class Run:
         Where another process trains it: waits for that to end, or raises UserError.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(self._lock) and not self._lock_is_a_file:
+            set_aside(self._lock)  # FileLock would empty what a link names
         try:
             with FileLock(self._lock, timeout=-1 if wait else GLANCE):
                 yield
@@ -132,9 +134,13 @@ class Run:
             raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
 
     @property
+    def _lock_is_a_file(self) -> bool:
+        return self._lock.is_file() and not self._lock.is_symlink()
+
+    @property
     def held(self) -> bool:
         """Whether a live process is training this run."""
-        if not self._lock.exists():
+        if not self._lock_is_a_file:
             return False
         try:
             with FileLock(self._lock, timeout=0):

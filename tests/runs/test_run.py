@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from src.job import write_hydra_files
 from src.runs.files import Damaged, replace_file, set_aside
 from src.runs.record import parse_curve
 from src.runs.run import Run
@@ -99,6 +101,38 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path: Path, monkeyp
     assert caught.value.filename == str(file)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert file.read_bytes() == b"old"
+
+
+def test_a_lock_that_is_a_link_is_not_emptied(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "mine.txt"
+    target.write_text("mine")
+    (run.directory / ".lock").unlink(missing_ok=True)
+    (run.directory / ".lock").symlink_to(target)
+    assert not run.held
+    with run.locked():
+        assert run.held
+    assert target.read_text() == "mine"
+    assert (run.directory / ".lock.damaged").is_symlink()
+
+
+def test_a_lock_that_is_a_folder_is_renamed(run: Run) -> None:
+    (run.directory / ".lock").unlink(missing_ok=True)
+    (run.directory / ".lock").mkdir()
+    with run.locked():
+        assert (run.directory / ".lock").is_file()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_hydras_files_are_written_into_a_folder_of_the_run(kind: str, run: Run, tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", run.directory / ".hydra"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere) if kind == "link" else folder.write_text("")
+    hydra = OmegaConf.create({"overrides": {"task": ["lr=0.05"]}})
+    write_hydra_files(run, OmegaConf.create({"lr": 0.05}), hydra)
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert not folder.is_symlink()
+    assert list(elsewhere.iterdir()) == []
+    assert (run.directory / ".hydra.damaged").exists()
 
 
 def test_a_write_follows_no_link(tmp_path: Path) -> None:
