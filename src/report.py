@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from src.config.settings import Names, Settings, directory
 from src.errors import (
     UserError,
     exit_code,
@@ -26,9 +27,8 @@ from src.reporting.grid import Grid, grids
 from src.reporting.page import write
 from src.reporting.replaced import replaced
 from src.reporting.statistics import counted
-from src.runs.frame import Frames, choose, read
+from src.runs.dataframe import Frames, choose, read
 from src.runs.record import ENDED
-from src.runs.settings import Names, Settings, directory
 
 SHOWN = 18  # names of missing runs
 USAGE = """python -m src.report [+study=NAME] [SETTING=VALUE ...] [output_dir=outputs] [allow_missing=true]
@@ -50,7 +50,7 @@ def report(arguments: list[str]) -> Path:
         frames, name = read(output), "all"
         chosen = frames
     else:
-        from src.selection import select  # Hydra's, which a report of all does without
+        from src.config.selection import select  # Hydra's, which a report of all does without
 
         if any(word.key_or_group == "study" and word.is_sweep_override() for word in words):
             raise UserError("study: one study at a time")

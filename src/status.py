@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 
-from src.cells import tables
+from src.display.accuracy_table import tables
+from src.display.sweep_progress import Overview
 from src.errors import Interrupted, interruptible, one_line, raise_interrupts
-from src.overview import Overview
-from src.runs.plan import planned
-from src.runs.run import Run
+from src.runs.announcements import planned
+from src.runs.directory import Run
 from src.runs.state import State, look, records
 
 SECONDS = 1.0  # between two looks

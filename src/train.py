@@ -14,7 +14,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src import images
+from src.config.overrides import check_overrides
+from src.config.settings import Names, check, check_cores, directory, title
+from src.data import datasets
+from src.display.run_summary import show
 from src.errors import (
     Reported,
     UserError,
@@ -25,13 +28,10 @@ from src.errors import (
     raise_interrupts,
     traceback_wanted,
 )
-from src.job import begins_anew, write_hydra_files
-from src.runs.overrides import check_overrides
+from src.runs.directory import Run
 from src.runs.provenance import begin_command
-from src.runs.run import Run
-from src.runs.settings import Names, check, check_cores, directory, title
 from src.runs.state import look
-from src.summary import show
+from src.sweep.job import begins_anew, write_hydra_files
 
 CONF = str(Path(__file__).parent.parent / "conf")
 
@@ -41,8 +41,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     asked_for = check(cfg)
     if cfg.threads > 1:
         check_cores(cfg.threads)
-    settings = replace(asked_for, data=images.choose(asked_for.data, str(cfg.data_root)))
-    loaded = images.load(settings.data, str(cfg.data_root))
+    settings = replace(asked_for, data=datasets.choose(asked_for.data, str(cfg.data_root)))
+    loaded = datasets.load(settings.data, str(cfg.data_root))
     loaded.check_sizes(settings.validation, settings.batch_size)
     choices = HydraConfig.get().runtime.choices
     names = Names(choices["model"], choices["optimizer"], choices["schedule"])
@@ -65,7 +65,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         # Seconds to import, which bad input and ended runs need not wait for.
         from joblib import cpu_count
 
-        from src.training import Training
+        from src.training.trainer import Training
 
         raise_interrupts()
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other

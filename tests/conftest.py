@@ -16,8 +16,8 @@ import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
 
-from src.runs.run import Run
-from src.runs.settings import Names, Settings, directory
+from src.config.settings import Names, Settings, directory
+from src.runs.directory import Run
 
 ROOT = Path(__file__).parent.parent
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is what a CPU can promise

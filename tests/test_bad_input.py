@@ -17,10 +17,10 @@ from hydra.core.singleton import Singleton
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src import images
+from src.config.overrides import MAX_RUNS, combinations, length
+from src.data import datasets
 from src.errors import TRACEBACK, UserError
 from src.native.convolution import THREADS
-from src.runs.overrides import MAX_RUNS, combinations, length
 from src.train import main
 from tests.conftest import Command, environment
 
@@ -63,8 +63,8 @@ def typed(
     torch.set_num_threads(threads)
     THREADS.number = cores
     logging.root.handlers, logging.root.level = loggers
-    images.choose.cache_clear()
-    images.load.cache_clear()
+    datasets.choose.cache_clear()
+    datasets.load.cache_clear()
 
 
 NAME = "must be a name, without folder and .yaml; --help lists those there are"

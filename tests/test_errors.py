@@ -30,15 +30,15 @@ def interrupt(process: "subprocess.Popen[str]") -> str:
     ("name", "command"),
     [
         ("hydra", ("src.train",)),
-        ("src.images", ("src.train",)),
+        ("src.data.datasets", ("src.train",)),
         (str(ROOT / "conf" / "config.yaml"), ("src.train",)),  # Hydra composes
-        ("src.composer", ("src.train", "-m", "lr=0.1,0.2")),
+        ("src.config.loader", ("src.train", "-m", "lr=0.1,0.2")),
         ("torch", ("src.train",)),
         ("pytorch_lightning", ("src.train",)),
-        ("src.mistakes", ("src.train", "epochs=1")),  # the last epoch is done
+        ("src.training.error_figure", ("src.train", "epochs=1")),  # the last epoch is done
         ("rich", ("src.status",)),
         ("pandas", ("src.report",)),
-        ("src.selection", ("src.report", "+study=smoke")),
+        ("src.config.selection", ("src.report", "+study=smoke")),
     ],
 )
 def test_while_it_imports_or_composes(name: str, command: tuple[str, ...], tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from src.config.selection import select
 from src.errors import UserError, exit_code, one_line
 from src.report import report
-from src.selection import select
 from tests.conftest import ROOT, Command, environment
 from tests.reporting.synthetic import cell, write
 

@@ -12,7 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
 
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
-from src.targets import build
+from src.training.instantiate import build
 from tests.conftest import ROOT
 
 EPOCHS = 12

@@ -268,7 +268,7 @@ def test_a_run_on_other_files_is_neither_shown_nor_gone_on_with(train: Command, 
 
 def test_two_processes_do_not_train_one_run(train: Command, outputs: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from src.runs.run import Run\n"
+        "import sys, time; from pathlib import Path; from src.runs.directory import Run\n"
         "with Run(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)\n"
     )
     assert train("model=mlp", "epochs=1").returncode == 0

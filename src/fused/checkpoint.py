@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from src.runs.atomic import replace_files
 from src.runs.checkpoint import DIGEST, AtomicCheckpointIO, serialised
-from src.runs.files import replace_files
-from src.runs.run import Run
+from src.runs.directory import Run
 
 Checkpoint = dict[str, Any]
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from src.classifier import Classifier
-from src.fused.cohort import Cohort
-from src.fused.data import Block
-from src.fused.obstacles import elsewhere
-from src.fused.replay import Replay
-from src.lightning import LightningModule
+from src.fused.compatibility import elsewhere
+from src.fused.cuda_graphs import Replay
+from src.fused.datamodule import Block
+from src.fused.seed_group import Cohort
+from src.training.classifier import Classifier
+from src.training.lightning import LightningModule
 
 
 class GroupClassifier(LightningModule):

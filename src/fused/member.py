@@ -4,13 +4,13 @@ from collections.abc import Hashable
 
 from omegaconf import DictConfig
 
-from src import images
-from src.data import DataModule
+from src.data import datasets
 from src.errors import UserError
-from src.job import Job, write_hydra_files
-from src.runs.files import Damaged
+from src.runs.atomic import Damaged
 from src.runs.record import finite
-from src.training import Training
+from src.sweep.job import Job, write_hydra_files
+from src.training.datamodule import DataModule
+from src.training.trainer import Training
 
 
 class Member:
@@ -30,7 +30,7 @@ class Member:
         """Build, or build anew, what it trains."""
         assert self.job.state
         config, settings = self.job.config, self.job.state.settings
-        loaded = images.load(settings.data, str(config.data_root))
+        loaded = datasets.load(settings.data, str(config.data_root))
         self.training = Training(settings, loaded, config.device, config.threads, config.threads)
         data = self.training.data
         self.batch_sizes = tuple(data.batch_size_in(epoch) for epoch in range(settings.epochs))

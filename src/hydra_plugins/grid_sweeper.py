@@ -18,15 +18,15 @@ class GridSweeper(BasicSweeper):
     """Gives all jobs to the launcher, `max_batch_size` at a time. Raises what Hydra's does, and UserError."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from src.runs.overrides import check_launcher
+        from src.config.overrides import check_launcher
 
         check_launcher(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all jobs; after a batch, raise the error of its first job that failed."""
-        from src.runs.overrides import combinations
-        from src.runs.settings import check_machine, check_whole
+        from src.config.overrides import combinations
+        from src.config.settings import check_machine, check_whole
 
         assert self.config is not None
         assert self.launcher is not None
@@ -54,9 +54,9 @@ class GridSweeper(BasicSweeper):
 
         Data files are looked at only for the local launcher: the machine that submits jobs to a cluster may lack them.
         """
-        from src import images
+        from src.config.settings import check
+        from src.data import datasets
         from src.errors import UserError, one_line
-        from src.runs.settings import check
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -66,8 +66,8 @@ class GridSweeper(BasicSweeper):
             try:
                 settings = check(cfg)
                 if self.config.hydra.runtime.choices["hydra/launcher"] == "local":
-                    name = images.choose(settings.data, str(cfg.data_root))
-                    loaded = images.load(name, str(cfg.data_root))
+                    name = datasets.choose(settings.data, str(cfg.data_root))
+                    loaded = datasets.load(name, str(cfg.data_root))
                     loaded.check_sizes(settings.validation, settings.batch_size)
             except (UserError, OmegaConfBaseException) as error:
                 said.add(one_line(error))

@@ -33,16 +33,16 @@ class LocalLauncher(Launcher):
         atexit.register(self.idle.clear)  # later, Python's own modules that their pools need would be gone
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from src.composer import Composer
+        from src.config.loader import Composer
 
         # The sweeper, which composes each job once more to check it, holds the same context.
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
         self.context, self.function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from src.job import Job
-        from src.runs.settings import KEYS, check_cores
-        from src.study import Study
+        from src.config.settings import KEYS, check_cores
+        from src.sweep.job import Job
+        from src.sweep.scheduler import Study
 
         if set(self.config) >= KEYS:  # else another application's than Ravine
             check_cores(self.config.threads)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import BaseTrial
 
-    from src.search import Space
+    from src.sweep.optuna_study import Space
 
 DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
     "validation_loss": "minimize",
@@ -42,7 +42,7 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """What Hydra gives before `sweep`."""
-        from src.runs.overrides import check_launcher
+        from src.config.overrides import check_launcher
 
         check_launcher(config)
         self.cfg, self.loader = config, hydra_context.config_loader
@@ -59,7 +59,7 @@ class OptunaSweeper(Sweeper):
             import optuna
         except ImportError:
             raise HydraException("hydra/sweeper=optuna: is not installed; pip install -e '.[optuna]'") from None
-        from src.search import Search, distribution, journal
+        from src.sweep.optuna_study import Search, distribution, journal
 
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides([*self.params, *arguments])
         overrides = {override.get_key_element(): override for override in parsed}.values()  # the last one counts
@@ -98,9 +98,9 @@ class OptunaSweeper(Sweeper):
         """The study's name: the data, the keys searched, and a hash of all that could change what is found."""
         from optuna.distributions import distribution_to_json
 
-        from src.images import choose
-        from src.runs.settings import check
-        from src.search import corners
+        from src.config.settings import check
+        from src.data.datasets import choose
+        from src.sweep.optuna_study import corners
 
         everywhere = []
         for corner in corners(space):

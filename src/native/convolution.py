@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.library import eager, library, once, serves
+from src.native.build import eager, library, once, serves
 
 CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
 

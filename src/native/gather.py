@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.native.library import engine, library
+from src.native.build import engine, library
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:

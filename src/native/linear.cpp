@@ -1,6 +1,6 @@
 // Linear layers with ReLU between them, all in one call: networks this small spend as long between torch's operators as in
 // them. Features are (features, images), image innermost, as the convolution leaves them.
-#include "vectors.h"
+#include "simd.h"
 
 #include <algorithm>
 #include <vector>

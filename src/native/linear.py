@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from src.native.library import eager, library, once, serves
+from src.native.build import eager, library, once, serves
 
 
 class _Layer(ctypes.Structure):

@@ -16,8 +16,8 @@ from src.reporting.statistics import (
     holm,
     seeds_needed,
 )
-from src.runs.files import Damaged
-from src.runs.run import Run
+from src.runs.atomic import Damaged
+from src.runs.directory import Run
 
 
 @dataclass(frozen=True)

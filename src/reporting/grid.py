@@ -9,7 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from src.reporting.statistics import Estimate, binomial_interval, counted, mean_interval
-from src.runs.frame import Frames
+from src.runs.dataframe import Frames
 from src.runs.record import ENDED
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr

@@ -14,17 +14,17 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.reporting import escapes, left_out, tables
-from src.reporting.candidates import candidates, scores
-from src.reporting.claims import claims
+from src.reporting.assignment.candidates import candidates, scores
+from src.reporting.assignment.claims import claims
+from src.reporting.assignment.reference import beside, is_the_assignments
 from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.figures import figures
 from src.reporting.grid import Cell, Grid
-from src.reporting.published import beside, is_the_assignments
 from src.reporting.section import Section, sentences
 from src.reporting.statistics import percent
-from src.runs.frame import Frames, printable
+from src.runs.dataframe import Frames, printable
+from src.runs.directory import Run
 from src.runs.provenance import provenance
-from src.runs.run import Run
 
 SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # the same bytes each time
 

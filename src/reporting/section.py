@@ -3,10 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from src.reporting.claims import Claim
+from src.reporting.assignment.claims import Claim
+from src.reporting.assignment.reference import BEYOND, WITHIN, Beside
 from src.reporting.comparisons import Pair
 from src.reporting.grid import Grid, Key
-from src.reporting.published import BEYOND, WITHIN, Beside
 from src.reporting.statistics import ALPHA, counted, percent
 
 

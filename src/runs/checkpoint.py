@@ -13,9 +13,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from src.errors import flat
-from src.runs.files import Damaged, replace_files, set_aside
+from src.runs.atomic import Damaged, replace_files, set_aside
+from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
-from src.runs.run import Run
 
 DIGEST = "digest"  # the key under which a checkpoint says of which settings it is
 

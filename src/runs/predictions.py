@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.runs.files import Damaged, read_file
+from src.runs.atomic import Damaged, read_file
 
 CLASSES = 10
 LONGEST_HEADER = 10_000  # bytes; numpy's own are 128

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from src.runs.files import Damaged
-from src.runs.settings import Normalize, Settings
+from src.config.settings import Normalize, Settings
+from src.runs.atomic import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
 Ended = Literal["finished", "diverged"]

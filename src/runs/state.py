@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from src.runs.files import Damaged
+from src.config.settings import Names, Settings, title
+from src.runs.atomic import Damaged
+from src.runs.directory import Run
 from src.runs.record import ENDED, Status
-from src.runs.run import Run
-from src.runs.settings import Names, Settings, title
 
 Standing = Literal["to do", Status]  # a run that waits for its turn has no status yet
 

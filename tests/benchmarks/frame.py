@@ -4,7 +4,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.benchmarks.table import QUICK, in_turn, report, seconds, spread
 from tests.reporting.synthetic import cell
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from src import images
-from src.fused.cohort import Cohort
-from src.fused.group import made_capturable
-from src.fused.replay import STEPS, Replay
-from src.runs.settings import Settings
-from src.training import Training
+from src.config.settings import Settings
+from src.data import datasets
+from src.fused.cuda_graphs import STEPS, Replay
+from src.fused.seed_group import Cohort
+from src.fused.train_group import made_capturable
+from src.training.trainer import Training
 from tests.benchmarks.steps import NODES
 from tests.benchmarks.table import QUICK, in_turn, report, seconds, spread
 from tests.conftest import REAL, start
@@ -32,7 +32,7 @@ TIMES = 80 if DEVICE.type == "cuda" else 16  # steps
 
 def trainings(model: str, batch: int) -> list[Training]:
     """The assignment's nine runs of a batch size."""
-    mnist = images.load("mnist", str(REAL))
+    mnist = datasets.load("mnist", str(REAL))
     schedule = {"_target_": "src.schedules.Schedule"}
     return [
         Training(

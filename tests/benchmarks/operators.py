@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.allocator import keep_freed_memory
 from src.native.convolution import conv_pool_relu
 from src.native.linear import perceptron
+from src.native.malloc import keep_freed_memory
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 
 Cases = dict[str, tuple[Callable[[], float], float]]  # what measures a call, and its floating-point operations

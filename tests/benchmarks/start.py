@@ -19,11 +19,11 @@ import src.train
 station("hydra")
 import torch
 station("torch")
-import src.lightning
+import src.training.lightning
 station("lightning")
-import src.training
+import src.training.trainer
 station("the rest of src")
-from src.classifier import Classifier
+from src.training.classifier import Classifier
 def first(*_):
     station("first minibatch")
     sys.stdout.flush()

@@ -16,9 +16,9 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src import images
-from src.runs.settings import Names, Settings
-from src.training import Training
+from src.config.settings import Names, Settings
+from src.data import datasets
+from src.training.trainer import Training
 from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 from tests.conftest import REAL, run_of
@@ -40,8 +40,8 @@ STEPS = 60  # of the common loops, which are too slow for whole epochs
 
 def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
     """Seconds a minibatch, over the second epoch of a run: data, arithmetic, optimizer, figures and Lightning."""
-    mnist = images.load("mnist", str(REAL))
-    some = images.Images(mnist.train_images[:n], mnist.train_labels[:n], mnist.test_images, mnist.test_labels)
+    mnist = datasets.load("mnist", str(REAL))
+    some = datasets.Images(mnist.train_images[:n], mnist.train_labels[:n], mnist.test_images, mnist.test_labels)
     settings = Settings(
         "mnist", 0, "half", NODES[model], NODES[optimizer], {"_target_": "src.schedules.Schedule"}, 5e-4, batch, 2, 0
     )
@@ -71,7 +71,7 @@ def loop(model: str, optimizer: str, minibatches: Iterable[tuple[Tensor, Tensor]
 
 
 def in_memory(model: str, optimizer: str, batch: int) -> float:
-    mnist = images.load("mnist", str(REAL))
+    mnist = datasets.load("mnist", str(REAL))
     pixels = torch.from_numpy(mnist.train_images[:20_000]).unsqueeze(1).float() / 255
     labels = torch.from_numpy(mnist.train_labels[:20_000]).long()
     chosen = torch.randperm(20_000).split(batch)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from src.runs.files import replace_file
+from src.runs.atomic import replace_file
 from src.runs.provenance import machine
 from tests.conftest import ROOT
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src import images
-from src.fused import recorder
-from src.job import Job
-from src.runs.run import Run
-from src.training import Training
+from src.data import datasets
+from src.fused import callback
+from src.runs.directory import Run
+from src.sweep.job import Job
+from src.training.trainer import Training
 from tests.conftest import ROOT, state
 
 Configs = Callable[..., list[DictConfig]]
@@ -37,9 +37,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def blank(*_: Any) -> NDArray[np.uint8]:
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr("src.mistakes.picture", blank)
-    monkeypatch.setattr(recorder, "PERIOD", 0.0)
-    monkeypatch.setattr(recorder, "SHARE", 0.0)
+    monkeypatch.setattr("src.training.error_figure.picture", blank)
+    monkeypatch.setattr(callback, "PERIOD", 0.0)
+    monkeypatch.setattr(callback, "SHARE", 0.0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def train_alone(config: DictConfig) -> Run:
     assert job.run
     assert job.state
     settings = job.state.settings
-    training = Training(settings, images.load(settings.data, str(config.data_root)), "cpu")
+    training = Training(settings, datasets.load(settings.data, str(config.data_root)), "cpu")
     with job.run.locked():
         training.train_in(job.run, Console(quiet=True), job.state.names, list(config.data.classes))
     return job.run

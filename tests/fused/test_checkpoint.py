@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.fused.checkpoint import GroupCheckpointIO
-from src.runs.run import Run
+from src.runs.directory import Run
 
 
 def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:

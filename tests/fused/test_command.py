@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.runs.run import Run
+from src.runs.directory import Run
 from tests.conftest import Command, assert_same, own_choice, start
 from tests.fused.conftest import assert_near, runs_in
 

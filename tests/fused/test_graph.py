@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from src.fused import replay
+from src.fused import cuda_graphs
 from src.fused.classifier import GroupClassifier
-from src.fused.group import train_together
-from src.fused.replay import Replay
+from src.fused.cuda_graphs import Replay
+from src.fused.train_group import train_together
 from tests.conftest import assert_same
 from tests.fused.conftest import Configs, runs_in
 
@@ -100,7 +100,7 @@ def test_steps_replayed_from_a_tape_are_the_steps(
     def on_fit_start(self: GroupClassifier) -> None:
         self.steps = Replay(self._step, CUDA, str)
 
-    monkeypatch.setattr(replay, "capture", capture)
+    monkeypatch.setattr(cuda_graphs, "capture", capture)
     monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
     assert not train_together(configs(tmp_path / "played", common, each)).alone
     assert sum(played) > 30  # of 44 steps

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from src.fused.group import train_together
 from src.fused.member import Member
-from src.fused.together import Together
-from src.native.library import engine
-from src.runs.run import Run
+from src.fused.result import Together
+from src.fused.train_group import train_together
+from src.native.build import engine
+from src.runs.directory import Run
 from tests.conftest import ROOT, TIMED, curve
 from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
 

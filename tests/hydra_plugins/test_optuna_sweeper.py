@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from src.hydra_plugins.optuna_sweeper import OptunaSweeper
-from src.search import Space
+from src.sweep.optuna_study import Space
 from src.train import CONF
 from tests.conftest import ROOT, Command, environment, own_choice, start, the_run
 

@@ -1,6 +1,6 @@
 // The native code beside the plainest loops, on odd shapes of whole numbers, where both must be equal bit for bit. Each
 // array is a heap block of its very size, so that a sanitizer sees what is read or written outside of it.
-#include "../../src/native/kernels.cpp"
+#include "../../src/native/convolution.cpp"
 #include "../../src/native/linear.cpp"
 
 #include <cstdio>

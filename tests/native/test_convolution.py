@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
+from src.native.build import engine
 from src.native.convolution import CHUNK, THREADS, conv_pool_relu
-from src.native.library import engine
 
 OPERATOR = torch.ops.ravine.conv_pool_relu
 Results = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.native.build import engine
 from src.native.gather import gather
-from src.native.library import engine
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.lists(st.integers(0, 8), max_size=40), st.integers(0, 2**31))

@@ -14,7 +14,7 @@ from torch.nn.functional import relu
 
 from src.models import MLP, LeNet
 from src.native import linear
-from src.native.library import engine
+from src.native.build import engine
 from src.native.linear import perceptron
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from src.runs.run import Run
-from src.runs.settings import Names, Settings, directory
+from src.config.settings import Names, Settings, directory
+from src.runs.directory import Run
 
 NODES: dict[str, dict[str, Any]] = {
     "sgd": {"_target_": "torch.optim.SGD", "momentum": 0.9},

@@ -6,11 +6,11 @@ import pytest
 
 from src.report import report
 from src.reporting import tables
+from src.reporting.assignment.evidence import best_lrs
 from src.reporting.comparisons import by_seeds, pairs
-from src.reporting.evidence import best_lrs
 from src.reporting.figures import figures
 from src.reporting.grid import Grid, grids
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
 
 SEEDS = 8

@@ -6,7 +6,7 @@ from scipy import stats
 
 from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.grid import grids
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
 
 

@@ -11,7 +11,7 @@ import pytest
 from src.report import report
 from src.reporting import tables
 from src.reporting.grid import grids
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
 
 NAMES = (

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.reporting.claims import Claim
+from src.reporting.assignment.claims import Claim
 from src.reporting.comparisons import pairs
 from src.reporting.grid import grids
 from src.reporting.section import Section, sentences
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
 
 

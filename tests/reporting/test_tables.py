@@ -4,7 +4,7 @@ import pytest
 
 from src.reporting import tables
 from src.reporting.grid import Grid, grids
-from src.runs.frame import read
+from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
 
 
@@ -78,7 +78,7 @@ def test_runs_on_other_data_files_than_the_newest_are_missing(tmp_path: Path) ->
 
 
 def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
-    from src.runs.settings import Names, Settings
+    from src.config.settings import Names, Settings
     from tests.reporting.synthetic import NODES, SCHEDULES, write
 
     for momentum, seed in ((0.8, 0), (0.8, 1), (0.9, 0)):

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from src.runs.atomic import Damaged
 from src.runs.checkpoint import restore_curve
-from src.runs.files import Damaged
-from src.runs.frame import read
-from src.runs.run import Run
+from src.runs.dataframe import read
+from src.runs.directory import Run
 from src.runs.state import look
 from src.status import Onlooker
 from tests.conftest import assert_same, run_of
 from tests.reporting.synthetic import cell
-from tests.test_resume import Stop, fit, settings
+from tests.training.test_resume import Stop, fit, settings
 
 RUN, OTHER = settings(0.01), settings(0.02)
 Damage = Callable[[Path], None]

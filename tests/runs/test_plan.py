@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from src.runs.plan import announced, planned
+from src.runs.announcements import announced, planned
 
 
 def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("src.runs.plan.replace_file", full)
+    monkeypatch.setattr("src.runs.announcements.replace_file", full)
     with pytest.raises(OSError, match="No space left"), announced(tmp_path, []):
         pass
     assert list((tmp_path / ".studies").iterdir()) == []

@@ -1,0 +1,48 @@
+"""The runs that a command line would train, without training them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from src.config.loader import Composer
+from src.config.overrides import check_overrides, combinations
+from src.config.settings import Names, Settings, check
+from src.data import datasets
+
+CONF = str(Path(__file__).parents[2] / "conf")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for: runs, in the order of training, and where they lie."""
+
+    runs: list[tuple[Settings, Names]]
+    output: Path
+    asks_for_seeds: bool
+
+
+def select(overrides: list[str]) -> Selection:
+    """What `python -m src.train` with these arguments stands for. Raises what that would."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        hydras = GlobalHydra.instance().config_loader()
+        loader = Composer(hydras)
+        typed = OverridesParser.create(config_loader=hydras).parse_overrides(overrides)
+        check_overrides(typed)
+        master = loader.load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
+        swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+        parsed = [*OverridesParser.create(config_loader=hydras).parse_overrides(swept), *typed]
+        runs = []
+        for job in combinations(parsed):
+            config = loader.load_sweep_config(master, job)
+            cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            settings, choices = check(cfg), config.hydra.runtime.choices
+            if settings.data == "auto":
+                settings = replace(settings, data=datasets.choose("auto", str(cfg.data_root)))
+            runs.append((settings, Names(choices["model"], choices["optimizer"], choices["schedule"])))
+        asked = any(override.key_or_group == "seed" for override in parsed)
+        return Selection(runs, Path(str(cfg.output_dir)), asked)

@@ -1,0 +1,165 @@
+"""The settings of a run: checked, and the source of its name."""
+
+import hashlib
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from src.data import datasets
+from src.errors import UserError, no_such_key
+
+RECIPE = 5  # raised when the same settings begin to give other numbers: then they are another run
+
+KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
+DATA_KEYS = {"name", "validation", "normalize", "classes"}
+Normalize = Literal["half", "standard", "center", "none"]
+SWITCHES = {"force", "fail_fast", "dry_run"}
+KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads"} | SWITCHES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can change a run's numbers, and nothing else. Equal settings are the same run."""
+
+    data: str
+    validation: int
+    normalize: Normalize
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    lr: float
+    batch_size: int
+    epochs: int
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """8 hexadecimal digits of the SHA-256 of the settings, in which 1 and 1.0 are the same number."""
+        numbers_alike = json.loads(json.dumps(asdict(self) | {"recipe": RECIPE}), parse_int=float)
+        return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its key on the command line: `lr`, `model.hidden`."""
+        flat: dict[str, Any] = {}
+        for key, value in asdict(self).items():
+            flat |= {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
+        return flat
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the config groups call the chosen model, optimizer and schedule."""
+
+    model: str
+    optimizer: str
+    schedule: str
+
+
+def title(settings: Settings, names: Names) -> str:
+    """A run's name for a person; the rest of its settings are in its record."""
+    swept = f"lr {settings.lr:g} batch {settings.batch_size} seed {settings.seed}"
+    schedule = "" if names.schedule == "constant" else f" {names.schedule}"
+    return f"{settings.data} {names.model} {names.optimizer}{schedule} {swept}"
+
+
+def directory(settings: Settings, names: Names) -> Path:
+    """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
+    run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"
+    return Path(settings.data, names.model, run)
+
+
+def check_whole(key: str, value: Any, least: int, example: str) -> int:
+    """The value of `key`, if it is a whole number. Raises UserError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
+        raise UserError(f"{key}={value}: must be a whole number, {least} or more; try {example}")
+    return value
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """Check the keys that no run of a sweep has to itself. Raises UserError."""
+    if unknown := set(cfg) - KEYS - KEYS_OF_NO_CONSEQUENCE - {"hydra"}:
+        raise UserError(no_such_key(min(map(str, unknown)), cfg))
+    for key, example in (("data_root", "data"), ("output_dir", "outputs")):
+        value = cfg[key]
+        if not isinstance(value, str) or not value.strip():
+            number = isinstance(value, int | float)
+            way = f"""write '{key}="{value}"' for a number""" if number else f"try {key}={example}"
+            raise UserError(f"{key}={'' if value is None else value}: must name a folder; {way}")
+        if value.startswith("~"):
+            raise UserError(f'{key}={value}: ~ is not expanded here; write {key}="$HOME{value[1:]}"')
+    check_whole("threads", cfg.threads, 1, "threads=1")
+    if cfg.device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={cfg.device}: must be one of: auto, cpu, cuda")
+    for switch in sorted(SWITCHES):
+        if not isinstance(cfg[switch], bool):
+            raise UserError(f"{switch}={cfg[switch]}: must be true or false")
+    classes = cfg.data.classes
+    names = list(classes) if isinstance(classes, ListConfig) else []
+    if len(names) != 10 or not all(
+        isinstance(name, str | int | float) and not isinstance(name, bool) for name in names
+    ):
+        raise UserError(f"data.classes={classes}: must be a list of 10 names, such as [0,1,2,3,4,5,6,7,8,9]")
+
+
+def check_cores(threads: int) -> None:
+    """Raise UserError for more threads than there are cores on this machine, which is where they are to run."""
+    from joblib import cpu_count  # a tenth of a second to import
+
+    if threads > (cores := int(cpu_count())):
+        raise UserError(f"threads={threads}: must not be above {cores}, the cores that may be used here")
+
+
+def _check_values(key: str, value: Any) -> None:
+    """Raise UserError for a setting that is no plain value, or a number with no finite float."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if not isinstance(name, str):
+                raise UserError(f"{key}.{name}: is no key; the keys of settings are texts")
+            _check_values(f"{key}.{name}", each)
+    elif isinstance(value, list):
+        for each in value:
+            _check_values(key, each)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{key}={value}: must be a finite number")
+    elif isinstance(value, int):
+        if abs(value) >= 2**63:
+            raise UserError(f"{key}={value}: must be a number below 2^63")
+    elif not (value is None or isinstance(value, str)):
+        raise UserError(f"{key}={value}: must be a number, a text, true, false, null, or a list or dictionary of these")
+
+
+def check(cfg: DictConfig) -> Settings:
+    """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
+    check_machine(cfg)
+    if unknown := {str(key) for key in set(cfg.data) - DATA_KEYS}:
+        raise UserError(no_such_key(f"data.{min(unknown)}", cfg))
+    if cfg.data.name not in datasets.NAMES:
+        raise UserError(f"data.name={cfg.data.name}: must be one of: {', '.join(datasets.NAMES)}")
+    if OmegaConf.is_missing(cfg, "lr"):
+        raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
+    if cfg.data.normalize not in get_args(Normalize):
+        raise UserError(f"data.normalize={cfg.data.normalize}: must be one of: {', '.join(get_args(Normalize))}")
+    lr = cfg.lr
+    if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr <= sys.float_info.max:
+        raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
+    groups: dict[str, Any] = {}
+    for group in ("model", "optimizer", "schedule"):
+        groups[group] = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
+        _check_values(group, groups[group])
+    return Settings(
+        data=cfg.data.name,
+        validation=check_whole("data.validation", cfg.data.validation, 0, "data.validation=5000"),
+        normalize=cfg.data.normalize,
+        lr=float(lr),
+        batch_size=check_whole("batch_size", cfg.batch_size, 1, "batch_size=64"),
+        epochs=check_whole("epochs", cfg.epochs, 1, "epochs=20"),
+        seed=check_whole("seed", cfg.seed, 0, "seed=0"),
+        **groups,
+    )

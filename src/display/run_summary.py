@@ -1,0 +1,36 @@
+"""The table at the end of a run."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from src.runs.directory import Run
+
+
+def show(run: Run, record: dict[str, Any], console: Console) -> None:
+    """Print the figures, the data and the places of a run that has ended."""
+    figures = record["figures"]
+    table = Table(title=f"{run.directory.name}: {record['status']}", title_justify="left", min_width=60)
+    table.add_column("")
+    table.add_column("loss", justify="right")
+    table.add_column("accuracy", justify="right")
+    for split in ("train", "validation", "test"):
+        if f"{split}_accuracy" in figures:
+            loss = figures[f"{split}_loss"]
+            table.add_row(split, "not finite" if loss is None else f"{loss:.4f}", f"{figures[f'{split}_accuracy']:.2%}")
+    console.print(table)
+    data = record["data"]
+    held_out = f", {data['validation']:,} held out" if data["validation"] else ""
+    lines = {
+        "data": f"{data['name']}: {data['train']:,} to train on{held_out}, {data['test']:,} to test on",
+        "training": f"{_several(figures['epochs'], 'epoch')}, {_several(figures['updates'], 'update')}, "
+        f"{figures['training_seconds']:.0f} s",
+        "files": f"{run.directory}/",
+    }
+    for name, text in lines.items():
+        console.print(f"{name:>9}  {text}", soft_wrap=True)
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

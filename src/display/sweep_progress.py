@@ -1,0 +1,100 @@
+"""How far many runs are: counts, epochs, ETA, and a line for each that trains."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from src.display.accuracy_table import differences, tables
+from src.display.eta import Pace, clock
+from src.runs.state import Standing, State
+
+COUNTED: tuple[Standing, ...] = ("finished", "diverged", "failed", "interrupted", "running", "to do")
+
+
+class Overview:
+    """Pictures of the states of runs. `workers` is how many train at once; else as many as are seen to."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers
+        self.pace = Pace()
+        self._differences: dict[Path, str] = {}
+
+    def compare(self, states: Sequence[State]) -> None:
+        """See by what else than their titles these runs differ."""
+        self._differences = differences(states)
+
+    def title(self, state: State) -> str:
+        """A run's name, no other's among those that were compared."""
+        return state.title + self._differences.get(state.directory, "")
+
+    def time_left(self, states: Sequence[State]) -> str | None:
+        """Hours, minutes and seconds until all is done; None where the pace of such runs is not known."""
+        each = [self.pace.left(state) for state in states if state.standing != "failed"]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) < len(each):
+            return None
+        workers = self.workers or sum(state.standing == "running" for state in states)
+        seconds = max([sum(known) / max(1, workers), *known], default=0.0)
+        return clock(seconds)
+
+    def line(self, states: Sequence[State]) -> str:
+        """All on one line; with an ETA where somebody is at it."""
+        eta = f"  ETA {self.time_left(states) or '-:--:--'}"
+        at_it = self.workers or any(state.standing in ("running", "to do") for state in states)
+        return f"{counts_of(states)}  {_epochs(states)}{eta if at_it else ''}"
+
+    def picture(self, states: Sequence[State]) -> Table:
+        """A bar, the line, and a line for each run that trains; for a terminal."""
+        done, total = _epochs_done(states)
+        picture = Table.grid()
+        picture.add_row(ProgressBar(total=max(total, 1), completed=done, width=60))
+        for line in (self.line(states), *self.running(states)):
+            picture.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
+        return picture
+
+    def running(self, states: Sequence[State]) -> list[str]:
+        """A line for each run that trains: its last epoch, accuracy and name."""
+        return [
+            f"epoch {state.epoch:>{len(str(state.settings.epochs))}}/{state.settings.epochs}  "
+            + ("test   -    " if state.test_accuracy is None else f"test {state.test_accuracy:7.2%}")
+            + f"  {self.title(state)}"
+            for state in states
+            if state.standing == "running"
+        ]
+
+    def print_results(self, states: Sequence[State], console: Console) -> None:
+        """The table of cells, if there is more than one run, and each run that diverged or failed by its name."""
+        for caption, table in tables(states) if len(states) > 1 else ():
+            console.print(caption, soft_wrap=True)
+            if not console.is_terminal:  # a file is as wide as need be
+                uncut = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+                console.width = max(console.width, uncut)
+            console.print(table)
+        for state in states:
+            if state.standing in ("diverged", "failed"):
+                reason = f": {state.error}" if state.error else ""
+                console.print(Text(f"{state.standing}  {self.title(state)}{reason}"), soft_wrap=True)
+
+
+def counts_of(states: Sequence[State]) -> str:
+    """How many runs there are of each standing."""
+    counts = Counter(state.standing for state in states)
+    parts = [f"{counts[standing]} {standing}" for standing in COUNTED if counts[standing]]
+    return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(parts)}"
+
+
+def _epochs_done(states: Sequence[State]) -> tuple[int, int]:
+    """Epochs done, and of how many; what a diverged run left out is none."""
+    total = sum(state.epoch + state.epochs_left for state in states)
+    return sum(state.epoch for state in states), total
+
+
+def _epochs(states: Sequence[State]) -> str:
+    done, total = _epochs_done(states)
+    return f"{done}/{total} epoch{'s' * (total != 1)}"

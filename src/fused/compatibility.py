@@ -1,0 +1,88 @@
+"""Why a run cannot be trained in a group."""
+
+import copy
+import random
+from collections.abc import Sequence
+from textwrap import shorten
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.errors import flat
+from src.fused.stack import Stack
+from src.training.trainer import Training
+
+REFUSALS = {  # by the words of torch.func.vmap
+    "random operation": "the network draws random numbers, as dropout does",
+    "data-dependent control flow": "the network decides something by the values of a tensor",
+}
+
+
+def obstacle(training: Training) -> str:
+    """What keeps a run from being trained in a group; nothing, where nothing does.
+
+    A group evaluates each network once an update, knows no state beside parameters, and on a GPU no arithmetic on the
+    CPU.
+    """
+    optimizer = training.classifier.optimizer
+    kind = type(optimizer)
+    if not f"{kind.__module__}.".startswith("torch.optim."):
+        return f"{kind.__qualname__} is not one of torch.optim's optimizers"
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return "LBFGS evaluates the network more than once an update"
+    if training.device == "cuda" and (reason := elsewhere(optimizer)):
+        return reason
+    if any(True for _ in training.model.buffers()):
+        return "the network keeps buffers, such as batch statistics"
+    return ""
+
+
+def elsewhere(optimizer: Optimizer) -> str:
+    """What of an optimizer's state a CUDA graph would not change, since it is no tensor on the GPU."""
+    for state in optimizer.state.values():
+        for key, value in state.items():
+            if value is not None and not (isinstance(value, Tensor) and value.device.type == "cuda"):
+                return f"{type(optimizer).__name__} has its {key} elsewhere than on the GPU; fused=true may help"
+    return ""
+
+
+def refusal(networks: Sequence[nn.Module]) -> str:
+    """Why `torch.func.vmap` cannot compute networks: it says so, it computes something else, or they have a memory."""
+    twins = [copy.deepcopy(network) for network in networks]
+    stack = Stack(twins)
+    images = torch.linspace(-0.5, 0.5, 4 * 28 * 28, device=next(twins[0].parameters()).device).view(4, 1, 28, 28)
+    labels = torch.arange(4, device=images.device)
+    try:
+        for mode in (True, False):
+            for twin in twins:
+                twin.train(mode)
+            before = _memory(twins[0])
+            _, logits = stack.differentiate(images, labels)
+            if _memory(twins[0]) != before:
+                return "the network changes something when it is called, which a CUDA graph would not"
+            alone = torch.stack([twin(images).detach() for twin in twins])
+            torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4, equal_nan=True)
+    except Exception as error:  # whatever a person's network raises
+        if out_of_memory(error):
+            raise
+        text = flat(error)
+        for words, reason in REFUSALS.items():
+            if words in text:
+                return reason
+        return f"vmap does not compute the network ({shorten(text, 120)})"
+    return ""
+
+
+def _memory(network: nn.Module) -> tuple[Any, ...]:
+    """All that Python could remember of a call."""
+    return cloudpickle.dumps(network), random.getstate(), str(np.random.get_state())  # noqa: NPY002  # a person's own
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device has no more memory, in whichever library's words."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text

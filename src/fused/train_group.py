@@ -1,0 +1,183 @@
+"""The runs of several jobs, trained as one model where that can be."""
+
+import gc
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+
+import torch
+from omegaconf import DictConfig
+
+from src.errors import UserError, one_line, traceback_wanted
+from src.fused.callback import GroupRecorder
+from src.fused.checkpoint import GroupCheckpointIO
+from src.fused.classifier import GroupClassifier
+from src.fused.compatibility import obstacle, out_of_memory, refusal
+from src.fused.datamodule import GroupData
+from src.fused.member import Member
+from src.fused.result import Together
+from src.fused.seed_group import Cohort
+from src.training.datamodule import DataModule
+from src.training.evaluation import initial_loss
+from src.training.lightning import fit
+from src.training.trainer import Training
+
+FULL = "there is not enough memory"
+
+
+def train_together(configs: Sequence[DictConfig]) -> Together:
+    """Train what these jobs describe, which are alike in all but optimizer, lr, schedule and seed.
+
+    A group that does not fit into the device's memory is halved.
+    """
+    together = Together()
+    members = _able(configs, together)
+    if together.failed and configs[0].fail_fast:
+        together.alone |= {member.number: "another run had failed" for member in members}
+        return together
+    with ExitStack() as locks:
+        groups = _in_step(_locked(members, locks, together), together)
+        while groups:
+            group = groups.pop(0)
+            if reason := _failure(group):
+                left = [member for member in group if not member.done]
+                if reason == FULL and len(group) > 3:
+                    groups += _halves(left, together)
+                else:
+                    together.alone |= {member.number: f"its group failed: {reason}" for member in left}
+    return together
+
+
+def _able(configs: Sequence[DictConfig], together: Together) -> list[Member]:
+    """Those of the jobs that nothing keeps from being trained in a group."""
+    able: list[Member] = []
+    shared: dict[Hashable, DataModule] = {}
+    for number, config in enumerate(configs):
+        try:
+            member = Member(number, config, shared)
+        except UserError as error:
+            together.failed[number] = one_line(error)
+            continue
+        if reason := obstacle(member.training):
+            together.alone[number] = reason
+        else:
+            able.append(member)
+    of_each_seed = {member.seed: member.training.model for member in able}
+    if len(able) > 1 and (reason := refusal([*of_each_seed.values(), able[0].training.model])):
+        together.alone |= {member.number: reason for member in able}
+        return []
+    return able
+
+
+def _locked(members: Sequence[Member], locks: ExitStack, together: Together) -> list[Member]:
+    """Those whose runs no other process trains, and which are not done; their directories are ready."""
+    ours = []
+    for member in members:
+        try:
+            locks.enter_context(member.run.locked())
+        except UserError:
+            together.alone[member.number] = "another process was training it"
+            continue
+        if not member.done:
+            member.begin()
+            together.begun.add(member.number)
+            ours.append(member)
+    return ours
+
+
+def _in_step(members: Sequence[Member], together: Together) -> list[list[Member]]:
+    """Groups that are at the same epoch and have the same batch sizes, each in the order of seeds."""
+    at = {member: member.epochs_done() for member in members}
+    together.alone |= {member.number: "all its epochs had been trained" for member in members if at[member] is None}
+
+    def step(member: Member) -> tuple[int, ...]:
+        return at[member] or 0, *member.batch_sizes
+
+    left = sorted((member for member in members if at[member] is not None), key=lambda each: (step(each), each.seed))
+    groups = [list(in_step) for _, in_step in groupby(left, key=step)]
+    together.alone |= {group[0].number: "no other run was in step with it" for group in groups if len(group) == 1}
+    return [group for group in groups if len(group) > 1]
+
+
+def _halves(members: Sequence[Member], together: Together) -> list[list[Member]]:
+    """Smaller groups of the members of one that did not fit.
+
+    They are in step again: a member that has diverged has an older checkpoint than those that went on.
+    """
+    shared: dict[Hashable, DataModule] = {}
+    for member in members:
+        member.build(shared)
+    halves = []
+    for group in _in_step(members, together):
+        middle = len(group) // 2
+        halves += [group[:middle], group[middle:]] if len(group) > 3 else [group]
+    return halves
+
+
+def _failure(members: Sequence[Member]) -> str:
+    """Train a group; what ended it early, if anything did. All that it held on the device is let go."""
+    failure = ""
+    try:
+        _train(members)
+    except Exception as error:
+        if traceback_wanted():
+            traceback.print_exc()
+        failure = FULL if out_of_memory(error) else one_line(error)
+        if isinstance(error, torch.AcceleratorError) and failure != FULL:
+            print(f"a group's process ends: {failure}", file=sys.__stderr__, flush=True)
+            os._exit(1)  # since after such an error it can do nothing more on its GPU
+    gc.collect()  # Lightning's trainer is a cycle that holds it
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return failure
+
+
+def _train(members: Sequence[Member]) -> None:
+    """Train members, in the order of their seeds, as one model, until their records say how they ended."""
+    runs = [member.run for member in members]
+    resumed = [member.training.begin(member.run, member.names, len(members)) for member in members]
+    boards = [member.training.board(member.run, member.names) for member in members]
+    by_seed = [list(of_a_seed) for _, of_a_seed in groupby(members, key=lambda member: member.seed)]
+    first = members[0].training
+    try:
+        cohorts = [
+            Cohort([member.training.classifier for member in of_a_seed], of_a_seed[0].training.data)
+            for of_a_seed in by_seed
+        ]
+        fit(
+            GroupClassifier(cohorts),
+            GroupData([cohort.data for cohort in cohorts]),
+            first.device,
+            first.settings.epochs,
+            [GroupRecorder(runs, boards)],
+            GroupCheckpointIO(runs, made_capturable([member.training for member in members])),
+            runs[0].checkpoint if any(resumed) else None,
+        )
+        for of_a_seed in by_seed:
+            loss_at_first = initial_loss(of_a_seed[0].training.data, of_a_seed[0].training.settings)
+            for member in of_a_seed:
+                classes = list(member.job.config.data.classes)
+                member.training.end(member.run, boards[members.index(member)], member.names, classes, loss_at_first)
+    except BaseException:
+        for run in runs:
+            if not run.ended:
+                run.update(status="interrupted")
+        raise
+    finally:
+        for board in boards:
+            board.writer.close()
+
+
+def made_capturable(trainings: Sequence[Training]) -> dict[tuple[int, int], bool]:
+    """Have the optimizers keep all they count on the GPU, as CUDA graphs want it; what their settings have of that."""
+    settings = {}
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # of steps before a capture
+    for number, training in enumerate(trainings):
+        for place, group in enumerate(training.classifier.optimizer.param_groups):
+            if training.device == "cuda" and "capturable" in group:
+                settings[number, place], group["capturable"] = bool(group["capturable"]), True
+    return settings

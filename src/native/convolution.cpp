@@ -1,0 +1,376 @@
+// What of a training step torch's own operators are slow at, on one core: convolution, bias, 2 x 2 max pooling and ReLU
+// as one operation, forward and backward, for networks of few channels; and the gathering of a minibatch's pixels.
+//
+// The maps of an image are too few to fill a vector, but images are many: LANES of them, a slice, are laid out with the
+// image innermost and zeros around the borders. Every operation is then one on full vectors, whatever the batch size,
+// padding, strides and channels are. A tap is one of the C x K x K weights of a filter.
+#include "simd.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cfenv>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+constexpr int FORWARD = REGISTERS / 2;        // filters at once
+constexpr int INPUT = REGISTERS * 5 / 8;      // pixels at once, in the gradient of the input
+constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights at once, in their gradient
+constexpr uint8_t NONE = 4;                   // which pixel of a 2 x 2 window has won: 0 to 3, or none
+
+struct Shape {  // what Python passes; kernels are square, the stride is 1
+    int64_t images, channels, height, width, filters, kernel, padding;
+};
+
+struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1 or more images from the first
+    float* data;
+    int64_t stride[4];
+    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
+        return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
+    }
+};
+
+// For each image one of four values, the same four for all. Reads as many as LANES.
+static inline Vector choose(const float* values, const Integers& which) {
+#if defined(__GNUC__) && !defined(__clang__)
+    return __builtin_shuffle(load(values, 1, LANES), which);  // one instruction, where the processor has it
+#else
+    const Integers right = (which & 1) != 0, below = (which & 2) != 0;
+    const auto either = [&](int one) { return right ? Vector{} + values[one + 1] : Vector{} + values[one]; };
+    return below ? either(2) : either(0);
+#endif
+}
+
+static void copy(void* to, const void* from, int64_t lanes) {  // bytes
+    if (lanes == LANES) std::memcpy(to, from, LANES);
+    else std::memcpy(to, from, lanes);
+}
+
+struct Slices : Shape {
+    int64_t rows, columns, pooled_rows, pooled_columns, taps;
+    std::vector<int64_t> offset;      // of each tap from the first, in vectors
+    std::vector<Vector> input;        // (C, rows, columns)
+    const float *weight, *bias;
+
+    Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
+        rows = height + 2 * padding, columns = width + 2 * padding;
+        pooled_rows = (rows - kernel + 1) / 2, pooled_columns = (columns - kernel + 1) / 2;
+        taps = channels * kernel * kernel;
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t y = 0; y < kernel; y++)
+                for (int64_t x = 0; x < kernel; x++) offset.push_back((c * rows + y) * columns + x);
+        input.resize(channels * rows * columns);
+    }
+
+    // Where in a padded map a pixel of an image is.
+    int64_t padded(int64_t c, int64_t y, int64_t x) const { return (c * rows + y + padding) * columns + x + padding; }
+
+    void take(const Tensor& images, int64_t first, int64_t lanes) {
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t y = 0; y < height; y++)
+                for (int64_t x = 0; x < width; x++)
+                    input[padded(c, y, x)] = load(images.at(first, c, y, x), images.stride[0], lanes);
+    }
+
+    // N filters from `filter` on: P of a window's four pixels at a time, an accumulator for each pixel and filter.
+    template <int N>
+    __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
+        constexpr int P = 4 * N <= ACCUMULATORS ? 4 : 2 * N <= ACCUMULATORS ? 2 : 1;
+        std::vector<float> weights(taps * N);
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int n = 0; n < N; n++) weights[tap * N + n] = weight[(filter + n) * taps + tap];
+        for (int64_t y = 0; y < pooled_rows; y++)
+            for (int64_t x = 0; x < pooled_columns; x++) {
+                Vector window[4][N];
+                for (int pixel = 0; pixel < 4; pixel += P) {
+                    Vector sums[P][N];
+                    const Vector* at[P];
+                    for (int p = 0; p < P; p++) {
+                        at[p] = &input[(2 * y + (pixel + p) / 2) * columns + 2 * x + (pixel + p) % 2];
+                        for (int n = 0; n < N; n++) sums[p][n] = Vector{} + bias[filter + n];
+                    }
+                    for (int64_t tap = 0; tap < taps; tap++)
+                        for (int p = 0; p < P; p++) {
+                            const Vector in = at[p][offset[tap]];
+                            for (int n = 0; n < N; n++) sums[p][n] += in * weights[tap * N + n];
+                        }
+                    std::memcpy(window[pixel], sums, sizeof sums);
+                }
+                for (int n = 0; n < N; n++) {
+                    Vector best = window[0][n];
+                    Integers winner{};
+                    for (int pixel = 1; pixel < 4; pixel++) {
+                        const Vector value = window[pixel][n];
+                        const Integers better = (value > best) | (value != value);  // as torch does: NaN wins
+                        best = better ? value : best;
+                        winner = better ? Integers{} + pixel : winner;
+                    }
+                    const Integers negative = best <= Vector{};
+                    const int64_t place = (((filter + n) * pooled_rows + y) * pooled_columns + x) * images + first;
+                    store(negative ? Vector{} : best, output + place, 1, lanes);
+                    const Bytes bytes = __builtin_convertvector(negative ? Integers{} + NONE : winner, Bytes);
+                    copy(winners + place, &bytes, lanes);
+                }
+            }
+    }
+};
+
+// Of a window only the pixel that won has a gradient, but in each image it may be another one. So a window is not taken for
+// four pixels, of which three are zero, but each image's inputs or weights are chosen by its winner.
+struct Gradients : Slices {
+    int64_t windows, patch;           // of a filter; inputs that a window's pixels have in a channel, (K + 1) x (K + 1)
+    std::vector<Vector> gradient;     // (O, windows): of the winners
+    std::vector<Integers> winner;     // (O, windows)
+    std::vector<Vector> of_input;     // (C, rows, columns)
+    std::vector<Vector> of_weight;    // (O, C, K, K)
+    std::vector<Vector> of_bias;      // (O)
+    std::vector<float> choices;       // (C, O, patch, 4): the weight between an input and each pixel of a window
+
+    Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
+        windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
+        gradient.resize(filters * windows), winner.resize(filters * windows);
+        of_input.resize(input.size());
+        of_weight.resize(filters * taps), of_bias.resize(filters);
+        choices.resize(channels * filters * patch * 4 + LANES);
+        float* to = choices.data();
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t filter = 0; filter < filters; filter++)
+                for (int64_t j = 0; j <= kernel; j++)
+                    for (int64_t i = 0; i <= kernel; i++)
+                        for (int64_t pixel = 0; pixel < 4; pixel++, to++) {
+                            const int64_t y = j - pixel / 2, x = i - pixel % 2;
+                            if (y >= 0 && y < kernel && x >= 0 && x < kernel)
+                                *to = weight[((filter * channels + c) * kernel + y) * kernel + x];
+                        }
+    }
+
+    void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {
+        int64_t place = 0;
+        for (int64_t filter = 0; filter < filters; filter++) {
+            Vector sum = of_bias[filter];
+            for (int64_t y = 0; y < pooled_rows; y++)
+                for (int64_t x = 0; x < pooled_columns; x++, place++) {
+                    const Vector value = load(from.at(first, filter, y, x), from.stride[0], lanes);
+                    Bytes bytes{};
+                    copy(&bytes, winners + place * images + first, lanes);
+                    winner[place] = __builtin_convertvector(bytes, Integers);
+                    gradient[place] = winner[place] < NONE ? value : Vector{};
+                    sum += gradient[place];
+                }
+            of_bias[filter] = sum;
+        }
+    }
+
+    // The R x S weights from (j, i) on of a filter and channel: the winners' inputs are chosen by column, then by row.
+    template <int R, int S>
+    __attribute__((noinline)) void add_to_weight(int64_t filter, int64_t c, int64_t j, int64_t i) {
+        Vector* to = &of_weight[((filter * channels + c) * kernel + j) * kernel + i];
+        Vector sums[R][S];
+        for (int r = 0; r < R; r++)
+            for (int s = 0; s < S; s++) sums[r][s] = to[r * kernel + s];
+        for (int64_t y = 0; y < pooled_rows; y++)
+            for (int64_t x = 0; x < pooled_columns; x++) {
+                const int64_t place = filter * windows + y * pooled_columns + x;
+                const Integers right = (winner[place] & 1) != 0, below = (winner[place] & 2) != 0;
+                const Vector factor = gradient[place];
+                const Vector* in = &input[(c * rows + 2 * y + j) * columns + 2 * x + i];
+                Vector above[S];
+                for (int s = 0; s < S; s++) above[s] = right ? in[s + 1] : in[s];
+                for (int r = 0; r < R; r++) {
+                    in += columns;
+                    for (int s = 0; s < S; s++) {
+                        const Vector next = right ? in[s + 1] : in[s];
+                        sums[r][s] += factor * (below ? next : above[s]);
+                        above[s] = next;
+                    }
+                }
+            }
+        for (int r = 0; r < R; r++)
+            for (int s = 0; s < S; s++) to[r * kernel + s] = sums[r][s];
+    }
+
+    // N inputs from the `begin`-th of each window's patch on: from all filters.
+    template <int N>
+    __attribute__((noinline)) void add_to_input(int64_t c, int64_t begin) {
+        int64_t offsets[N];
+        for (int n = 0; n < N; n++) offsets[n] = (begin + n) / (kernel + 1) * columns + (begin + n) % (kernel + 1);
+        for (int64_t y = 0; y < pooled_rows; y++)
+            for (int64_t x = 0; x < pooled_columns; x++) {
+                Vector* to = &of_input[(c * rows + 2 * y) * columns + 2 * x];
+                Vector sums[N];
+#pragma GCC unroll 32
+                for (int n = 0; n < N; n++) sums[n] = to[offsets[n]];
+                for (int64_t filter = 0; filter < filters; filter++) {
+                    const int64_t place = filter * windows + y * pooled_columns + x;
+                    const float* among = &choices[((c * filters + filter) * patch + begin) * 4];
+#pragma GCC unroll 32
+                    for (int n = 0; n < N; n++) sums[n] += gradient[place] * choose(among + 4 * n, winner[place]);
+                }
+#pragma GCC unroll 32
+                for (int n = 0; n < N; n++) to[offsets[n]] = sums[n];
+            }
+    }
+
+    void differentiate(const Tensor& from, const uint8_t* winners, const Tensor& images, int64_t first, int64_t lanes) {
+        unpool(from, winners, first, lanes);
+        for (int64_t filter = 0; filter < filters; filter++)
+            for (int64_t c = 0; c < channels; c++)
+                in_parts(kernel, TILE_ROWS, [&](int64_t j, int height) {
+                    in_parts(kernel, TILE_COLUMNS, [&](int64_t i, int width) {
+                        with_constant<TILE_ROWS>(height, [&](auto r) {
+                            with_constant<TILE_COLUMNS>(width, [&](auto s) { add_to_weight<r, s>(filter, c, j, i); });
+                        });
+                    });
+                });
+        if (!images.data) return;
+        std::fill(of_input.begin(), of_input.end(), Vector{});
+        for (int64_t c = 0; c < channels; c++) {
+            in_parts(patch, INPUT, [&](int64_t begin, int size) {
+                with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin); });
+            });
+            for (int64_t y = 0; y < height; y++)
+                for (int64_t x = 0; x < width; x++)
+                    store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.stride[0], lanes);
+        }
+    }
+
+    // What a chunk of images has come to; then begin the next.
+    void sum_up(float* to_weight, float* to_bias) {
+        for (int64_t filter = 0; filter < filters; filter++) {
+            for (int64_t tap = 0; tap < taps; tap++)
+                to_weight[filter * taps + tap] = sum(of_weight[filter * taps + tap]);
+            to_bias[filter] = sum(of_bias[filter]);
+        }
+        std::fill(of_weight.begin(), of_weight.end(), Vector{});
+        std::fill(of_bias.begin(), of_bias.end(), Vector{});
+    }
+};
+
+// Threads that share a call's work. A step's calls follow each other closely, so they look out for the next one for a
+// while before they sleep.
+class Crew {
+    static constexpr int LOOKS = 20000;
+    std::vector<std::thread> others;
+    std::function<void(int64_t)> work;
+    std::fenv_t arithmetic;  // of the caller: how it treats denormal numbers
+    std::atomic<int64_t> calls{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable called;
+
+    void serve(int64_t part) {
+        for (int64_t seen = 0;; seen++) {
+            for (int look = 0; look < LOOKS && calls == seen; look++) std::this_thread::yield();
+            if (calls == seen) {
+                std::unique_lock<std::mutex> lock(mutex);
+                called.wait(lock, [&] { return calls != seen; });
+            }
+            std::fesetenv(&arithmetic);
+            work(part);
+            done++;
+        }
+    }
+
+public:
+    explicit Crew(int64_t number) {
+        try {
+            for (int64_t part = 1; part < number; part++) others.emplace_back([this, part] { serve(part); });
+        } catch (const std::system_error&) {  // the system gives no more; those there are will do
+        }
+    }
+    int64_t size() const { return int64_t(others.size()) + 1; }
+    // f(part) for as many parts as there are threads, this one included.
+    void share(const std::function<void(int64_t)>& f) {
+        work = f, done = 0;
+        std::fegetenv(&arithmetic);
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            calls++;
+        }
+        called.notify_all();
+        f(0);
+        while (done != size() - 1) std::this_thread::yield();
+    }
+};
+
+// f(begin, end) for parts of the images, of whole chunks but for the last.
+static void in_chunks(int64_t images, int64_t chunk, int64_t threads, const std::function<void(int64_t, int64_t)>& f) {
+    const int64_t chunks = (images + chunk - 1) / chunk;
+    threads = std::min(threads, chunks);
+    if (threads < 2) return f(0, images);
+    static std::mutex one_call;
+    const std::lock_guard<std::mutex> lock(one_call);
+    static std::vector<Crew*> crews;  // by their number; they end with the process
+    static pid_t process = 0;
+    if (process != getpid()) crews.clear(), process = getpid();  // a fork has no threads but its own
+    if (int64_t(crews.size()) <= threads) crews.resize(threads + 1);
+    if (!crews[threads]) crews[threads] = new Crew(threads);
+    const int64_t parts = crews[threads]->size();
+    const auto cut = [&](int64_t part) { return std::min(images, chunks * part / parts * chunk); };
+    crews[threads]->share([&](int64_t part) {
+        if (cut(part) < cut(part + 1)) f(cut(part), cut(part + 1));
+    });
+}
+
+extern "C" {
+
+int lanes() { return LANES; }
+
+void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, float* output,
+             uint8_t* winners, int64_t chunk, int64_t threads) {
+    in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
+        Slices slices(*shape, weight, bias);
+        for (int64_t first = begin; first < end; first += LANES) {
+            const int64_t lanes = std::min<int64_t>(LANES, end - first);
+            slices.take(*images, first, lanes);
+            in_parts(shape->filters, FORWARD, [&](int64_t filter, int size) {
+                with_constant<FORWARD>(size, [&](auto n) { slices.forward<n>(filter, first, lanes, output, winners); });
+            });
+        }
+    });
+}
+
+// Gradients of weight and bias are summed chunk by chunk, so that they do not depend on the number of threads.
+void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
+              const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t chunk,
+              int64_t threads) {
+    const int64_t o = shape->filters, weights = o * shape->channels * shape->kernel * shape->kernel;
+    const int64_t chunks = (shape->images + chunk - 1) / chunk;
+    std::vector<float> chunk_weight(chunks * weights), chunk_bias(chunks * o);
+    in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
+        Gradients slices(*shape, weight);
+        for (int64_t first = begin; first < end; first += LANES) {
+            const int64_t lanes = std::min<int64_t>(LANES, end - first);
+            slices.take(*images, first, lanes);
+            slices.differentiate(*gradient, winners, *of_images, first, lanes);
+            if (first + LANES >= end || (first + LANES) % chunk == 0)
+                slices.sum_up(&chunk_weight[first / chunk * weights], &chunk_bias[first / chunk * o]);
+        }
+    });
+    std::fill_n(of_weight, weights, 0.f), std::fill_n(of_bias, o, 0.f);
+    for (int64_t part = 0; part < chunks; part++) {
+        for (int64_t i = 0; i < weights; i++) of_weight[i] += chunk_weight[part * weights + i];
+        for (int64_t i = 0; i < o; i++) of_bias[i] += chunk_bias[part * o + i];
+    }
+}
+
+// The values of the pixels of some images, image innermost as the convolution wants them; size is an image's, in pixels.
+void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t n, const float* values, float* to) {
+    constexpr int64_t TOGETHER = 16, LINE = 64;  // images; bytes of a cache line
+    for (int64_t first = 0; first < n; first += TOGETHER) {
+        const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
+        const uint8_t* image[TOGETHER];
+        for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * size;
+        for (int64_t pixel = 0; pixel < size; pixel++) {
+            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < size)  // one line of the next images at a time
+                __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * size + pixel / TOGETHER * LINE);
+            for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = values[image[i][pixel]];
+        }
+    }
+}
+}

@@ -1,0 +1,117 @@
+"""Which recipe explains the assignment's tables: how likely each candidate makes their figures (docs/recipe.md)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from src.reporting.assignment.reference import PUBLISHED
+from src.reporting.grid import USUAL, Cell, Grid, Key
+
+ENOUGH = 3  # seeds, to take a spread from
+IMAGES = (60_000, 10_000)  # train, test
+FIGURES = ("train_accuracy", "test_accuracy")
+
+Values = NDArray[np.float64]  # (n, 2): train and test accuracy in percent of n runs
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe, and the figures that it gives in the published cells it has runs of."""
+
+    name: str
+    epoch: str  # that the figures are of: last, or the best for each
+    cells: dict[Key, Values]
+
+    @property
+    def seeds(self) -> int:
+        """The least of its cells."""
+        return min(len(values) for values in self.cells.values())
+
+
+def candidates(grids: Iterable[Grid]) -> list[Candidate]:
+    """All that the grids hold: by normalisation and network, by other settings of an optimizer, by epoch."""
+    found = []
+    for grid in grids:
+        run = next((cell.runs.iloc[0] for cell in grid.cells.values() if len(cell.runs)), None)
+        if run is None or not _is_comparable(run):
+            continue
+        variants = dict.fromkeys(label.partition(" ")[2] for label in grid.optimizers)
+        for variant, epoch in product(variants, ("last", "best")):
+            cells = {}
+            for optimizer, batch, lr in PUBLISHED:
+                cell = grid.cells.get((f"{optimizer} {variant}".strip(), batch, lr))
+                if cell and len(cell.runs):
+                    cells[optimizer, batch, lr] = _values(cell, epoch)
+            if cells:
+                found.append(Candidate(_name(run, variant), epoch, cells))
+    return found
+
+
+def _is_comparable(run: "pd.Series") -> bool:
+    return (run.model, run.data, run.epochs, run.validation) == ("lenet", "mnist", 20, 0)
+
+
+def _name(run: "pd.Series", variant: str) -> str:
+    always = ("normalize", "model.init")
+    told = [key for key in USUAL if key in run and (key in always or run[key] != USUAL[key])]
+    settings = [f"{key.rpartition('.')[2]} {run[key]}" for key in told]
+    return ", ".join([*settings, *([variant] if variant else [])])
+
+
+def _values(cell: Cell, epoch: str) -> Values:
+    if epoch == "last":
+        return 100 * cell.runs[list(FIGURES)].to_numpy(float)
+    return 100 * np.stack([cell.by_epoch(figure)[cell.runs.index].to_numpy(float).max(axis=0) for figure in FIGURES], 1)
+
+
+def log_density(figure: float, mean: float, variance: float, freedom: int, n: int, images: int) -> float:
+    """Of a figure in percent, in nats, as one further run beside `n` runs of that mean and variance over seeds."""
+    by_images = mean * (100 - mean) / images
+    return float(stats.t.logpdf(figure, freedom, mean, math.sqrt((1 + 1 / n) * (variance + by_images))))
+
+
+def score(candidate: Candidate, keys: Iterable[Key], spreads: dict[Key, tuple[NDArray[np.float64], int]]) -> float:
+    """The log density of the assignment's figures in these cells; NaN where a spread is unknown."""
+    total = 0.0
+    for key in keys:
+        values = candidate.cells[key]
+        n = len(values)
+        variances, freedom = spreads.get(key, (np.full(2, math.nan), 1))
+        if n >= ENOUGH:
+            variances, freedom = values.var(axis=0, ddof=1), n - 1
+        for split, images in enumerate(IMAGES):
+            mean, variance = float(values[:, split].mean()), float(variances[split])
+            total += log_density(PUBLISHED[key][split], mean, variance, freedom, n, images)
+    return total
+
+
+def pooled(found: Sequence[Candidate]) -> dict[Key, tuple[NDArray[np.float64], int]]:
+    """By cell: the mean variance of the candidates with seeds enough, and the sum of their degrees of freedom."""
+    spreads = {}
+    for key in PUBLISHED:
+        enough = [values for each in found if len(values := each.cells.get(key, np.empty((0, 2)))) >= ENOUGH]
+        if enough:
+            variance = np.mean([values.var(axis=0, ddof=1) for values in enough], axis=0)
+            spreads[key] = variance, sum(len(values) - 1 for values in enough)
+    return spreads
+
+
+def scores(found: Sequence[Candidate]) -> pd.DataFrame:
+    """A row a candidate, the likeliest first: its score over the cells that all have, and over all published cells."""
+    rows = []
+    shared = [key for key in PUBLISHED if all(key in each.cells for each in found)]
+    for epoch in ("last", "best"):
+        alike = [each for each in found if each.epoch == epoch]
+        spreads = pooled(alike)
+        for each in alike:
+            complete = len(each.cells) == len(PUBLISHED) and each.seeds >= ENOUGH
+            row: dict[str, object] = {"candidate": each.name, "epoch": epoch, "cells": len(each.cells)}
+            row |= {"seeds": each.seeds, "shared_cells": len(shared), "score_shared": score(each, shared, spreads)}
+            rows.append(row | {"score_all": score(each, PUBLISHED, spreads) if complete else math.nan})
+    return pd.DataFrame(rows).sort_values(["score_all", "score_shared"], ascending=False, ignore_index=True)

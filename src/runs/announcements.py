@@ -1,0 +1,73 @@
+"""What live studies mean to do, for those who look on."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from src.config.settings import Names, Settings
+from src.runs.atomic import read_file, replace_file
+from src.runs.record import NamesEntry, SettingsEntry
+from src.runs.state import State
+
+FOLDER = ".studies"
+
+
+class _Planned(TypedDict):
+    directory: str
+    settings: SettingsEntry
+    names: NamesEntry
+
+
+PLANNED = TypeAdapter(list[_Planned])
+
+
+@contextmanager
+def announced(output: Path, states: Sequence[State]) -> Iterator[None]:
+    """Name a study's runs in a file, as long as this process lives; what dead processes left is removed."""
+    planned(output)
+    folder = output / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}.json"  # containers may share the first two
+    runs = [
+        {
+            "directory": str(state.directory.relative_to(output)),
+            "settings": asdict(state.settings),
+            "names": asdict(state.names),
+        }
+        for state in states
+    ]
+    with FileLock(file.with_suffix(".lock")):
+        try:
+            replace_file(file, json.dumps(runs).encode())
+            yield
+        finally:
+            _remove(file)
+
+
+def planned(output: Path) -> list[State]:
+    """The runs of the studies that are at work in an output directory, in their order, as if none had begun."""
+    states: dict[Path, State] = {}
+    for file in sorted((output / FOLDER).glob("*.json")):
+        with suppress(OSError, ValueError):  # it was removed meanwhile, or is none of ours
+            try:
+                with FileLock(file.with_suffix(".lock"), timeout=0):
+                    _remove(file)  # of a process that was killed
+            except Timeout:
+                for run in PLANNED.validate_json(read_file(file)):
+                    path = output / run["directory"]
+                    states[path] = State(path, Settings(**run["settings"]), Names(**run["names"]))
+    return list(states.values())
+
+
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.with_suffix(".lock").unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""All runs of an output directory as tidy frames: a row a run, and a row a run and epoch."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.config.settings import Names, Settings, directory
+from src.errors import UserError, one_line
+from src.runs.atomic import Damaged
+from src.runs.directory import Run
+from src.runs.state import records
+
+FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """`runs` is indexed by a run's directory, `curves` by directory and epoch; accuracies are 0 to 1, losses in nats.
+
+    Runs that differ in their seed alone have the same `cell`, and those that differ in optimizer, lr and batch size too
+    the same `grid`. `damaged` says which records cannot be read, and why; they are in neither frame.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    damaged: dict[Path, str]
+
+    def of(self, directories: "pd.Index[str]") -> "Frames":
+        """Some of the runs."""
+        curves = self.curves[self.curves.index.get_level_values("directory").isin(directories)]
+        return Frames(self.runs.loc[directories], curves, self.damaged)
+
+
+def read(output: Path) -> Frames:
+    """All runs that there are below `output`, whatever their status."""
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    damaged: dict[Path, str] = {}
+    for file in records(output):
+        run = Run(file.parent)
+        try:
+            try:
+                record, curve = run.read()
+            except Damaged:
+                from src.runs.checkpoint import restore_curve  # torch, which others do not wait for
+
+                restore_curve(run)
+                record, curve = run.read()
+        except (Damaged, UserError):
+            damaged |= run.damage()
+            continue
+        except OSError as error:
+            damaged[file] = one_line(error)
+            continue
+        if record:  # it was there when the folder was listed
+            row = _row(run, record)
+            rows.append(row)
+            curves += [{"directory": row["directory"]} | point for point in curve]
+    points = _by_directory(curves, "epoch").astype({"epoch": int}).set_index("epoch", append=True)
+    return Frames(_by_directory(rows, "status"), points, damaged)
+
+
+def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, Names]]) -> Frames:
+    """The wanted runs alone; one that is not there has the status `to do`, and no figures."""
+    rows = {str(output / directory(settings, names)): _asked_for(settings, names) for settings, names in wanted}
+    there = frames.of(frames.runs.index.intersection(pd.Index(list(rows), dtype=object)))
+    to_do = [{"directory": name, "status": "to do"} | row for name, row in rows.items() if name not in there.runs.index]
+    if not to_do:
+        return there
+    missing = _by_directory(to_do)
+    return replace(there, runs=pd.concat([there.runs, missing]) if len(there.runs) else missing)
+
+
+def printable(text: str) -> str:
+    r"""In UTF-8, which the name of a folder or file need not be: a byte that is none becomes `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
+    """A frame, with these columns if there are no rows; its index keeps bytes that pandas' own strings cannot hold."""
+    index = pd.Index([row["directory"] for row in rows], dtype=object, name="directory")
+    cleaned = [
+        {key: printable(value) if isinstance(value, str) else value for key, value in row.items() if key != "directory"}
+        for row in rows
+    ]
+    return pd.DataFrame(cleaned, index=index, columns=None if rows else list(columns))
+
+
+def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
+    """What is known of a run before it is trained."""
+    alike = replace(settings, seed=0)
+    grid = replace(alike, lr=1.0, batch_size=1, optimizer={}, schedule={})
+    flat = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.flat.items()}
+    return {"cell": alike.digest, "grid": grid.digest} | asdict(names) | flat
+
+
+def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    settings, names = Settings(**record["settings"]), Names(**record["names"])
+    figures, sessions, data = record.get("figures", {}), record.get("sessions", []), record.get("data", {})
+    last = sessions[-1] if sessions else {}
+    return (
+        {"directory": str(run.directory), "status": record["status"]}
+        | _asked_for(settings, names)
+        | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
+        | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
+        | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
+        | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
+        | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}
+        | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
+        | {"processor": last.get("machine", {}).get("processor")}
+        | {f"version_{name}": version for name, version in last.get("versions", {}).items()}
+    )

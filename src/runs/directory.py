@@ -1,0 +1,182 @@
+"""A run on disk: its record, curve, checkpoint and lock."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from PIL import Image
+
+from src.errors import UserError
+from src.runs import predictions as predictions_file
+from src.runs.atomic import Damaged, read_file, replace_file, set_aside
+from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
+
+GLANCE = (
+    0.3  # seconds that a trainer waits for a lock, which somebody may hold for an instant to see whether it is free
+)
+
+
+class Run:
+    """The directory of one run. Its files are replaced atomically, so that a kill leaves each old or new."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.record_file = directory / "run.json"
+        self.curve_file = directory / "metrics.csv"
+        self.checkpoint = directory / "last.ckpt"
+        self.predictions_file = directory / "predictions.npy"
+        self._lock = directory / ".lock"
+
+    @property
+    def digest(self) -> str:
+        """That of its settings, with which the directory's name ends."""
+        return self.directory.name[-8:]
+
+    def read(self) -> tuple[dict[str, Any], list[Row]]:
+        """Record and curve, which agree; an empty record where there is none. Raises Damaged and OSError."""
+        record = self._read_record()
+        return record, self._read_curve(record)
+
+    def _read_record(self) -> dict[str, Any]:
+        try:
+            return parse_record(read_file(self.record_file), self.digest)
+        except FileNotFoundError:
+            return {}
+
+    def _read_curve(self, record: dict[str, Any]) -> list[Row]:
+        try:
+            rows = parse_curve(read_file(self.curve_file))
+        except FileNotFoundError:
+            rows = []
+        check_agreement(record, rows)
+        return rows
+
+    def damage(self) -> dict[Path, str]:
+        """The damaged ones of record and curve, each with what is wrong with it. Raises OSError."""
+        try:
+            record = self._read_record()
+        except Damaged as error:
+            return {self.record_file: str(error)}
+        try:
+            self._read_curve(record)
+        except Damaged as error:
+            return {self.curve_file: str(error)}
+        return {}
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says; empty where there is none, or a damaged one. Raises OSError."""
+        try:
+            return self._read_record()
+        except Damaged:
+            return {}
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace the record."""
+        replace_file(self.record_file, json.dumps(record, indent=2, allow_nan=False).encode() + b"\n")
+
+    def update(self, **fields: Any) -> None:
+        """Add `fields` to the record."""
+        self.write(self.record() | fields)
+
+    def write_curve(self, rows: list[Row]) -> None:
+        """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_file(self.curve_file, text.getvalue().encode())
+
+    def write_predictions(self, predictions: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        """Write what the last epoch's network takes each test image for, and what it is; each (N,), in their order."""
+        replace_file(self.predictions_file, predictions_file.serialised(predictions, labels))
+
+    def predictions(self, images: int) -> NDArray[np.uint8] | None:
+        """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises Damaged."""
+        return predictions_file.read(self.predictions_file, images)
+
+    def write_picture(self, pixels: NDArray[np.uint8]) -> None:
+        """Write the mistakes; pixels (H, W, 3)."""
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG")
+        replace_file(self.directory / "mistakes.png", png.getvalue())
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train: the record says so, and the curve agrees with it."""
+        try:
+            return self.read()[0].get("status") in ENDED
+        except Damaged:
+            return False
+
+    @contextmanager
+    def locked(self, wait: bool = False) -> Iterator[None]:
+        """Hold this run alone; the lock of a dead process is no obstacle.
+
+        Where another process trains it: waits for that to end, or raises UserError.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(self._lock) and not self._lock_is_a_file:
+            set_aside(self._lock)  # FileLock would empty what a link names
+        try:
+            with FileLock(self._lock, timeout=-1 if wait else GLANCE):
+                yield
+        except Timeout:
+            raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
+
+    @property
+    def _lock_is_a_file(self) -> bool:
+        return self._lock.is_file() and not self._lock.is_symlink()
+
+    @property
+    def held(self) -> bool:
+        """Whether a live process is training this run."""
+        if not self._lock_is_a_file:
+            return False
+        try:
+            with FileLock(self._lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # another user's run, perhaps
+            return False
+
+    def check_data(self, sha256: str) -> None:
+        """Raise UserError where this run was trained on other images than those of this hash."""
+        if self.record().get("data", {}).get("sha256", sha256) != sha256:
+            raise UserError(f"{self.directory}: was trained on other files than lie there now; force=true begins anew")
+
+    def clear(self) -> None:
+        """Remove what an earlier training left, but not the lock; a link, but not what it names.
+
+        All is moved out of the way first, the record before the rest: a clear that is cut short leaves no half run.
+        """
+        trash = self.directory / ".cleared"
+        _remove(trash)
+        trash.mkdir()
+        first = [path for path in (self.record_file, self.checkpoint) if os.path.lexists(path)]
+        rest = [path for path in self.directory.iterdir() if path not in (*first, trash, self._lock)]
+        for path in (*first, *rest):
+            path.rename(trash / path.name)
+        _remove(trash)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def now() -> str:
+    """The time, in UTC, as ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

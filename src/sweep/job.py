@@ -1,0 +1,176 @@
+"""One job of a sweep, and the run that it is."""
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.settings import KEYS, Names, check, directory
+from src.data import datasets
+from src.errors import Reported, UserError, one_line
+from src.runs.atomic import replace_files, set_aside
+from src.runs.directory import Run
+from src.runs.provenance import command_id
+from src.runs.state import State, look
+
+
+class Failed(JobReturn):
+    """Of a job whose failure has been told; Hydra's own would tell it again."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+def begins_anew(run: Run, force: bool) -> bool:
+    """Whether `force` still applies to `run`: a command, and a Slurm job that is requeued, clears each run once."""
+    sessions = run.record().get("sessions") or [{}]
+    return force and (command_id() is None or sessions[0].get("command_id") != command_id())
+
+
+def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
+    """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
+    folder = run.directory / ".hydra"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        set_aside(folder)
+    folder.mkdir(exist_ok=True)
+    contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
+    replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(content).encode() for name, content in contents.items()})
+
+
+class Job:
+    """A configuration, and the run that it is: None where it is wrong, or another application's than Ravine."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.run: Run | None = None
+        self.state: State | None = None
+        self.ret: JobReturn | None = None
+        self.reason = ""  # of its failure
+        self.alone = ""  # why it cannot be trained as one model with others, though it was to be
+        self.forced = False
+        if set(config) >= KEYS:
+            try:
+                self._plan()
+            except Exception as error:
+                self.fail(one_line(error))
+
+    def _plan(self) -> None:
+        cfg = self.own_config
+        asked_for = check(cfg)
+        settings = replace(asked_for, data=datasets.choose(asked_for.data, str(cfg.data_root)))
+        self.config.data.name = settings.data  # chosen once, not by each worker
+        choices = self.config.hydra.runtime.choices
+        names = Names(choices["model"], choices["optimizer"], choices["schedule"])
+        self.run = Run(Path(cfg.output_dir) / directory(settings, names))
+        self.state = State(self.run.directory, settings, names)
+        self.forced = begins_anew(self.run, cfg.force)
+        loaded = datasets.load(settings.data, str(cfg.data_root))
+        loaded.check_sizes(settings.validation, settings.batch_size)
+        if not self.forced:
+            self.run.check_data(loaded.sha256)
+        self.look()
+
+    @property
+    def own_config(self) -> DictConfig:
+        """The configuration without Hydra's own."""
+        return OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+
+    @property
+    def identity(self) -> object:
+        """Equal in jobs that are the same run."""
+        return self.run.directory if self.run else self
+
+    @property
+    def name(self) -> str:
+        return self.state.title if self.state else " ".join(self.config.hydra.overrides.task)
+
+    @property
+    def result(self) -> JobReturn:
+        """What Hydra gets; of a job that was not run, an empty one."""
+        return self.ret or self._return(JobReturn(), JobStatus.COMPLETED, {})
+
+    @property
+    def failed(self) -> bool:
+        return self.ret is not None and self.ret.status == JobStatus.FAILED
+
+    def look(self) -> None:
+        """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
+        if self.run is None or self.state is None:
+            return
+        seen = look(self.run)
+        if seen is None or self.forced:
+            self.state = State(self.run.directory, self.state.settings, self.state.names)
+        elif seen.ended:
+            self._finish(seen)
+        else:
+            self.state = seen if seen.standing == "running" else replace(seen, standing="to do", error="")
+
+    def begin(self) -> None:
+        """A worker is at it."""
+        if self.state:
+            self.state = replace(self.state, standing="running")
+
+    def look_on(self) -> None:
+        """See how far the worker is; what another training left there is not yet its own."""
+        if self.run and (seen := look(self.run)) and seen.standing == "running":
+            self.state = seen
+
+    def take(self, ret: JobReturn) -> None:
+        """Take what the worker returned: a result, unless another study has begun to repeat the run meanwhile."""
+        if self.run is None:
+            self.ret = ret
+        elif ret.status == JobStatus.FAILED:
+            error = ret._return_value
+            self.fail(str(error) if isinstance(error, Reported) else one_line(error))
+        elif (seen := look(self.run)) and seen.ended:
+            self._finish(seen)
+        elif seen is None:
+            self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
+        else:
+            self.state, self.forced = seen, False
+
+    def keep_alone(self, reason: str, begun: bool) -> None:
+        """A group has left it; `begun`, if it was to be repeated and the group has begun that."""
+        self.alone = reason
+        if begun:
+            self.forced = self.config.force = False
+        self.look()
+
+    def killed(self, reason: str) -> None:
+        """Its process died, and could not write why into the record. A failure, unless the run had ended before."""
+        if self.run and self.state:
+            with (
+                suppress(UserError, OSError),
+                self.run.locked(),
+            ):  # unless another process is at it, or the disk is full
+                if not self.run.ended:
+                    names, settings = asdict(self.state.names), asdict(self.state.settings)
+                    failure = {"status": "failed", "error": reason}
+                    self.run.write({"names": names, "settings": settings} | self.run.record() | failure)
+            if (seen := look(self.run)) and seen.ended and not self.forced:
+                return self._finish(seen)
+        return self.fail(reason)
+
+    def fail(self, reason: str) -> None:
+        self.reason = reason
+        self.ret = self._return(Failed(), JobStatus.FAILED, Reported(reason))
+        if self.state:
+            self.state = replace(self.state, standing="failed", error=reason)
+
+    def _finish(self, seen: State) -> None:
+        assert self.run is not None
+        self.state = seen
+        self.ret = self._return(JobReturn(), JobStatus.COMPLETED, dict(self.run.record()["figures"]))
+
+    def _return(self, ret: JobReturn, status: JobStatus, value: object) -> JobReturn:
+        ret.overrides, ret.task_name = list(self.config.hydra.overrides.task), self.config.hydra.job.name
+        ret.status, ret.return_value = status, value
+        return ret

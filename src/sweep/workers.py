@@ -1,0 +1,179 @@
+"""Worker processes that import once, train many runs, and may die without taking anything along."""
+
+import gc
+import io
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from src.errors import Interrupted, raise_on_signals
+
+GRACE = 2.0  # seconds that a run gets to note that it was interrupted
+IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # nearly all of a run's start is these
+
+
+class Died(Exception):
+    """A worker process ended in the midst of a job; the text says how."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What it takes to run a job elsewhere, as Hydra's own launchers run it here; or several as one model."""
+
+    function: TaskFunction
+    context: HydraContext
+    configs: Sequence[DictConfig]
+    quiet: bool  # what it prints is not shown
+
+
+def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
+    """How workers start: forked from a server that has imported once for all of them; where none can fork, anew."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(imports))
+    # Ctrl-C reaches every process of the terminal, and would have the server print a traceback while it imports.
+    resource_tracker.ensure_running()  # which unblocks it, unless it runs already
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    return context
+
+
+class Worker:
+    """One process, in a pool of its own, since a pool whose process dies gives up the jobs of all others too.
+
+    It sees no other GPU than `gpu`, if it is given one.
+    """
+
+    def __init__(self, context: BaseContext, gpu: str | None = None) -> None:
+        self.context, self.gpu = context, gpu
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin, initargs=(self.gpu,))
+
+    def submit(self, task: Task) -> "Future[bytes]":
+        """Begin a job, whose future `result` takes."""
+        pickled = cloudpickle.dumps((task, Singleton.get_state()))
+        try:
+            future = self._pool.submit(_work, pickled)
+        except BrokenProcessPool:  # its process was killed while it had nothing to do
+            self._pool = self._new_pool()
+            future = self._pool.submit(_work, pickled)
+        self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
+        return future
+
+    def result(self, future: "Future[bytes]") -> tuple[Any, str]:
+        """What the job returned, a JobReturn, or several a Together; and what was written to stderr.
+
+        Raises Died, with another process in place.
+        """
+        try:
+            return cloudpickle.loads(future.result())
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = self._new_pool()
+            if self._process.exitcode == 255 and self._process.pid:  # so says a server that has died itself
+                with suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGKILL)
+            raise Died(_how_it_ended(self._process.exitcode)) from None
+
+    def close(self) -> None:
+        """Wait for the pool's thread, whose process has ended."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def end_all(workers: Sequence[Worker]) -> None:
+    """End all workers, busy or not; a run gets `GRACE` to note that it was interrupted."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE
+    for child in children:
+        child.join(max(0, deadline - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+    if server := getattr(forkserver._forkserver, "_forkserver_pid", None):  # or it might still start one
+        os.kill(server, signal.SIGKILL)
+    for worker in workers:
+        worker.close()
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"its process exited with code {code}"
+    cause = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(-code).name}{cause}"
+
+
+def _begin(gpu: str | None) -> None:
+    """What a worker process does first."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # what the server has imported will stay; to look for garbage in it takes half a second, twice a run
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def _run(task: Task) -> Any:
+    if len(task.configs) > 1:
+        from src.fused.train_group import train_together
+
+        return train_together(task.configs)
+    return run_job(
+        task_function=task.function,
+        config=task.configs[0],
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=task.context,
+    )
+
+
+def _work(pickled: bytes) -> bytes:
+    """Run a job; what `Worker.result` returns, pickled."""
+    task, singletons = cloudpickle.loads(pickled)
+    Singleton.set_state(singletons)
+    setup_globals()
+    stderr = io.StringIO()
+    try:
+        raise_on_signals([signal.SIGTERM])
+        with redirect_stdout(io.StringIO()) if task.quiet else nullcontext(), redirect_stderr(stderr):
+            ret = _run(task)
+    except Interrupted:  # the run has noted it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit as end:
+        raise RuntimeError(f"the job called sys.exit({end})") from None
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.collect()  # Lightning's trainer is a cycle that holds the data
+    return cloudpickle.dumps((ret, stderr.getvalue()))

@@ -1,0 +1,25 @@
+"""The callback that puts each epoch on disk."""
+
+from src.runs.directory import Run
+from src.training.classifier import Classifier
+from src.training.lightning import Callback, LightningModule, Trainer
+
+
+class Recorder(Callback):
+    """Writes the curve, then the checkpoint that holds it too, at the end of each epoch.
+
+    Between epochs only: what Lightning saves within one trains some of its minibatches twice.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if pl_module.curve:  # of a resumed run; the file may be an epoch ahead of the checkpoint
+            self.run.write_curve(pl_module.curve)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self.run.write_curve(pl_module.curve)
+        trainer.save_checkpoint(self.run.checkpoint)

@@ -1,0 +1,65 @@
+"""A run's curve, settings and picture, for TensorBoard."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from src.runs.record import Row
+from src.training.classifier import Classifier
+from src.training.lightning import Callback, LightningModule, Trainer
+
+
+class TensorBoard(Callback):
+    """Writes one events file. A resumed run writes the epochs before it anew, so that none is missing or doubled.
+
+    The HParams tab gets a session's start and end and no `Experiment` summary: it takes its columns from any one of
+    those, but without them from the union of the runs.
+    """
+
+    def __init__(self, directory: Path, hyperparameters: dict[str, float | str]) -> None:
+        for file in directory.glob("events.out.tfevents.*"):
+            file.unlink()
+        self.writer = SummaryWriter(str(directory))
+        _, session_start, _ = hparams(hyperparameters, {})
+        self._summary.add_summary(session_start)
+
+    @property
+    def _summary(self) -> Any:
+        return self.writer._get_file_writer()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        for row in pl_module.curve:
+            self.write(row)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self.write(pl_module.curve[-1])
+        self.writer.flush()
+
+    def write(self, row: Row) -> None:
+        """Add an epoch."""
+        for key, value in row.items():
+            split, _, figure = key.rpartition("_")
+            tag = f"{figure}/{split}" if figure in ("loss", "accuracy") else f"run/{key}"
+            if key != "epoch":
+                self.writer.add_scalar(tag, value, int(row["epoch"]))
+
+    def picture(self, pixels: NDArray[np.uint8], epoch: int) -> None:
+        """Show the mistakes of the last epoch; pixels (H, W, 3)."""
+        self.writer.add_image("mistakes on the test set", pixels, epoch, dataformats="HWC")
+
+    def end(self, success: bool) -> None:
+        """End the session."""
+        status = api_pb2.Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
+        end = plugin_data_pb2.SessionEndInfo(status=status)
+        content = plugin_data_pb2.HParamsPluginData(session_end_info=end, version=metadata.PLUGIN_DATA_VERSION)
+        plugin = SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString())
+        value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=SummaryMetadata(plugin_data=plugin))
+        self._summary.add_summary(Summary(value=[value]))

@@ -1,0 +1,149 @@
+"""Images as tensors, blocks of minibatches, the LightningDataModule."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.data.datasets import Images
+from src.native.gather import gather
+from src.schedules import Schedule
+from src.training.lightning import LightningDataModule
+
+Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
+
+BLOCK = 6000  # images: enough to spread Lightning's cost a step, few enough to show progress
+SCORED = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
+ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
+
+
+def minibatches(seed: int, epoch: int, batch_size: int, n: int) -> tuple[Tensor, ...]:
+    """Indices of each minibatch of an epoch over `n` images: a permutation, cut; the last may be smaller."""
+    order = np.random.default_rng((seed, epoch, ORDER)).permutation(n)
+    return torch.from_numpy(order).split(batch_size)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of torch's own generators for an epoch, so that a resumed run drops out what it would have."""
+    return int(np.random.SeedSequence((seed, epoch, DROPOUT)).generate_state(1)[0])
+
+
+def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
+    """Indices to train on and, the last `size` of a seeded permutation, to validate on."""
+    order = torch.from_numpy(np.random.default_rng((seed, 0, HOLD_OUT)).permutation(n))
+    return order[: n - size].sort().values, order[n - size :].sort().values
+
+
+def mean_and_std(normalize: str, pixels: Tensor) -> tuple[float, float]:
+    """The mean and the standard deviation by which pixels, 0 to 1, are normalised; `pixels` are the training set's."""
+    if normalize == "none":
+        return 0.0, 1.0
+    if normalize == "half":
+        return 0.5, 0.5
+    counts = torch.bincount(pixels.flatten(), minlength=256).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean = float((counts * values).sum() / counts.sum())
+    variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
+    # One grey alone has no spread to divide by.
+    return mean, math.sqrt(variance) if normalize == "standard" and variance else 1.0
+
+
+def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """Minibatches (..., B), some to a block."""
+    a_block = max(1, BLOCK // order[0].shape[-1])
+    return [order[start : start + a_block] for start in range(0, len(order), a_block)]
+
+
+class Split(Dataset[Block]):
+    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, made when asked for.
+
+    Pixels become (x - mean) / std, x being 0 to 1, as by torchvision's `ToTensor` and `Normalize`.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, mean: float, std: float) -> None:
+        self.images, self.labels = images.contiguous(), labels
+        numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device)
+        self.values = numbers.div_(255).sub_(mean).div_(std)  # of each byte
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, block: Sequence[Tensor]) -> Block:
+        for part in block:
+            yield self.minibatch(part.to(self.images.device))
+
+    def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of these indices (B,) as numbers (B, 1, 28, 28), and their labels (B,)."""
+        return gather(self.images, indices, self.values), self.labels[indices]
+
+    def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
+        """Its minibatches in this order, in blocks."""
+        # A generator of its own, or every iterator would draw from the one that dropout uses.
+        return DataLoader(self, batch_size=None, sampler=in_blocks(order), generator=torch.Generator())
+
+    def in_order(self) -> DataLoader[Block]:
+        """Every image once, as it lies."""
+        return self.loader(torch.arange(len(self)).split(SCORED))
+
+
+class DataModule(LightningDataModule):
+    """A data set in memory, on the device that trains; batches are slices of it. Raises UserError."""
+
+    def __init__(
+        self,
+        images: Images,
+        schedule: Schedule,
+        batch_size: int,
+        seed: int,
+        validation: int = 0,
+        normalize: str = "half",
+    ) -> None:
+        super().__init__()
+        images.check_sizes(validation, batch_size)
+        self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
+        train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
+        self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
+        if validation:
+            trained_on, validated_on = held_out(seed, len(train[1]), validation)
+            self.arrays["validation"] = train[0][validated_on], train[1][validated_on]
+            train = train[0][trained_on], train[1][trained_on]
+        self.arrays["train"] = train
+        self.mean, self.std = mean_and_std(normalize, train[0])
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        self.to(self.trainer.strategy.root_device)
+
+    def to(self, device: torch.device) -> "DataModule":
+        """Lay the data on a device."""
+        self.splits = {
+            name: Split(images.to(device), labels.to(device, torch.long), self.mean, self.std)
+            for name, (images, labels) in self.arrays.items()
+        }
+        return self
+
+    def train_dataloader(self) -> DataLoader[Block]:
+        """The current epoch's minibatches; the Trainer asks anew each epoch."""
+        assert self.trainer is not None
+        epoch, train = self.trainer.current_epoch, self.splits["train"]
+        return train.loader(minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train)))
+
+    def val_dataloader(self) -> list[DataLoader[Block]]:
+        """What is scored each epoch: the test set, and the validation set where there is one."""
+        return [self.splits[name].in_order() for name in self.scored]
+
+    @property
+    def scored(self) -> list[str]:
+        """Names of what `val_dataloader` serves, in its order."""
+        return [name for name in self.arrays if name != "train"]
+
+    def batch_size_in(self, epoch: int) -> int:
+        """The batch size of an epoch, which a schedule makes no larger than the training set."""
+        return min(self.batch_size * self.schedule.batch_factor(epoch), len(self.arrays["train"][1]))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # it lies there

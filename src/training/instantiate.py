@@ -1,0 +1,83 @@
+"""Objects named by `_target_` in the configuration."""
+
+import inspect
+import pkgutil
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from src.config.settings import Settings
+from src.errors import UserError, flat, one_line
+
+T = TypeVar("T")
+
+OF_YOUR_OWN = {
+    "schedule": "; one of your own has a method decay(epoch) that returns the factor of the lr, and a file "
+    "conf/schedule/NAME.yaml with its _target_ (README has an example)"
+}
+
+
+def build(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **keywords: Any) -> T:
+    """The object that `node`, the chosen member of a config group, describes: its class called with its other keys.
+
+    Only a `base` is built, and nothing nested: a configuration cannot call arbitrary functions, as it could through
+    `hydra.utils.instantiate`. Raises UserError.
+    """
+    fields = dict(node)
+    target = fields.pop("_target_", None)
+    allowed = (
+        f"name a subclass of {base.__module__}.{base.__qualname__}, by module and class{OF_YOUR_OWN.get(group, '')}"
+    )
+    if not isinstance(target, str):
+        raise UserError(f"{group}._target_={target}: must be a class; {allowed}")
+    try:
+        cls = pkgutil.resolve_name(target)
+    except (Exception, SystemExit) as error:  # whatever the import of a person's module raises
+        reason = f"{type(error).__name__}: {flat(error)}"
+        raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{group}._target_={target}: is no {base.__qualname__}; {allowed}")
+    _check_keys(group, cls, fields, arguments, keywords)
+    try:
+        return cls(*arguments, **keywords, **fields)
+    except Exception as error:  # whatever a person's class raises
+        # A ValueError is the class's own word on its arguments.
+        reason = flat(error) if isinstance(error, ValueError) else one_line(error)
+        raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
+
+
+def _check_keys(
+    group: str, cls: type, fields: dict[str, Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
+    for key in fields.keys() & keywords.keys():
+        raise UserError(f"{group}.{key}={fields[key]}: is not set there; write {key}={fields[key]}")
+    try:
+        parameters = list(inspect.signature(cls).parameters.values())[len(arguments) :]
+    except ValueError:  # of a class in C
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+    keys = [name for name in named if name not in keywords]
+    for key in fields:
+        if key not in keys:
+            takes = f"it takes: {', '.join(keys)}" if keys else "it takes none"
+            raise UserError(f"{group}.{key}: {cls.__name__} takes no such argument; {takes}")
+
+
+def new_model(settings: Settings) -> nn.Module:
+    """The network with the weights of its seed. Raises UserError, also where its output is not (B, 10)."""
+    torch.manual_seed(settings.seed)
+    model = build("model", settings.model, nn.Module)
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, 1, 28, 28))
+    except Exception as error:  # whatever a person's network raises
+        raise UserError(f"model: does not take images of shape (2, 1, 28, 28): {one_line(error)}") from error
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"model: its output is of type {kind}; must be a tensor of floating-point numbers, the logits")
+    if (shape := tuple(logits.shape)) != (2, 10):
+        raise UserError(f"model: its output for 2 images has shape {shape}; must be (2, 10), the logits of 10 classes")
+    return model.train()

@@ -1,0 +1,174 @@
+"""One training, from settings to a finished record."""
+
+import os
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.optim import Optimizer
+
+from src.config.settings import Names, Settings, title
+from src.data.datasets import Images
+from src.errors import UserError, one_line
+from src.native import convolution
+from src.native.build import engine
+from src.native.malloc import keep_freed_memory
+from src.runs.atomic import Damaged, set_aside
+from src.runs.checkpoint import AtomicCheckpointIO, read_fitting
+from src.runs.directory import Run, now
+from src.runs.provenance import command_id, provenance
+from src.schedules import Schedule
+from src.training.callbacks.progress import ProgressBar
+from src.training.callbacks.recorder import Recorder
+from src.training.callbacks.tensorboard import TensorBoard
+from src.training.classifier import Classifier
+from src.training.datamodule import DataModule
+from src.training.evaluation import initial_loss, logits_of, outcome
+from src.training.instantiate import build, new_model
+from src.training.lightning import fit
+
+
+class Training:
+    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError.
+
+    `threads` is torch's number of threads, which may change last bits; `cores` is how many share the native operators'
+    work, which changes none.
+    """
+
+    def __init__(
+        self, settings: Settings, images: Images, device: str = "auto", threads: int = 1, cores: int = 1
+    ) -> None:
+        torch.set_num_threads(threads)
+        convolution.THREADS.number = cores
+        keep_freed_memory()
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
+        self.settings, self.images, self.threads = settings, images, threads
+        self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        schedule = build("schedule", settings.schedule, Schedule, epochs=settings.epochs)
+        self.data = DataModule(
+            images, schedule, settings.batch_size, settings.seed, settings.validation, settings.normalize
+        )
+        # On its device before an optimizer is built on it: some lay out their state at once.
+        self.model = new_model(settings).to(self.device)
+        optimizer = build("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
+        self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
+
+    def train_in(self, run: Run, console: Console, names: Names, classes: list[str]) -> None:
+        """Train in the directory of `run`, from its last checkpoint if it has one, until its record says how it ended.
+
+        The caller holds the lock. Raises what ends the run early, after the record says so.
+        """
+        resumed = self.begin(run, names)
+        try:
+            self._fit(run, console, names, classes, resumed)
+        except Exception as error:
+            run.update(status="failed", error=one_line(error), traceback=traceback.format_exc())
+            raise
+        except BaseException:
+            run.update(status="interrupted")
+            raise
+
+    def checkpoint(self, run: Run) -> dict[str, Any] | None:
+        """The checkpoint from which the run can resume, if there is one. Raises Damaged."""
+        if not os.path.lexists(run.checkpoint):
+            return None
+        digest, epochs = self.settings.digest, self.settings.epochs
+        return read_fitting(run.checkpoint, digest, epochs, self.model, self.classifier.optimizer)
+
+    def begin(self, run: Run, names: Names, group_size: int = 1) -> bool:
+        """Write the record of a run that is training, perhaps in a group; whether there is a checkpoint to go on from.
+
+        Damaged files are renamed to `*.damaged`.
+        """
+        for file, why in run.damage().items():
+            _rename(file, why)
+        try:
+            resumed = self.checkpoint(run) is not None
+        except Damaged as error:
+            resumed = False
+            _rename(run.checkpoint, f"{error}; the run starts over")
+        sessions = run.record().get("sessions", []) if resumed else []
+        session = {
+            "began": now(),
+            "command": sys.argv,
+            "command_id": command_id(),
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "threads": self.threads,
+            "cores": convolution.THREADS.number,
+            "kernels": engine() if self.device == "cpu" else "torch",
+            "group_size": group_size,
+            **provenance(),
+        }
+        run.write(
+            {
+                "status": "running",
+                "fused": group_size > 1 or any(each.get("group_size", 1) > 1 for each in sessions),
+                "names": asdict(names),
+                "settings": asdict(self.settings),
+                "data": self._description(),
+                "sessions": [*sessions, session],
+            }
+        )
+        return resumed
+
+    def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
+        board = self.board(run, names)
+        progress = ProgressBar(console, title(self.settings, names))
+        callbacks = [Recorder(run), board, progress]  # an epoch is shown once it is on disk
+        try:
+            try:
+                checkpoint = run.checkpoint if resumed else None
+                io = AtomicCheckpointIO(self.settings.digest)
+                fit(self.classifier, self.data, self.device, self.settings.epochs, callbacks, io, checkpoint)
+            finally:
+                progress.close()
+            self.end(run, board, names, classes, initial_loss(self.data, self.settings))
+        finally:
+            board.writer.close()
+
+    def board(self, run: Run, names: Names) -> TensorBoard:
+        """Where the curve goes that TensorBoard shows."""
+        return TensorBoard(run.directory, self._hyperparameters(names))
+
+    def end(self, run: Run, board: TensorBoard, names: Names, classes: list[str], loss_at_first: float) -> None:
+        """Write what the run has come to, from a loss `loss_at_first` before any update."""
+        from src.training.error_figure import (
+            picture,
+        )  # matplotlib takes half a second to import, which can wait until here
+
+        figures, diverged = outcome(self.classifier, loss_at_first)
+        test = self.data.splits["test"]
+        logits, labels = logits_of(self.model, test), test.labels.cpu()
+        run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
+        pixels = picture(test.images.cpu(), labels, logits, classes, title(self.settings, names))
+        run.write_picture(pixels)
+        board.picture(pixels, figures["epochs"])
+        board.end(success=not diverged)
+        run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
+
+    def _description(self) -> dict[str, Any]:
+        arrays = self.data.arrays
+        sizes = {name: len(arrays[name][1]) if name in arrays else 0 for name in ("train", "validation", "test")}
+        return {
+            "name": self.settings.data,
+            **sizes,
+            "mean": self.data.mean,
+            "std": self.data.std,
+            "sha256": self.images.sha256,
+        }
+
+    def _hyperparameters(self, names: Names) -> dict[str, float | str]:
+        """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""
+        settings = self.settings.flat.items()
+        numbers = {key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings}
+        return numbers | asdict(names)
+
+
+def _rename(file: Path, why: str) -> None:
+    to = f"renamed to {set_aside(file).name}" if os.path.lexists(file) else "missing"
+    print(f"{file}: damaged, {to} ({why})", file=sys.stderr)

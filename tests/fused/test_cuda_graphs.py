@@ -1,0 +1,134 @@
+"""Replays, with a recorder of calls in the place of a GPU's graphs."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.data.datasets import Images
+from src.fused import cuda_graphs
+from src.fused.classifier import GroupClassifier
+from src.fused.cuda_graphs import STEPS, WARM_UP, Replay
+from src.fused.seed_group import Cohort
+from src.models import MLP
+from src.schedules import Schedule
+from src.training.classifier import Classifier
+from src.training.datamodule import DataModule
+from tests.conftest import bars
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+class Machine:
+    """Counts how each minibatch was trained on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, broken: bool = False) -> None:
+        self.order: list[int] = []
+        self.eager = 0
+        self.captures: list[tuple[int, ...]] = []
+        self.broken = broken
+        monkeypatch.setattr(cuda_graphs, "capture", self.capture)
+
+    def step(self, minibatch: Tensor) -> None:
+        self.eager += 1
+        self.order.append(int(minibatch[0, 0]))
+
+    def capture(self, function: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
+        if self.broken:
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+        self.captures.append(tuple(example.shape))
+
+        def replayed(part: Tensor) -> None:
+            assert part.shape == example.shape
+            self.order += part[:, 0, 0].tolist()
+
+        return replayed
+
+
+def epoch(steps: Replay, first: int = 0) -> list[int]:
+    """Three blocks of 10 minibatches (2, 5), and one of a smaller one (2, 3)."""
+    minibatches = torch.arange(first, first + 31).view(31, 1, 1).expand(31, 2, 5)
+    for block in minibatches[:30].split(10):
+        steps(block)
+    steps(minibatches[30:, :, :3])
+    return list(range(first, first + 31))
+
+
+def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    steps = Replay(machine.step, CUDA, str)
+    steps.expect([0, 1], [0.1, 0.2])
+    expected = [number for _ in range(4) for number in epoch(steps)]
+    assert machine.order == expected
+    assert machine.eager == 2 * WARM_UP  # of each size
+    assert sorted(machine.captures) == [(1, 2, 3), (1, 2, 5), (STEPS, 2, 5)]
+
+
+def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    steps = Replay(machine.step, CUDA, str)
+    for members, lrs, captures in (
+        ([0, 1], [0.1, 0.1], 2),
+        ([0, 1], [0.1, 0.1], 2),
+        ([0, 1], [0.1, 0.05], 4),
+        ([0], [0.1, 0.05], 6),
+        *[([0], [0.1, 0.05], 6)] * 2,
+        *[([0], [0.1, 0.05], 7)] * 2,  # now the last and smaller one is worth it too
+    ):
+        steps.expect(members, lrs)
+        epoch(steps)
+        assert len(machine.captures) == captures
+    assert machine.eager == 3 * WARM_UP  # the smaller one, twice
+
+
+def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(monkeypatch, broken=True)
+    steps = Replay(machine.step, CUDA, str)
+    for first in (0, 31):
+        steps.expect([0], [0.1])
+        epoch(steps, first)
+    assert machine.order == list(range(62))
+    assert machine.eager == 62
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("no CUDA graph, so each step is launched by itself, slower: operation not permitted when")
+
+
+def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    steps = Replay(machine.step, CPU, str)
+    steps.expect([0], [0.1])
+    assert epoch(steps) == machine.order
+    assert machine.captures == []
+
+
+def test_what_a_graph_would_not_count_keeps_steps_from_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(monkeypatch)
+    steps = Replay(machine.step, CUDA, lambda: "Adagrad has its step elsewhere")
+    steps.expect([0], [0.1])
+    assert epoch(steps) == machine.order
+    assert machine.captures == []
+    assert "slower: Adagrad has its step elsewhere\n" in capsys.readouterr().err
+
+
+def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
+    members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
+    data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
+    group = GroupClassifier([Cohort(members, data)])
+    assert group._hindrance() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
+    members[0].optimizer.state.clear()
+    assert group._hindrance() == ""
+
+
+def test_a_full_device_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(cuda_graphs, "capture", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        epoch(Replay(machine.step, CUDA, str))

@@ -1,0 +1,88 @@
+"""The C++ code by itself, its compilation, and runs without it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Command, environment, the_run
+
+BUILDS = {
+    "this machine, sanitized": ["g++", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "threads, sanitized": ["g++", "-march=native", "-fsanitize=thread"],
+    "AVX2": ["g++", "-mavx2", "-mfma"],
+    "any processor of its kind": ["g++"],
+    "clang": ["clang++", "-march=native"],
+}
+RUN = ("data=digits", "model=lenet", "epochs=1")
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str, tmp_path: Path) -> None:
+    if shutil.which(BUILDS[build][0]) is None:
+        pytest.skip(f"there is no {BUILDS[build][0]} here")
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    if build == "AVX2" and not (" avx2 " in flags and " fma " in flags):
+        pytest.skip("this processor has no AVX2")
+    program = tmp_path / "odd_shapes"
+    source = Path(__file__).with_name("odd_shapes.cpp")
+    options = ["-O2", "-g", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*BUILDS[build], *options, str(source), "-o", str(program)], check=True)
+    ended = subprocess.run([program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ": 0 of 400 wrong" in ended.stdout
+
+
+def kernels_of(outputs: Path) -> str:
+    (session,) = json.loads((the_run(outputs) / "run.json").read_text())["sessions"]
+    return str(session["kernels"])
+
+
+def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path: Path, outputs: Path) -> None:
+    assert train(*RUN, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    (compiled,) = (tmp_path / "ravine").glob("kernels-*.so")
+    assert kernels_of(outputs).startswith("native, ")
+    before = compiled.stat().st_mtime_ns
+    # Where it is there, it is taken, compiler or not.
+    assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX="no-such-compiler").returncode == 0
+    assert kernels_of(outputs).startswith("native, ")
+    assert compiled.stat().st_mtime_ns == before
+    compiled.write_bytes(b"")  # damaged
+    assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    assert kernels_of(outputs).startswith("native, ")
+    assert sorted(path.suffix for path in (tmp_path / "ravine").iterdir()) in ([".so"], [".lock", ".so"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"CXX": "no-such-compiler -O1"}, "there is no C++ compiler: no-such-compiler -O1"),
+        ({"CXX": "false"}, "false cannot compile convolution.cpp and linear.cpp"),
+        ({"XDG_CACHE_HOME": "/proc"}, "the code cannot be compiled, kept or loaded: "),
+    ],
+    ids=["no compiler", "a compiler that fails", "no place for it"],
+)
+def test_without_it_torch_does_the_work_and_the_run_says_why(
+    broken: dict[str, str], why: str, train: Command, outputs: Path, tmp_path: Path
+) -> None:
+    ended = train(*RUN, **({"XDG_CACHE_HOME": str(tmp_path / "cache")} | broken))
+    assert ended.returncode == 0, ended.stderr
+    assert kernels_of(outputs).startswith("torch: ")
+    assert why in kernels_of(outputs)
+
+
+def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    env = environment(ROOT, XDG_CACHE_HOME=str(tmp_path))
+    command = [sys.executable, "-c", "from src.native.build import library; print(library().lanes())"]
+    several = [
+        subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=200) for process in several]
+    assert len({stdout for stdout, _ in said}) == 1
+    assert int(said[0][0]) in (4, 8, 16)
+    assert {stderr for _, stderr in said} == {""}
+    assert len(list(tmp_path.glob("ravine/*.so"))) == 1

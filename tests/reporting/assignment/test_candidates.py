@@ -1,0 +1,92 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.config.settings import Names, Settings
+from src.reporting.assignment.candidates import candidates, log_density, scores
+from src.reporting.assignment.reference import PUBLISHED
+from src.reporting.grid import USUAL, grids
+from src.runs.dataframe import read
+from tests.conftest import ROOT
+from tests.reporting.synthetic import NODES, SCHEDULES, write
+
+LENET: dict[str, Any] = {"_target_": "src.models.LeNet"} | {
+    key.partition(".")[2]: value for key, value in USUAL.items() if key.startswith("model.")
+}
+
+
+def recipe(
+    output: Path, shift: float, seeds: int, normalize: str = "half", init: str = "torch", cells: int = 18
+) -> None:
+    """Runs whose test accuracy is the assignment's and `shift`, in some of its cells."""
+    for (optimizer, batch, lr), (_, test) in list(PUBLISHED.items())[:cells]:
+        for seed in range(seeds):
+            settings = Settings(
+                "mnist", 0, "half", LENET | {"init": init}, NODES[optimizer], SCHEDULES["constant"], lr, batch, 20, seed
+            )
+            accuracy = (test + shift + 0.1 * (seed - (seeds - 1) / 2)) / 100
+            settings = replace(settings, normalize=normalize)  # type: ignore[arg-type]
+            write(output, settings, Names("lenet", optimizer, "constant"), min(accuracy, 1.0))
+
+
+def test_the_density_is_students_t() -> None:
+    freedom, n, mean, variance = 3, 4, 95.0, 0.25
+    scale = math.sqrt((1 + 1 / n) * (variance + 95 * 5 / 10_000))
+    z = (96 - mean) / scale
+    log = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.sqrt(freedom * math.pi) * scale)
+    log -= (freedom + 1) / 2 * math.log(1 + z * z / freedom)
+    assert log_density(96, mean, variance, freedom, n, 10_000) == pytest.approx(log, rel=1e-12)
+
+
+def test_the_recipe_that_made_the_figures_is_the_likeliest(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 4)
+    recipe(tmp_path, -0.4, 4, normalize="center")
+    recipe(tmp_path, -0.8, 4, init="xavier_uniform")
+    table = scores(candidates(grids(read(tmp_path))))
+    last = table[table.epoch == "last"]
+    expected = ["normalize half, init torch", "normalize center, init torch", "normalize half, init xavier_uniform"]
+    assert last.candidate.tolist() == expected
+    assert last.score_all.is_monotonic_decreasing
+    assert (last.score_all == last.score_shared).all()
+    assert set(last.cells) == set(last.shared_cells) == {18}
+
+
+def test_of_few_seeds_the_spread_is_the_others(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 4)
+    recipe(tmp_path, 0.3, 1, normalize="none", cells=3)
+    table = scores(candidates(grids(read(tmp_path)))).set_index(["candidate", "epoch"])
+    one = table.loc["normalize none, init torch", "last"]
+    assert (one.cells, one.seeds, one.shared_cells) == (3, 1, 3)
+    assert math.isnan(one.score_all)
+    variance = sum((0.1 * (seed - 1.5)) ** 2 for seed in range(4)) / 3
+    by_hand = sum(
+        log_density(figure, test + 0.3, variance, 3, 1, images)
+        for train, test in list(PUBLISHED.values())[:3]
+        for figure, images in ((train, 60_000), (test, 10_000))
+    )
+    assert one.score_shared == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_without_seeds_enough_there_is_no_score(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 2)
+    recipe(tmp_path, 0.0, 2, normalize="none")
+    assert scores(candidates(grids(read(tmp_path)))).score_shared.isna().all()
+
+
+def test_best_epochs_are_no_worse_than_last(tmp_path: Path) -> None:
+    settings = Settings("mnist", 0, "half", LENET, NODES["sgd"], SCHEDULES["constant"], 0.05, 64, 20, 0)
+    write(tmp_path, settings, Names("lenet", "sgd", "constant"), [0.5, 0.9, *[0.8] * 18])
+    last, best = candidates(grids(read(tmp_path)))
+    key = ("sgd", 64, 0.05)
+    assert (last.epoch, last.cells[key].tolist(), best.cells[key].tolist()) == ("last", [[80, 80]], [[90, 90]])
+
+
+def test_titles_leave_unsaid_what_conf_says() -> None:
+    model: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "lenet.yaml"))
+    data = OmegaConf.load(ROOT / "conf" / "data" / "auto.yaml")
+    usual = {"normalize": data.normalize} | {f"model.{key}": value for key, value in model.items() if key != "_target_"}
+    assert usual == USUAL

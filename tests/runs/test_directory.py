@@ -1,0 +1,169 @@
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from src.runs.atomic import Damaged, replace_file, set_aside
+from src.runs.directory import Run
+from src.runs.record import parse_curve
+from src.sweep.job import write_hydra_files
+from tests.reporting.synthetic import cell
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    return run
+
+
+def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
+    assert Run(tmp_path).record() == {}
+    assert not Run(tmp_path).ended
+    assert Run(tmp_path).damage() == {}
+
+
+def test_fields_are_added(run: Run) -> None:
+    before = run.record()
+    run.update(status="failed", error="broken", later="a field of another version")
+    assert run.record() == before | {"status": "failed", "error": "broken", "later": "a field of another version"}
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted", "finished", "diverged"])
+def test_only_finished_and_diverged_runs_have_ended(status: str, run: Run) -> None:
+    run.update(status=status)
+    assert run.ended == (status in ("finished", "diverged"))
+
+
+def test_a_copied_record_is_of_another_run(run: Run, tmp_path: Path) -> None:
+    """Of another seed: its figures are not those of this run's settings."""
+    one, other = cell(tmp_path / "two", "sgd", 64, 0.05, [0.9, 0.8])
+    other.record_file.write_bytes(one.record_file.read_bytes())
+    assert not other.ended
+    assert f"its settings are those of run {one.digest}" in other.damage()[other.record_file]
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_the_curve_reads_back_to_the_same_bits(value: float) -> None:
+    run = Run(Path(os.environ.get("TMPDIR", "/tmp")))
+    run.curve_file = run.directory / f"ravine-{os.getpid()}.csv"
+    row = {"epoch": 1.0, "train_loss": value, "train_accuracy": 0.1, "test_loss": value, "test_accuracy": 0.2}
+    try:
+        run.write_curve([row | {"updates": 3.0, "seconds": 0.5}])
+        (read,) = parse_curve(run.curve_file.read_bytes())
+        assert read["test_loss"] == value or (math.isnan(read["test_loss"]) and math.isnan(value))
+    finally:
+        run.curve_file.unlink()
+
+
+def test_clearing_leaves_the_lock_alone_and_what_links_name(run: Run, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("kept")
+    with run.locked():
+        (run.directory / ".hydra").mkdir()
+        (run.directory / "folder").symlink_to(theirs)
+        (run.directory / "file").symlink_to(theirs / "file")
+        (run.directory / "nowhere").symlink_to(theirs / "nothing")
+        os.mkfifo(run.directory / "pipe")
+        run.clear()
+        assert [path.name for path in run.directory.iterdir()] == [".lock"]
+    assert (theirs / "file").read_text() == "kept"
+
+
+def test_a_clear_that_is_cut_short_leaves_no_half_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError("no")
+
+    with monkeypatch.context() as patched, run.locked():
+        patched.setattr("shutil.rmtree", forbidden)
+        with pytest.raises(PermissionError):
+            run.clear()
+        assert sorted(path.name for path in run.directory.iterdir()) == [".cleared", ".lock"]
+    with run.locked():
+        run.clear()
+        assert [path.name for path in run.directory.iterdir()] == [".lock"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    replace_file(file, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        replace_file(file, b"new")
+    assert caught.value.filename == str(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert file.read_bytes() == b"old"
+
+
+def test_a_lock_that_is_a_link_is_not_emptied(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "mine.txt"
+    target.write_text("mine")
+    (run.directory / ".lock").unlink(missing_ok=True)
+    (run.directory / ".lock").symlink_to(target)
+    assert not run.held
+    with run.locked():
+        assert run.held
+    assert target.read_text() == "mine"
+    assert (run.directory / ".lock.damaged").is_symlink()
+
+
+def test_a_lock_that_is_a_folder_is_renamed(run: Run) -> None:
+    (run.directory / ".lock").unlink(missing_ok=True)
+    (run.directory / ".lock").mkdir()
+    with run.locked():
+        assert (run.directory / ".lock").is_file()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_hydras_files_are_written_into_a_folder_of_the_run(kind: str, run: Run, tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", run.directory / ".hydra"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere) if kind == "link" else folder.write_text("")
+    hydra = OmegaConf.create({"overrides": {"task": ["lr=0.05"]}})
+    write_hydra_files(run, OmegaConf.create({"lr": 0.05}), hydra)
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert not folder.is_symlink()
+    assert list(elsewhere.iterdir()) == []
+    assert (run.directory / ".hydra.damaged").exists()
+
+
+def test_a_write_follows_no_link(tmp_path: Path) -> None:
+    theirs, file = tmp_path / "theirs", tmp_path / "file"
+    theirs.write_text("kept")
+    (tmp_path / ".file.partial").symlink_to(theirs)
+    file.symlink_to(theirs)
+    replace_file(file, b"new")
+    assert theirs.read_text() == "kept"
+    assert not file.is_symlink()
+    assert file.read_bytes() == b"new"
+
+
+def test_a_write_renames_a_folder_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "file" / "within").mkdir(parents=True)
+    replace_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "file.damaged" / "within").is_dir()
+
+
+def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        (tmp_path / "file").write_text(content)
+        set_aside(tmp_path / "file")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "file.damaged": "one",
+        "file.damaged1": "two",
+    }
+
+
+@pytest.mark.parametrize("content", ["epoch\n1\n", "epoch,train_loss\n1,a\n", "a\0b\n", "epoch\n1,2,3\n"])
+def test_a_curve_without_its_figures_is_damaged(content: str) -> None:
+    with pytest.raises(Damaged):
+        parse_curve(content.encode())

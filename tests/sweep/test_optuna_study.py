@@ -1,0 +1,72 @@
+"""A search's file, as a dead machine or another process may leave or hold it."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.trial import TrialState
+
+from src.errors import UserError
+from src.sweep.optuna_study import Search, Space, distribution, journal
+
+SPACE: Space = {
+    "lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
+    "optimizer": optuna.distributions.CategoricalDistribution(["adam", "sgd"]),
+}
+
+
+def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    with journal(file) as storage:
+        optuna.create_study(storage=storage, study_name="a").ask({**SPACE})
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"op_code":4,"wor')
+    with journal(file) as storage:
+        study = optuna.load_study(storage=storage, study_name="a")
+        study.ask({**SPACE})
+        assert len(study.get_trials()) == 2
+    assert file.read_bytes().startswith(whole)
+
+
+def test_two_processes_do_not_go_on_with_one_search(tmp_path: Path) -> None:
+    with (
+        journal(tmp_path / "a.log"),
+        pytest.raises(UserError, match=r"a\.log: another process goes on with this search"),
+        journal(tmp_path / "a.log"),
+    ):
+        pass
+    with journal(tmp_path / "a.log"):
+        pass
+
+
+def test_a_trial_that_was_killed_before_its_values_stood_fails_and_is_repeated(tmp_path: Path) -> None:
+    with journal(tmp_path / "a.log") as storage:
+        study = optuna.create_study(storage=storage, study_name="a")
+        lr = study.ask({"lr": SPACE["lr"]}).params["lr"]
+        (trial,) = Search(study, SPACE, n_trials=1, seed=0).next(2)
+        assert trial.params["lr"] == lr
+        assert trial.params.keys() == SPACE.keys()
+        study.tell(trial.number, 1.0)
+        assert Search(study, SPACE, n_trials=1, seed=0).next(2) == []
+        assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_no_seed_is_used_twice(tmp_path: Path) -> None:
+    with journal(tmp_path / "a.log") as storage:
+        study = optuna.create_study(storage=storage, study_name="a")
+        for n_trials in (1, 2, 3):  # a new process each
+            for trial in Search(study, SPACE, n_trials, seed=0).next(1):
+                study.tell(trial.number, 1.0)
+        assert len({trial.params["lr"] for trial in study.get_trials()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("span", "low", "high", "step"),
+    [("7,1,-2", 3, 7, 2), ("0,10**9,3".replace("10**9", str(10**9)), 0, 10**9 - 1, 3), ("0.1,0.5,0.1", 0.1, 0.4, 0.1)],
+)
+def test_a_range_is_searched_between_its_ends(span: str, low: float, high: float, step: float) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"seed=range({span})"])
+    found = distribution(override)
+    assert isinstance(found, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
+    assert (found.low, found.high, found.step) == (low, high, step)

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix
+
+from src.training.error_figure import confusion, picture
+from tests.conftest import Command, bars
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def test_confusion_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 10, (2, 500))
+    ours = confusion(torch.from_numpy(labels), torch.from_numpy(predictions))
+    np.testing.assert_array_equal(ours.numpy(), confusion_matrix(labels, predictions, labels=range(10)))
+
+
+@pytest.mark.parametrize("case", ["some wrong", "none wrong", "all wrong", "not finite"])
+def test_a_picture_is_drawn_whatever_was_learnt(case: str) -> None:
+    images, labels = (torch.from_numpy(array) for array in bars(60, 0))
+    labels = labels.long()
+    logits = torch.nn.functional.one_hot(labels, 10).float()
+    if case == "some wrong":
+        logits[:5] = logits[:5].roll(1, dims=1)
+    if case == "all wrong":
+        logits = logits.roll(1, dims=1)
+    if case == "not finite":
+        logits[:] = torch.nan
+    pixels = picture(images, labels, logits, DIGITS, case)
+    assert pixels.shape == (600, 1200, 3)
+    shown = (pixels[:, 620:] < 100).any(axis=2).mean()  # dark pixels where the mistakes are
+    assert (shown > 0.005) == (case != "none wrong")
+
+
+def test_names_are_no_formulas() -> None:
+    images, labels = (torch.from_numpy(array) for array in bars(60, 0))
+    labels = labels.long()
+    logits = torch.nn.functional.one_hot(labels, 10).float().roll(1, dims=1)
+    assert picture(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
+
+
+def test_a_first_run_does_not_tell_of_fonts(train: Command, tmp_path: Path) -> None:
+    ended = train("model=mlp", "epochs=1", MPLCONFIGDIR=str(tmp_path / "mpl"))
+    assert list((tmp_path / "mpl").glob("fontlist*.json"))
+    assert "fontManager" not in ended.stdout + ended.stderr

@@ -1,0 +1,177 @@
+"""A run that is cut off and begun again ends as one left alone, bit for bit."""
+
+import json
+import random
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from src.config.settings import Names, Settings
+from src.data.datasets import Images
+from src.runs.directory import Run
+from src.training.trainer import Training
+from tests.conftest import assert_same, bars, run_of, start, state, the_run
+
+
+class Stop(Exception):
+    pass
+
+
+def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
+    """Train in this process, cut off before the `stop_at`-th block."""
+    run = run_of(settings, output)
+    training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
+    step, blocks = training.classifier.training_step, iter(range(10**9))
+
+    def cut(*arguments: Any) -> None:
+        if next(blocks) == stop_at:
+            raise Stop
+        step(*arguments)
+
+    training.classifier.training_step = cut  # type: ignore[method-assign,assignment]
+    with run.locked():
+        training.train_in(run, Console(quiet=True), Names("mine", "mine", "mine"), list("0123456789"))
+    return run
+
+
+class Dropping(torch.nn.Sequential):
+    """A network that draws random numbers while it trains, and keeps statistics."""
+
+    def __init__(self) -> None:
+        layers = torch.nn.Flatten(), torch.nn.Linear(784, 16), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.3)
+        super().__init__(*layers, torch.nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "Adam", "RMSprop", "NAdam", "LBFGS"])
+@pytest.mark.parametrize("schedule", ["Cosine", "GrowBatch"])
+def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.training.datamodule.BLOCK", 100)  # several blocks in an epoch of 300 images
+    schedule_config: dict[str, Any] = {"_target_": f"src.schedules.{schedule}", "warmup": 1}
+    if schedule == "GrowBatch":
+        schedule_config |= {"milestones": [2], "factor": 3}
+    momentum = {"momentum": 0.9} if optimizer in ("SGD", "RMSprop") else {}
+    settings = Settings(
+        data="mnist",
+        validation=40,
+        normalize="half",
+        model={"_target_": "tests.training.test_resume.Dropping"},
+        optimizer={"_target_": f"torch.optim.{optimizer}"} | momentum,
+        schedule=schedule_config,
+        lr=0.01,
+        batch_size=32,
+        epochs=4,
+        seed=5,
+    )
+    alone, cut = fit(tmp_path / "alone", settings), run_of(settings, tmp_path / "cut")
+    for stop_at in (1, 4, 3):  # in the first epoch, so all is lost; in the second; in the next but one
+        with pytest.raises(Stop):
+            fit(tmp_path / "cut", settings, stop_at)
+        assert cut.record()["status"] == "failed"
+        assert not cut.ended
+    fit(tmp_path / "cut", settings)
+    assert len(cut.record()["sessions"]) == 3  # the first left nothing to go on from
+    assert "error" not in cut.record()
+    assert_same(alone.directory, cut.directory)
+
+
+def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:
+    command = ("data=digits", "model=lenet", "optimizer=adam", "epochs=8")
+    alone = start(tmp_path / "alone", small_mnist, *command)
+    assert alone.wait(timeout=300) == 0
+    alone.communicate()
+
+    moments, epochs = random.Random(0), 0
+    for _ in range(4):
+        process = start(tmp_path / "killed", small_mnist, *command)
+        assert process.stdout is not None
+        for line in process.stdout:  # a moment within, before or after the writing of one of the next two epochs
+            if found := re.search(r"epoch (\d+)/8", line):
+                assert int(found[1]) == epochs + 1  # goes on where the last epoch ended, losing none
+                break
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        if process.returncode == 0:
+            break
+        epochs = len(torch.load(the_run(tmp_path / "killed") / "last.ckpt", weights_only=True)["curve"])
+        if epochs == 8:
+            break
+    ended = start(tmp_path / "killed", small_mnist, *command)
+    assert ended.wait(timeout=300) == 0
+    ended.communicate()
+    assert_same(the_run(tmp_path / "alone"), the_run(tmp_path / "killed"))
+    assert list((tmp_path / "killed").rglob("*.partial")) == []
+    record = json.loads((the_run(tmp_path / "killed") / "run.json").read_text())
+    assert len(record["sessions"]) > 3  # it was killed and gone on with
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_as_interrupted(
+    signum: signal.Signals, code: int, tmp_path: Path, small_mnist: Path
+) -> None:
+    command = ("data=digits", "model=lenet", "epochs=500")
+    process = start(tmp_path, small_mnist, *command)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(signum)
+    sent = time.monotonic()
+    process.send_signal(signum)  # as a shell and a make around it may both do
+    _, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - sent < 10  # a second or two, but for a busy machine
+    assert process.returncode == code
+    assert stderr == f"{signum.name}: what is done is kept; the same command (without force=true) goes on from there\n"
+    record = json.loads((the_run(tmp_path) / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    assert (the_run(tmp_path) / "last.ckpt").exists()
+
+
+def test_a_signal_ends_a_sweep_in_one_process_too(tmp_path: Path, small_mnist: Path) -> None:
+    sweep = ("-m", "hydra/launcher=basic", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
+    process = start(tmp_path, small_mnist, *sweep)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert len(list(tmp_path.rglob("run.json"))) == 1
+
+
+def settings(lr: float = 0.01, epochs: int = 2) -> Settings:
+    model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
+    constant = {"_target_": "src.schedules.Schedule"}
+    return Settings("mnist", 0, "half", model, {"_target_": "torch.optim.Adam"}, constant, lr, 32, epochs, 0)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path) -> None:
+    alone, damaged = fit(tmp_path / "alone", settings()), run_of(settings(), tmp_path / "damaged")
+    with pytest.raises(Stop):
+        fit(tmp_path / "damaged", settings(), 1)
+    content = bytearray(damaged.checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.checkpoint.write_bytes(content)
+    fit(tmp_path / "damaged", settings())
+    assert len(damaged.record()["sessions"]) == 1
+    assert (damaged.directory / "last.ckpt.damaged").read_bytes() == content
+    assert_same(alone.directory, damaged.directory)
+
+
+@pytest.mark.parametrize("lr", [0.01, 1e12])
+def test_killed_between_the_last_checkpoint_and_the_record(lr: float, tmp_path: Path) -> None:
+    run = fit(tmp_path, settings(lr))
+    before = state(run.directory)
+    run.update(status="running")
+    run.curve_file.unlink()
+    fit(tmp_path, settings(lr))
+    assert run.record()["status"] == ("finished" if lr < 1 else "diverged")
+    assert state(run.directory)[:2] == before[:2]
