@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from src.config.settings import Names, Settings, directory
+from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import (
     UserError,
     exit_code,
@@ -94,7 +94,9 @@ def _output(words: list[Override]) -> Path:
     return Path(output)
 
 
-def _of_all_seeds(runs: list[tuple[Settings, Names]], frames: Frames, output: Path) -> list[tuple[Settings, Names]]:
+def _of_all_seeds(
+    runs: list[tuple[Settings, ConfigChoices]], frames: Frames, output: Path
+) -> list[tuple[Settings, ConfigChoices]]:
     """The same cells, of every seed that one of them has a run of, perhaps a damaged one."""
     cells = {replace(settings, seed=0).digest for settings, _ in runs}
     there = {int(seed) for seed in frames.runs.seed[frames.runs.cell.isin(cells)]} if len(frames.runs) else set()

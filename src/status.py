@@ -10,11 +10,11 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from src.display.accuracy_table import tables
-from src.display.sweep_progress import Overview
+from src.display.sweep_progress import SweepProgress
 from src.errors import Interrupted, interruptible, one_line, raise_interrupts
 from src.runs.announcements import planned
 from src.runs.directory import Run
-from src.runs.state import State, look, records
+from src.runs.state import State, read_state, records
 
 SECONDS = 1.0  # between two looks
 
@@ -35,8 +35,8 @@ class Onlooker:
             state = self._look(file)
             if state is None:
                 self.damaged |= self._damage(file)
-            elif state.directory in states and state.standing == "interrupted":
-                states[state.directory] = replace(state, standing="to do")  # its turn will come again
+            elif state.directory in states and state.status == "interrupted":
+                states[state.directory] = replace(state, status="to do")  # its turn will come again
             else:
                 states[state.directory] = state
         return list(states.values())
@@ -55,7 +55,7 @@ class Onlooker:
         known = self.ended.get(file)
         if known and known[0] == written:
             return known[1]
-        state = look(Run(file.parent))
+        state = read_state(Run(file.parent))
         if state and state.ended:
             self.ended[file] = written, state
         return state
@@ -76,33 +76,33 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.output.is_dir():
         parser.error(f"{arguments.output}: there is no such directory; name the one that runs were written to")
-    console, onlooker, overview = Console(markup=False, highlight=False), Onlooker(arguments.output), Overview()
+    console, onlooker, progress = Console(markup=False, highlight=False), Onlooker(arguments.output), SweepProgress()
     if arguments.watch:
         with suppress(Interrupted):
-            watch(onlooker, overview, console)
+            watch(onlooker, progress, console)
     states = onlooker.states()
-    overview.pace.note(states)
-    overview.compare(states)
-    for line in (overview.line(states), *overview.running(states)):
+    progress.epoch_times.note(states)
+    progress.compare(states)
+    for line in (progress.line(states), *progress.running(states)):
         console.print(line, soft_wrap=True)
-    overview.print_results(states, console)
+    progress.print_results(states, console)
     for file, why in onlooker.damaged.items():
         console.print(f"{file}: damaged ({why}); the run's own command renames it and trains again", soft_wrap=True)
 
 
-def watch(onlooker: Onlooker, overview: Overview, console: Console) -> None:
+def watch(onlooker: Onlooker, progress: SweepProgress, console: Console) -> None:
     """Show the picture anew each second, or where there is no terminal a line when something has changed."""
     last = ""
     raise_interrupts()
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         while True:
             states = onlooker.states()
-            overview.pace.note(states)
+            progress.epoch_times.note(states)
             if live:
-                overview.compare(states)
+                progress.compare(states)
                 below = (part for captioned in tables(states) for part in captioned)
-                live.update(Group(overview.picture(states), *below), refresh=True)
-            elif (line := overview.line(states)).partition("ETA")[0] != last.partition("ETA")[0]:
+                live.update(Group(progress.picture(states), *below), refresh=True)
+            elif (line := progress.line(states)).partition("ETA")[0] != last.partition("ETA")[0]:
                 console.print(line, soft_wrap=True)
                 console.file.flush()
                 last = line

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from src.config.overrides import check_overrides
-from src.config.settings import Names, check, check_cores, directory, title
+from src.config.settings import ConfigChoices, check, check_cores, directory, display_name
 from src.data import datasets
 from src.display.run_summary import show
 from src.errors import (
@@ -30,7 +30,7 @@ from src.errors import (
 )
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
-from src.runs.state import look
+from src.runs.state import read_state
 from src.sweep.job import begins_anew, write_hydra_files
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -45,16 +45,16 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     loaded = datasets.load(settings.data, str(cfg.data_root))
     loaded.check_sizes(settings.validation, settings.batch_size)
     choices = HydraConfig.get().runtime.choices
-    names = Names(choices["model"], choices["optimizer"], choices["schedule"])
+    names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
     console = Console(markup=False, highlight=False)  # a path is a path
     run = Run(Path(cfg.output_dir) / directory(settings, names))
     anew = begins_anew(run, cfg.force)
     if not anew:
         run.check_data(loaded.sha256)
     if cfg.dry_run:
-        state = look(run)
+        state = read_state(run)
         console.print(
-            f"{state.standing if state and not anew else 'to do':<9} {title(settings, names)}", soft_wrap=True
+            f"{state.status if state and not anew else 'to do':<9} {display_name(settings, names)}", soft_wrap=True
         )
         return {}
     record = run.record()

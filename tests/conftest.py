@@ -16,7 +16,7 @@ import torch
 from joblib import cpu_count
 from numpy.typing import NDArray
 
-from src.config.settings import Names, Settings, directory
+from src.config.settings import ConfigChoices, Settings, directory
 from src.runs.directory import Run
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,7 @@ def own_choice(folder: Path, choice: str, yaml: str, module: str = "") -> tuple[
 
 def run_of(settings: Settings, output: Path) -> Run:
     """The run of these settings under an output directory."""
-    return Run(output / directory(settings, Names("mine", "mine", "mine")))
+    return Run(output / directory(settings, ConfigChoices("mine", "mine", "mine")))
 
 
 def the_run(outputs: Path) -> Path:

@@ -12,7 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
 
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
-from src.training.instantiate import build
+from src.training.instantiate import instantiate
 from tests.conftest import ROOT
 
 EPOCHS = 12
@@ -89,5 +89,5 @@ def test_readmes_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.Monkey
     files = {name.rpartition("/")[2]: text for name, text in blocks}
     (tmp_path / "polynomial.py").write_text(files["polynomial.py"])
     monkeypatch.syspath_prepend(tmp_path)
-    schedule = build("schedule", dict(OmegaConf.create(files["polynomial.yaml"])), Schedule, epochs=4)
+    schedule = instantiate("schedule", dict(OmegaConf.create(files["polynomial.yaml"])), Schedule, epochs=4)
     assert [schedule.lr_factor(epoch) for epoch in range(4)] == pytest.approx([1, 9 / 16, 4 / 16, 1 / 16])

@@ -57,7 +57,7 @@ def test_one_run_is_whole(train: Command, outputs: Path) -> None:
     assert session["versions"]["torch"]
     assert session["machine"]["cores"]
     assert session["threads"] == 1
-    assert (run / "mistakes.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "error_figure.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (run / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
 
     lines = ended.stdout.splitlines()

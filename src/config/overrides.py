@@ -10,13 +10,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig
 
-from src.config.settings import DATA_KEYS, KEYS, KEYS_OF_NO_CONSEQUENCE
+from src.config.settings import DATA_KEYS, KEYS, NON_IDENTITY_KEYS
 from src.errors import UserError
 
 MAX_RUNS = 10_000  # of a grid; each takes milliseconds to compose
 GROUPS = {"data", "model", "optimizer", "schedule", "study"}
-FIXED = KEYS_OF_NO_CONSEQUENCE | {"study", "data.classes"}  # in a sweep
-REQUIRED = KEYS | KEYS_OF_NO_CONSEQUENCE | {f"data.{key}" for key in DATA_KEYS}
+FIXED = NON_IDENTITY_KEYS | {"study", "data.classes"}  # in a sweep
+REQUIRED = KEYS | NON_IDENTITY_KEYS | {f"data.{key}" for key in DATA_KEYS}
 
 
 def check_overrides(overrides: Iterable[Override]) -> None:
@@ -25,7 +25,7 @@ def check_overrides(overrides: Iterable[Override]) -> None:
         key, typed = override.key_or_group, override.input_line
         if not key:
             raise UserError(f"{typed}: is no setting; write key=value")
-        if override.is_add() and key in KEYS | KEYS_OF_NO_CONSEQUENCE and not isinstance(override.value(), dict | list):
+        if override.is_add() and key in KEYS | NON_IDENTITY_KEYS and not isinstance(override.value(), dict | list):
             raise UserError(f"{typed}: {key} is there already; leave out the +")
         if override.is_delete():
             if key in REQUIRED:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from src.config.loader import Composer
 from src.config.overrides import check_overrides, combinations
-from src.config.settings import Names, Settings, check
+from src.config.settings import ConfigChoices, Settings, check
 from src.data import datasets
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -21,7 +21,7 @@ CONF = str(Path(__file__).parents[2] / "conf")
 class Selection:
     """What was asked for: runs, in the order of training, and where they lie."""
 
-    runs: list[tuple[Settings, Names]]
+    runs: list[tuple[Settings, ConfigChoices]]
     output: Path
     asks_for_seeds: bool
 
@@ -43,6 +43,6 @@ def select(overrides: list[str]) -> Selection:
             settings, choices = check(cfg), config.hydra.runtime.choices
             if settings.data == "auto":
                 settings = replace(settings, data=datasets.choose("auto", str(cfg.data_root)))
-            runs.append((settings, Names(choices["model"], choices["optimizer"], choices["schedule"])))
+            runs.append((settings, ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])))
         asked = any(override.key_or_group == "seed" for override in parsed)
         return Selection(runs, Path(str(cfg.output_dir)), asked)

@@ -19,7 +19,7 @@ KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "sch
 DATA_KEYS = {"name", "validation", "normalize", "classes"}
 Normalize = Literal["half", "standard", "center", "none"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
-KEYS_OF_NO_CONSEQUENCE = {"data_root", "output_dir", "device", "threads"} | SWITCHES
+NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads"} | SWITCHES
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Names:
+class ConfigChoices:
     """What the config groups call the chosen model, optimizer and schedule."""
 
     model: str
@@ -61,14 +61,14 @@ class Names:
     schedule: str
 
 
-def title(settings: Settings, names: Names) -> str:
+def display_name(settings: Settings, names: ConfigChoices) -> str:
     """A run's name for a person; the rest of its settings are in its record."""
     swept = f"lr {settings.lr:g} batch {settings.batch_size} seed {settings.seed}"
     schedule = "" if names.schedule == "constant" else f" {names.schedule}"
     return f"{settings.data} {names.model} {names.optimizer}{schedule} {swept}"
 
 
-def directory(settings: Settings, names: Names) -> Path:
+def directory(settings: Settings, names: ConfigChoices) -> Path:
     """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
     run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"
     return Path(settings.data, names.model, run)
@@ -83,7 +83,7 @@ def check_whole(key: str, value: Any, least: int, example: str) -> int:
 
 def check_machine(cfg: DictConfig) -> None:
     """Check the keys that no run of a sweep has to itself. Raises UserError."""
-    if unknown := set(cfg) - KEYS - KEYS_OF_NO_CONSEQUENCE - {"hydra"}:
+    if unknown := set(cfg) - KEYS - NON_IDENTITY_KEYS - {"hydra"}:
         raise UserError(no_such_key(min(map(str, unknown)), cfg))
     for key, example in (("data_root", "data"), ("output_dir", "outputs")):
         value = cfg[key]

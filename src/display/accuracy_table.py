@@ -97,13 +97,13 @@ def _differs(key: str, rows: list[dict[str, str]]) -> bool:
 
 
 def _finished(cell: Iterable[State]) -> list[float]:
-    return [s.test_accuracy for s in cell if s.standing == "finished" and s.test_accuracy is not None]
+    return [s.test_accuracy for s in cell if s.status == "finished" and s.test_accuracy is not None]
 
 
 def _score(cell: list[State]) -> float | None:
     """What the highest is chosen by; None where a run has not finished."""
     scores = [each.validation_accuracy if each.settings.validation else each.test_accuracy for each in cell]
-    finished = all(each.standing == "finished" for each in cell)
+    finished = all(each.status == "finished" for each in cell)
     return mean(score for score in scores if score is not None) if finished and None not in scores else None
 
 
@@ -117,6 +117,6 @@ def _text(cell: list[State], best: dict[int, float]) -> str:
         parts.append(f"{number} ({len(accuracies)})" if len(cell) > 1 else number)
         if (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
             parts[0] += " *"
-    others = [state.standing for state in cell if state.standing != "finished"]
+    others = [state.status for state in cell if state.status != "finished"]
     parts += [f"{each} {others.count(each)}/{len(cell)}" if len(cell) > 1 else each for each in dict.fromkeys(others)]
     return ", ".join(parts)

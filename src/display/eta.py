@@ -10,7 +10,7 @@ from src.config.settings import Settings
 from src.runs.state import State
 
 
-class Pace:
+class EpochTimes:
     """Seconds an epoch: the median over the runs that are most alike."""
 
     def __init__(self) -> None:

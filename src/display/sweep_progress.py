@@ -11,42 +11,42 @@ from rich.table import Table
 from rich.text import Text
 
 from src.display.accuracy_table import differences, tables
-from src.display.eta import Pace, clock
-from src.runs.state import Standing, State
+from src.display.eta import EpochTimes, clock
+from src.runs.state import RunStatus, State
 
-COUNTED: tuple[Standing, ...] = ("finished", "diverged", "failed", "interrupted", "running", "to do")
+COUNTED: tuple[RunStatus, ...] = ("finished", "diverged", "failed", "interrupted", "running", "to do")
 
 
-class Overview:
+class SweepProgress:
     """Pictures of the states of runs. `workers` is how many train at once; else as many as are seen to."""
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers
-        self.pace = Pace()
+        self.epoch_times = EpochTimes()
         self._differences: dict[Path, str] = {}
 
     def compare(self, states: Sequence[State]) -> None:
         """See by what else than their titles these runs differ."""
         self._differences = differences(states)
 
-    def title(self, state: State) -> str:
+    def display_name(self, state: State) -> str:
         """A run's name, no other's among those that were compared."""
-        return state.title + self._differences.get(state.directory, "")
+        return state.display_name + self._differences.get(state.directory, "")
 
     def time_left(self, states: Sequence[State]) -> str | None:
         """Hours, minutes and seconds until all is done; None where the pace of such runs is not known."""
-        each = [self.pace.left(state) for state in states if state.standing != "failed"]
+        each = [self.epoch_times.left(state) for state in states if state.status != "failed"]
         known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
             return None
-        workers = self.workers or sum(state.standing == "running" for state in states)
+        workers = self.workers or sum(state.status == "running" for state in states)
         seconds = max([sum(known) / max(1, workers), *known], default=0.0)
         return clock(seconds)
 
     def line(self, states: Sequence[State]) -> str:
         """All on one line; with an ETA where somebody is at it."""
         eta = f"  ETA {self.time_left(states) or '-:--:--'}"
-        at_it = self.workers or any(state.standing in ("running", "to do") for state in states)
+        at_it = self.workers or any(state.status in ("running", "to do") for state in states)
         return f"{counts_of(states)}  {_epochs(states)}{eta if at_it else ''}"
 
     def picture(self, states: Sequence[State]) -> Table:
@@ -63,9 +63,9 @@ class Overview:
         return [
             f"epoch {state.epoch:>{len(str(state.settings.epochs))}}/{state.settings.epochs}  "
             + ("test   -    " if state.test_accuracy is None else f"test {state.test_accuracy:7.2%}")
-            + f"  {self.title(state)}"
+            + f"  {self.display_name(state)}"
             for state in states
-            if state.standing == "running"
+            if state.status == "running"
         ]
 
     def print_results(self, states: Sequence[State], console: Console) -> None:
@@ -77,15 +77,15 @@ class Overview:
                 console.width = max(console.width, uncut)
             console.print(table)
         for state in states:
-            if state.standing in ("diverged", "failed"):
+            if state.status in ("diverged", "failed"):
                 reason = f": {state.error}" if state.error else ""
-                console.print(Text(f"{state.standing}  {self.title(state)}{reason}"), soft_wrap=True)
+                console.print(Text(f"{state.status}  {self.display_name(state)}{reason}"), soft_wrap=True)
 
 
 def counts_of(states: Sequence[State]) -> str:
-    """How many runs there are of each standing."""
-    counts = Counter(state.standing for state in states)
-    parts = [f"{counts[standing]} {standing}" for standing in COUNTED if counts[standing]]
+    """How many runs there are of each status."""
+    counts = Counter(state.status for state in states)
+    parts = [f"{counts[status]} {status}" for status in COUNTED if counts[status]]
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(parts)}"
 
 

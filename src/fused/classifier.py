@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from src.fused.compatibility import elsewhere
-from src.fused.cuda_graphs import Replay
+from src.fused.compatibility import off_gpu_state
+from src.fused.cuda_graphs import CudaGraphs
 from src.fused.datamodule import Block
-from src.fused.seed_group import Cohort
+from src.fused.seed_group import SeedGroup
 from src.training.classifier import Classifier
 from src.training.lightning import LightningModule
 
@@ -19,27 +19,27 @@ from src.training.lightning import LightningModule
 class GroupClassifier(LightningModule):
     """Does for each of its members what it does alone; their optimizers, of any kind and lr, stay their own."""
 
-    def __init__(self, cohorts: Sequence[Cohort]) -> None:
+    def __init__(self, seed_groups: Sequence[SeedGroup]) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.cohorts = cohorts
-        self.members = nn.ModuleList(member for cohort in cohorts for member in cohort.members)
+        self.seed_groups = seed_groups
+        self.members = nn.ModuleList(member for seed_group in seed_groups for member in seed_group.members)
 
     @property
     def training_members(self) -> list[int]:
         """Which members the current epoch trains."""
-        each = (member in cohort.training for cohort in self.cohorts for member in cohort.members)
+        each = (member in seed_group.training for seed_group in self.seed_groups for member in seed_group.members)
         return [number for number, is_training in enumerate(each) if is_training]
 
     def configure_optimizers(self) -> list[Optimizer]:
         return [member.optimizer for member in self.classifiers]
 
     def on_fit_start(self) -> None:
-        self.steps = Replay(self._step, self.device, self._hindrance)
+        self.steps = CudaGraphs(self._step, self.device, self._capture_blocker)
 
     def on_train_epoch_start(self) -> None:
-        for cohort in self.cohorts:
-            cohort.begin_epoch(self.current_epoch)
+        for seed_group in self.seed_groups:
+            seed_group.begin_epoch(self.current_epoch)
         lrs = [group["lr"] for member in self.classifiers for group in member.optimizer.param_groups]
         self.steps.expect(self.training_members, lrs)
         self.updates = 0
@@ -52,12 +52,12 @@ class GroupClassifier(LightningModule):
 
     def _step(self, minibatch: Tensor) -> None:
         """An update of all members; indices (S, B)."""
-        for cohort, indices in zip(self.cohorts, minibatch, strict=True):
-            cohort.update(indices)
+        for seed_group, indices in zip(self.seed_groups, minibatch, strict=True):
+            seed_group.update(indices)
 
-    def _hindrance(self) -> str:
+    def _capture_blocker(self) -> str:
         """Why steps cannot be captured."""
-        return next(filter(None, map(elsewhere, self.configure_optimizers())), "")
+        return next(filter(None, map(off_gpu_state, self.configure_optimizers())), "")
 
     def on_validation_start(self) -> None:
         self.trained = self._time()
@@ -65,14 +65,14 @@ class GroupClassifier(LightningModule):
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
         for of_a_size in block:
             for indices in of_a_size:
-                for cohort in self.cohorts:
-                    cohort.score(cohort.data.scored[dataloader_idx], indices)
+                for seed_group in self.seed_groups:
+                    seed_group.score(seed_group.data.eval_splits[dataloader_idx], indices)
 
     def on_validation_epoch_end(self) -> None:
         runs, ended = len(self.training_members), self._time()
         shares = (self.trained - self.started) / runs, (ended - self.trained) / runs
-        for cohort in self.cohorts:
-            cohort.end_epoch(self.current_epoch, self.updates, *shares)
+        for seed_group in self.seed_groups:
+            seed_group.end_epoch(self.current_epoch, self.updates, *shares)
         self.trainer.should_stop = not any(member.finite for member in self.classifiers)
 
     def _time(self) -> float:
@@ -84,7 +84,7 @@ class GroupClassifier(LightningModule):
     @property
     def classifiers(self) -> list[Classifier]:
         """The members, in order."""
-        return [member for cohort in self.cohorts for member in cohort.members]
+        return [member for seed_group in self.seed_groups for member in seed_group.members]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = {number: self.classifiers[number].curve for number in self.training_members}

@@ -22,7 +22,7 @@ REFUSALS = {  # by the words of torch.func.vmap
 }
 
 
-def obstacle(training: Training) -> str:
+def why_incompatible(training: Training) -> str:
     """What keeps a run from being trained in a group; nothing, where nothing does.
 
     A group evaluates each network once an update, knows no state beside parameters, and on a GPU no arithmetic on the
@@ -34,14 +34,14 @@ def obstacle(training: Training) -> str:
         return f"{kind.__qualname__} is not one of torch.optim's optimizers"
     if isinstance(optimizer, torch.optim.LBFGS):
         return "LBFGS evaluates the network more than once an update"
-    if training.device == "cuda" and (reason := elsewhere(optimizer)):
+    if training.device == "cuda" and (reason := off_gpu_state(optimizer)):
         return reason
     if any(True for _ in training.model.buffers()):
         return "the network keeps buffers, such as batch statistics"
     return ""
 
 
-def elsewhere(optimizer: Optimizer) -> str:
+def off_gpu_state(optimizer: Optimizer) -> str:
     """What of an optimizer's state a CUDA graph would not change, since it is no tensor on the GPU."""
     for state in optimizer.state.values():
         for key, value in state.items():
@@ -50,7 +50,7 @@ def elsewhere(optimizer: Optimizer) -> str:
     return ""
 
 
-def refusal(networks: Sequence[nn.Module]) -> str:
+def why_not_vmappable(networks: Sequence[nn.Module]) -> str:
     """Why `torch.func.vmap` cannot compute networks: it says so, it computes something else, or they have a memory."""
     twins = [copy.deepcopy(network) for network in networks]
     stack = Stack(twins)

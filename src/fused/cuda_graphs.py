@@ -14,7 +14,7 @@ STEPS = 8  # a replay: its launch is spread over them, and a new capture, which 
 WARM_UP = 3  # steps of a size before its capture, by which libraries and optimizers have set up what they need
 
 
-class Replay:
+class CudaGraphs:
     """Calls `step` on each minibatch of a block: the first times as it is, then by replaying what it launched.
 
     The warm-up are steps of the training itself, so there is no state to restore. On a CPU, and where a capture

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from src.training.datamodule import SCORED, DataModule, in_blocks, minibatches
+from src.training.datamodule import EVAL_BATCH_SIZE, DataModule, in_blocks, minibatches
 from src.training.lightning import LightningDataModule
 
-SCORED_ON_GPU = 2000  # images scored at once, where each call costs as much as many images
+EVAL_BATCH_SIZE_ON_GPU = 2000  # images scored at once, where each call costs as much as many images
 
 Block = list[Tensor]  # minibatches of indices; those of one size in one tensor (K, ..., B)
 
@@ -37,8 +37,8 @@ class GroupData(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Block]]:
         """What is scored each epoch, the same images for all seeds: (K, B)."""
         assert self.trainer is not None
-        at_once = SCORED if self.trainer.strategy.root_device.type == "cpu" else SCORED_ON_GPU
-        sizes = [len(self.parts[0].splits[name]) for name in self.parts[0].scored]
+        at_once = EVAL_BATCH_SIZE if self.trainer.strategy.root_device.type == "cpu" else EVAL_BATCH_SIZE_ON_GPU
+        sizes = [len(self.parts[0].splits[name]) for name in self.parts[0].eval_splits]
         return [_loader(torch.arange(size).split(at_once)) for size in sizes]
 
 

@@ -9,7 +9,7 @@ from src.sweep.job import Job
 
 
 @dataclass
-class Together:
+class GroupResult:
     """Jobs by their numbers; the runs of those that are not named have ended."""
 
     failed: dict[int, str] = field(default_factory=dict)  # with the reason

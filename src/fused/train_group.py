@@ -16,11 +16,11 @@ from src.errors import UserError, one_line, traceback_wanted
 from src.fused.callback import GroupRecorder
 from src.fused.checkpoint import GroupCheckpointIO
 from src.fused.classifier import GroupClassifier
-from src.fused.compatibility import obstacle, out_of_memory, refusal
+from src.fused.compatibility import out_of_memory, why_incompatible, why_not_vmappable
 from src.fused.datamodule import GroupData
 from src.fused.member import Member
-from src.fused.result import Together
-from src.fused.seed_group import Cohort
+from src.fused.result import GroupResult
+from src.fused.seed_group import SeedGroup
 from src.training.datamodule import DataModule
 from src.training.evaluation import initial_loss
 from src.training.lightning import fit
@@ -29,30 +29,30 @@ from src.training.trainer import Training
 FULL = "there is not enough memory"
 
 
-def train_together(configs: Sequence[DictConfig]) -> Together:
+def train_group(configs: Sequence[DictConfig]) -> GroupResult:
     """Train what these jobs describe, which are alike in all but optimizer, lr, schedule and seed.
 
     A group that does not fit into the device's memory is halved.
     """
-    together = Together()
-    members = _able(configs, together)
-    if together.failed and configs[0].fail_fast:
-        together.alone |= {member.number: "another run had failed" for member in members}
-        return together
+    result = GroupResult()
+    members = _able(configs, result)
+    if result.failed and configs[0].fail_fast:
+        result.alone |= {member.number: "another run had failed" for member in members}
+        return result
     with ExitStack() as locks:
-        groups = _in_step(_locked(members, locks, together), together)
+        groups = _in_step(_locked(members, locks, result), result)
         while groups:
             group = groups.pop(0)
             if reason := _failure(group):
                 left = [member for member in group if not member.done]
                 if reason == FULL and len(group) > 3:
-                    groups += _halves(left, together)
+                    groups += _halves(left, result)
                 else:
-                    together.alone |= {member.number: f"its group failed: {reason}" for member in left}
-    return together
+                    result.alone |= {member.number: f"its group failed: {reason}" for member in left}
+    return result
 
 
-def _able(configs: Sequence[DictConfig], together: Together) -> list[Member]:
+def _able(configs: Sequence[DictConfig], result: GroupResult) -> list[Member]:
     """Those of the jobs that nothing keeps from being trained in a group."""
     able: list[Member] = []
     shared: dict[Hashable, DataModule] = {}
@@ -60,50 +60,50 @@ def _able(configs: Sequence[DictConfig], together: Together) -> list[Member]:
         try:
             member = Member(number, config, shared)
         except UserError as error:
-            together.failed[number] = one_line(error)
+            result.failed[number] = one_line(error)
             continue
-        if reason := obstacle(member.training):
-            together.alone[number] = reason
+        if reason := why_incompatible(member.training):
+            result.alone[number] = reason
         else:
             able.append(member)
     of_each_seed = {member.seed: member.training.model for member in able}
-    if len(able) > 1 and (reason := refusal([*of_each_seed.values(), able[0].training.model])):
-        together.alone |= {member.number: reason for member in able}
+    if len(able) > 1 and (reason := why_not_vmappable([*of_each_seed.values(), able[0].training.model])):
+        result.alone |= {member.number: reason for member in able}
         return []
     return able
 
 
-def _locked(members: Sequence[Member], locks: ExitStack, together: Together) -> list[Member]:
+def _locked(members: Sequence[Member], locks: ExitStack, result: GroupResult) -> list[Member]:
     """Those whose runs no other process trains, and which are not done; their directories are ready."""
     ours = []
     for member in members:
         try:
             locks.enter_context(member.run.locked())
         except UserError:
-            together.alone[member.number] = "another process was training it"
+            result.alone[member.number] = "another process was training it"
             continue
         if not member.done:
             member.begin()
-            together.begun.add(member.number)
+            result.begun.add(member.number)
             ours.append(member)
     return ours
 
 
-def _in_step(members: Sequence[Member], together: Together) -> list[list[Member]]:
+def _in_step(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
     """Groups that are at the same epoch and have the same batch sizes, each in the order of seeds."""
     at = {member: member.epochs_done() for member in members}
-    together.alone |= {member.number: "all its epochs had been trained" for member in members if at[member] is None}
+    result.alone |= {member.number: "all its epochs had been trained" for member in members if at[member] is None}
 
     def step(member: Member) -> tuple[int, ...]:
         return at[member] or 0, *member.batch_sizes
 
     left = sorted((member for member in members if at[member] is not None), key=lambda each: (step(each), each.seed))
     groups = [list(in_step) for _, in_step in groupby(left, key=step)]
-    together.alone |= {group[0].number: "no other run was in step with it" for group in groups if len(group) == 1}
+    result.alone |= {group[0].number: "no other run was in step with it" for group in groups if len(group) == 1}
     return [group for group in groups if len(group) > 1]
 
 
-def _halves(members: Sequence[Member], together: Together) -> list[list[Member]]:
+def _halves(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
     """Smaller groups of the members of one that did not fit.
 
     They are in step again: a member that has diverged has an older checkpoint than those that went on.
@@ -112,7 +112,7 @@ def _halves(members: Sequence[Member], together: Together) -> list[list[Member]]
     for member in members:
         member.build(shared)
     halves = []
-    for group in _in_step(members, together):
+    for group in _in_step(members, result):
         middle = len(group) // 2
         halves += [group[:middle], group[middle:]] if len(group) > 3 else [group]
     return halves
@@ -144,13 +144,13 @@ def _train(members: Sequence[Member]) -> None:
     by_seed = [list(of_a_seed) for _, of_a_seed in groupby(members, key=lambda member: member.seed)]
     first = members[0].training
     try:
-        cohorts = [
-            Cohort([member.training.classifier for member in of_a_seed], of_a_seed[0].training.data)
+        seed_groups = [
+            SeedGroup([member.training.classifier for member in of_a_seed], of_a_seed[0].training.data)
             for of_a_seed in by_seed
         ]
         fit(
-            GroupClassifier(cohorts),
-            GroupData([cohort.data for cohort in cohorts]),
+            GroupClassifier(seed_groups),
+            GroupData([seed_group.data for seed_group in seed_groups]),
             first.device,
             first.settings.epochs,
             [GroupRecorder(runs, boards)],

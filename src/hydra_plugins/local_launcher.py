@@ -21,14 +21,14 @@ class LocalLauncherConf:
 
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
     workers: int | None = None  # as many as there are cores to use, or, for groups, GPUs
-    fuse: Any = "auto"  # true: runs that are alike are trained as one model; auto: on a GPU
+    vectorize: Any = "auto"  # true: runs that are alike are trained as one model; auto: on a GPU
 
 
 class LocalLauncher(Launcher):
     """Runs what is not done, and shows how far it is."""
 
-    def __init__(self, workers: int | None = None, fuse: Any = "auto") -> None:
-        self.workers, self.fuse = workers, fuse
+    def __init__(self, workers: int | None = None, vectorize: Any = "auto") -> None:
+        self.workers, self.vectorize = workers, vectorize
         self.idle: list[Any] = []  # processes that an earlier batch of the sweep has started
         atexit.register(self.idle.clear)  # later, Python's own modules that their pools need would be gone
 
@@ -42,7 +42,7 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from src.config.settings import KEYS, check_cores
         from src.sweep.job import Job
-        from src.sweep.scheduler import Study
+        from src.sweep.scheduler import SweepScheduler
 
         if set(self.config) >= KEYS:  # else another application's than Ravine
             check_cores(self.config.threads)
@@ -55,7 +55,7 @@ class LocalLauncher(Launcher):
                 config.hydra.job.id = config.hydra.job.num = number
             jobs.append(Job(config))
         by_identity = {job.identity: job for job in jobs}  # two jobs may be one run
-        study = Study(list(by_identity.values()), self.workers, self.idle, self.fuse)
+        study = SweepScheduler(list(by_identity.values()), self.workers, self.idle, self.vectorize)
         if study.dry_run:
             study.preview()
         else:

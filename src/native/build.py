@@ -68,7 +68,7 @@ def _load(file: Path) -> ctypes.CDLL:
 
 
 @cache
-def engine() -> str:
+def backend() -> str:
     """What works here: native, or torch and why."""
     try:
         return f"native, {library().lanes()} lanes"
@@ -76,14 +76,14 @@ def engine() -> str:
         return f"torch: {reason}"
 
 
-def serves(*tensors: Tensor) -> bool:
+def supports(*tensors: Tensor) -> bool:
     """Whether the native code can take these: float32 on the CPU."""
     return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors) and (
-        engine().startswith("native")
+        backend().startswith("native")
     )
 
 
-def eager() -> bool:
+def in_plain_eager() -> bool:
     """Whether neither `torch.func`, nor a compiler, nor autocast wants to see torch's own operators."""
     return not (
         torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
@@ -92,7 +92,7 @@ def eager() -> bool:
     )
 
 
-def once(operation: str) -> None:
+def forbid_double_backward(operation: str) -> None:
     """Raise RuntimeError in a backward pass that shall itself be differentiated, which would go wrong unseen."""
     if torch.is_grad_enabled():
         raise RuntimeError(f"{operation}: its native code has no second derivative")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.build import eager, library, once, serves
+from src.native.build import forbid_double_backward, in_plain_eager, library, supports
 
 CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
 
@@ -39,8 +39,8 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
 
     By the native operator where it can serve, whose output lies in memory as (O, H', W', B); else by torch's.
     """
-    if weight.shape[2] == weight.shape[3] and serves(images, weight, bias):
-        if eager():
+    if weight.shape[2] == weight.shape[3] and supports(images, weight, bias):
+        if in_plain_eager():
             return _ConvPoolRelu.apply(images, weight, bias, padding)
         return torch.ops.ravine.conv_pool_relu(images, weight, bias, padding)[0]
     return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
@@ -146,7 +146,7 @@ class _ConvPoolRelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        once("conv_pool_relu")
+        forbid_double_backward("conv_pool_relu")
         return _differentiate(ctx, gradient, None, _backward)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.native.build import engine, library
+from src.native.build import backend, library
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
     """
     n, height, width = len(indices), *images.shape[1:]
     native = (images.dtype, indices.dtype, values.dtype) == (torch.uint8, torch.int64, torch.float32)
-    if not (native and images.device.type == "cpu" and engine().startswith("native")):
+    if not (native and images.device.type == "cpu" and backend().startswith("native")):
         return values[images[indices].int()].unsqueeze(1)
     to = values.new_empty(1, height, width, n)
     library().gather(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from src.native.build import eager, library, once, serves
+from src.native.build import forbid_double_backward, in_plain_eager, library, supports
 
 
 class _Layer(ctypes.Structure):
@@ -26,7 +26,7 @@ def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     """
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     biases = all(layer.bias is not None for layer in layers)
-    if biases and torch.get_num_threads() == 1 and eager() and serves(features, *parameters):
+    if biases and torch.get_num_threads() == 1 and in_plain_eager() and supports(features, *parameters):
         return _Perceptron.apply(features, *parameters)
     *others, last = layers
     features = features.flatten(1)
@@ -63,7 +63,7 @@ class _Perceptron(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        once("perceptron")
+        forbid_double_backward("perceptron")
         features, *saved = ctx.saved_tensors
         gradient = gradient.t().contiguous()
         n = (len(saved) + 1) // 3

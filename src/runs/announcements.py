@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.runs.atomic import read_file, replace_file
-from src.runs.record import NamesEntry, SettingsEntry
+from src.runs.record import ChoicesEntry, SettingsEntry
 from src.runs.state import State
 
 FOLDER = ".studies"
@@ -24,7 +24,7 @@ FOLDER = ".studies"
 class _Planned(TypedDict):
     directory: str
     settings: SettingsEntry
-    names: NamesEntry
+    names: ChoicesEntry
 
 
 PLANNED = TypeAdapter(list[_Planned])
@@ -64,7 +64,7 @@ def planned(output: Path) -> list[State]:
             except Timeout:
                 for run in PLANNED.validate_json(read_file(file)):
                     path = output / run["directory"]
-                    states[path] = State(path, Settings(**run["settings"]), Names(**run["names"]))
+                    states[path] = State(path, Settings(**run["settings"]), ConfigChoices(**run["names"]))
     return list(states.values())
 
 

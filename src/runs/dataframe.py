@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.config.settings import Names, Settings, directory
+from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
@@ -62,7 +62,7 @@ def read(output: Path) -> Frames:
     return Frames(_by_directory(rows, "status"), points, damaged)
 
 
-def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, Names]]) -> Frames:
+def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, ConfigChoices]]) -> Frames:
     """The wanted runs alone; one that is not there has the status `to do`, and no figures."""
     rows = {str(output / directory(settings, names)): _asked_for(settings, names) for settings, names in wanted}
     there = frames.of(frames.runs.index.intersection(pd.Index(list(rows), dtype=object)))
@@ -88,7 +88,7 @@ def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
     return pd.DataFrame(cleaned, index=index, columns=None if rows else list(columns))
 
 
-def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
+def _asked_for(settings: Settings, names: ConfigChoices) -> dict[str, Any]:
     """What is known of a run before it is trained."""
     alike = replace(settings, seed=0)
     grid = replace(alike, lr=1.0, batch_size=1, optimizer={}, schedule={})
@@ -97,7 +97,7 @@ def _asked_for(settings: Settings, names: Names) -> dict[str, Any]:
 
 
 def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
-    settings, names = Settings(**record["settings"]), Names(**record["names"])
+    settings, names = Settings(**record["settings"]), ConfigChoices(**record["names"])
     figures, sessions, data = record.get("figures", {}), record.get("sessions", []), record.get("data", {})
     last = sessions[-1] if sessions else {}
     return (

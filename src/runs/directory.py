@@ -104,11 +104,11 @@ class Run:
         """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises Damaged."""
         return predictions_file.read(self.predictions_file, images)
 
-    def write_picture(self, pixels: NDArray[np.uint8]) -> None:
+    def write_error_figure(self, pixels: NDArray[np.uint8]) -> None:
         """Write the mistakes; pixels (H, W, 3)."""
         png = io.BytesIO()
         Image.fromarray(pixels).save(png, format="PNG")
-        replace_file(self.directory / "mistakes.png", png.getvalue())
+        replace_file(self.directory / "error_figure.png", png.getvalue())
 
     @property
     def ended(self) -> bool:

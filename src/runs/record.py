@@ -46,8 +46,8 @@ class SettingsEntry(TypedDict):
 
 
 @CLOSED
-class NamesEntry(TypedDict):
-    """The `Names` of a run as JSON has them."""
+class ChoicesEntry(TypedDict):
+    """The `ConfigChoices` of a run as JSON has them."""
 
     model: str
     optimizer: str
@@ -94,7 +94,7 @@ class _Figures(TypedDict):
 @OPEN
 class _Begun(TypedDict):
     status: Literal["running", "failed", "interrupted"]
-    names: NamesEntry
+    names: ChoicesEntry
     settings: SettingsEntry
     data: NotRequired[_Data]
     sessions: NotRequired[list[_Session]]
@@ -104,7 +104,7 @@ class _Begun(TypedDict):
 @OPEN
 class _Ended(TypedDict):
     status: Ended
-    names: NamesEntry
+    names: ChoicesEntry
     settings: SettingsEntry
     data: _Data
     sessions: Annotated[list[_Session], Field(min_length=1)]

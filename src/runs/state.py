@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from src.config.settings import Names, Settings, title
+from src.config.settings import ConfigChoices, Settings, display_name
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
 from src.runs.record import ENDED, Status
 
-Standing = Literal["to do", Status]  # a run that waits for its turn has no status yet
+RunStatus = Literal["to do", Status]  # a run that waits for its turn has no status yet
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class State:
 
     directory: Path
     settings: Settings
-    names: Names
-    standing: Standing = "to do"
+    names: ConfigChoices
+    status: RunStatus = "to do"
     epoch: int = 0
     test_accuracy: float | None = None
     seconds: float | None = None  # an epoch, with its evaluation
@@ -29,18 +29,18 @@ class State:
 
     @property
     def ended(self) -> bool:
-        return self.standing in ENDED
+        return self.status in ENDED
 
     @property
     def epochs_left(self) -> int:
         return 0 if self.ended else self.settings.epochs - self.epoch
 
     @property
-    def title(self) -> str:
-        return title(self.settings, self.names)
+    def display_name(self) -> str:
+        return display_name(self.settings, self.names)
 
 
-def look(run: Run) -> State | None:
+def read_state(run: Run) -> State | None:
     """The state of a run; None where it has no record, or a damaged one, or a damaged curve."""
     try:
         record, rows = run.read()
@@ -48,20 +48,20 @@ def look(run: Run) -> State | None:
         return None
     if not record:
         return None
-    settings, names, standing = Settings(**record["settings"]), Names(**record["names"]), record["status"]
+    settings, names, status = Settings(**record["settings"]), ConfigChoices(**record["names"]), record["status"]
     error = record.get("error", "")
-    if standing in ENDED:
+    if status in ENDED:
         figures = record["figures"]
         epoch, accuracy = figures["epochs"], figures["test_accuracy"]
         seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
         chosen_by = figures.get("validation_accuracy")
-        return State(run.directory, settings, names, standing, epoch, accuracy, seconds, error, chosen_by)
-    if standing == "running" and not run.held:
-        standing = "interrupted"  # its process was killed, and could not say so
+        return State(run.directory, settings, names, status, epoch, accuracy, seconds, error, chosen_by)
+    if status == "running" and not run.held:
+        status = "interrupted"  # its process was killed, and could not say so
     last = rows[-1] if rows else {}
     seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
     epoch = int(last.get("epoch", 0))
-    return State(run.directory, settings, names, standing, epoch, last.get("test_accuracy"), seconds, error)
+    return State(run.directory, settings, names, status, epoch, last.get("test_accuracy"), seconds, error)
 
 
 def records(output: Path) -> list[Path]:

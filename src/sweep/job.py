@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.settings import KEYS, Names, check, directory
+from src.config.settings import KEYS, ConfigChoices, check, directory
 from src.data import datasets
 from src.errors import Reported, UserError, one_line
 from src.runs.atomic import replace_files, set_aside
 from src.runs.directory import Run
 from src.runs.provenance import command_id
-from src.runs.state import State, look
+from src.runs.state import State, read_state
 
 
 class Failed(JobReturn):
@@ -68,7 +68,7 @@ class Job:
         settings = replace(asked_for, data=datasets.choose(asked_for.data, str(cfg.data_root)))
         self.config.data.name = settings.data  # chosen once, not by each worker
         choices = self.config.hydra.runtime.choices
-        names = Names(choices["model"], choices["optimizer"], choices["schedule"])
+        names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
         self.run = Run(Path(cfg.output_dir) / directory(settings, names))
         self.state = State(self.run.directory, settings, names)
         self.forced = begins_anew(self.run, cfg.force)
@@ -76,7 +76,7 @@ class Job:
         loaded.check_sizes(settings.validation, settings.batch_size)
         if not self.forced:
             self.run.check_data(loaded.sha256)
-        self.look()
+        self.refresh()
 
     @property
     def own_config(self) -> DictConfig:
@@ -90,7 +90,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return self.state.title if self.state else " ".join(self.config.hydra.overrides.task)
+        return self.state.display_name if self.state else " ".join(self.config.hydra.overrides.task)
 
     @property
     def result(self) -> JobReturn:
@@ -101,26 +101,26 @@ class Job:
     def failed(self) -> bool:
         return self.ret is not None and self.ret.status == JobStatus.FAILED
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
         if self.run is None or self.state is None:
             return
-        seen = look(self.run)
+        seen = read_state(self.run)
         if seen is None or self.forced:
             self.state = State(self.run.directory, self.state.settings, self.state.names)
         elif seen.ended:
             self._finish(seen)
         else:
-            self.state = seen if seen.standing == "running" else replace(seen, standing="to do", error="")
+            self.state = seen if seen.status == "running" else replace(seen, status="to do", error="")
 
     def begin(self) -> None:
         """A worker is at it."""
         if self.state:
-            self.state = replace(self.state, standing="running")
+            self.state = replace(self.state, status="running")
 
-    def look_on(self) -> None:
+    def poll(self) -> None:
         """See how far the worker is; what another training left there is not yet its own."""
-        if self.run and (seen := look(self.run)) and seen.standing == "running":
+        if self.run and (seen := read_state(self.run)) and seen.status == "running":
             self.state = seen
 
     def take(self, ret: JobReturn) -> None:
@@ -130,7 +130,7 @@ class Job:
         elif ret.status == JobStatus.FAILED:
             error = ret._return_value
             self.fail(str(error) if isinstance(error, Reported) else one_line(error))
-        elif (seen := look(self.run)) and seen.ended:
+        elif (seen := read_state(self.run)) and seen.ended:
             self._finish(seen)
         elif seen is None:
             self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
@@ -142,7 +142,7 @@ class Job:
         self.alone = reason
         if begun:
             self.forced = self.config.force = False
-        self.look()
+        self.refresh()
 
     def killed(self, reason: str) -> None:
         """Its process died, and could not write why into the record. A failure, unless the run had ended before."""
@@ -155,7 +155,7 @@ class Job:
                     names, settings = asdict(self.state.names), asdict(self.state.settings)
                     failure = {"status": "failed", "error": reason}
                     self.run.write({"names": names, "settings": settings} | self.run.record() | failure)
-            if (seen := look(self.run)) and seen.ended and not self.forced:
+            if (seen := read_state(self.run)) and seen.ended and not self.forced:
                 return self._finish(seen)
         return self.fail(reason)
 
@@ -163,7 +163,7 @@ class Job:
         self.reason = reason
         self.ret = self._return(Failed(), JobStatus.FAILED, Reported(reason))
         if self.state:
-            self.state = replace(self.state, standing="failed", error=reason)
+            self.state = replace(self.state, status="failed", error=reason)
 
     def _finish(self, seen: State) -> None:
         assert self.run is not None

@@ -15,11 +15,11 @@ from joblib import cpu_count
 from rich.console import Console
 from rich.live import Live
 
-from src.display.sweep_progress import Overview, counts_of
+from src.display.sweep_progress import SweepProgress, counts_of
 from src.errors import Reported, UserError, one_line, raise_interrupts
 from src.runs.announcements import announced
 from src.runs.directory import Run
-from src.runs.state import State, look
+from src.runs.state import State, read_state
 from src.sweep.gpus import gpus
 from src.sweep.grouping import groups
 from src.sweep.job import Job
@@ -29,26 +29,28 @@ POLL = 0.5  # seconds between two looks at the runs
 REPORT = 60.0  # seconds between two lines on how far all are, where there is no terminal
 
 
-class Study:
+class SweepScheduler:
     """Jobs, no two of which are the same run, and what is known of how long they take.
 
-    `fuse`: whether runs that are alike are trained as one model; "auto" means on a GPU.
+    `vectorize`: whether runs that are alike are trained as one model; "auto" means on a GPU.
     """
 
-    def __init__(self, jobs: Sequence[Job], workers: int | None, idle: list[Worker], fuse: bool | str = "auto") -> None:
+    def __init__(
+        self, jobs: Sequence[Job], workers: int | None, idle: list[Worker], vectorize: bool | str = "auto"
+    ) -> None:
         self.jobs, self.idle = jobs, idle
         self.console = Console(markup=False, highlight=False)
         self.config = next((job.config for job in jobs if job.state), None)  # None in another application than Ravine
         self.gpus = gpus() if self.config and self.config.device != "cpu" else []
-        self.fuse = self.config is not None and _fuse(fuse, self.gpus)
+        self.vectorize = self.config is not None and _vectorize(vectorize, self.gpus)
         self.asked_for = _checked(workers)
-        self.workers = self._useful(groups=self.fuse)
+        self.workers = self._useful(groups=self.vectorize)
         self.alone: dict[Job, str] = {}  # trained by themselves, though runs were to be fused, with the reason
         self.dry_run = self.config is not None and self.config.dry_run
-        self.overview = Overview(self.workers)
-        self.overview.compare(self.states)
-        self.pace = self.overview.pace
-        self.pace.note([*self.states, *self._others()])
+        self.progress = SweepProgress(self.workers)
+        self.progress.compare(self.states)
+        self.epoch_times = self.progress.epoch_times
+        self.epoch_times.note([*self.states, *self._others()])
         on_screen = self.console.is_terminal and self.config is not None
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if on_screen else None
         self.reported = time.monotonic()
@@ -63,7 +65,7 @@ class Study:
         known = {state.directory for state in self.states if state.seconds}
         folders = {state.directory.parent for state in self.states}
         others = [file.parent for folder in folders for file in folder.glob("*/run.json") if file.parent not in known]
-        return [state for directory in others if (state := look(Run(directory)))]
+        return [state for directory in others if (state := read_state(Run(directory)))]
 
     def preview(self) -> None:
         """Say what `train` would do, and how long it would take."""
@@ -72,8 +74,8 @@ class Study:
                 self._tell(job)
         for state in self.states:
             begun = f"  {state.epoch}/{state.settings.epochs} epochs done" if state.epoch and state.epochs_left else ""
-            self._say(f"{state.standing:<9} {self.overview.title(state)}{begun}")
-        time_left = self.overview.time_left(self.states) or "an unknown time, since no run like these is there,"
+            self._say(f"{state.status:<9} {self.progress.display_name(state)}{begun}")
+        time_left = self.progress.time_left(self.states) or "an unknown time, since no run like these is there,"
         workers = f"{self.workers} worker{'s' * (self.workers != 1)}"
         self._say(f"{counts_of(self.states)}; expected to take {time_left} with {workers}")
 
@@ -86,8 +88,8 @@ class Study:
             if job.failed:
                 self._tell(job)
         waiting = [job for job in self.jobs if job.ret is None]
-        self.waiting = groups(waiting, self.workers) if self.fuse else [[job] for job in waiting]
-        self._say(self.overview.line(self.states))
+        self.waiting = groups(waiting, self.workers) if self.vectorize else [[job] for job in waiting]
+        self._say(self.progress.line(self.states))
         if models := [len(group) for group in self.waiting if len(group) > 1]:
             self._say(f"{sum(models)} runs are to be trained as {len(models)} model{'s' * (len(models) > 1)}")
         if self.waiting and not self._over:
@@ -99,9 +101,9 @@ class Study:
         """The table of cells, and what went wrong. Raises Reported if `fail_fast` left jobs undone."""
         for job in self.jobs:
             if job.ret is None:
-                job.look()
+                job.refresh()
         if self.states:
-            self.overview.print_results(self.states, self.console)
+            self.progress.print_results(self.states, self.console)
         for job in self.jobs:
             if job.failed and not job.state:
                 self._say(f"failed    {job.name}: {job.reason}")
@@ -129,7 +131,7 @@ class Study:
                 self._hire(crew, start, places)  # again, since a group may fall apart
                 while self.idle and len(busy) < places and (group := self._next()):
                     worker = self.idle.pop()
-                    if self.fuse and len(group) == 1:
+                    if self.vectorize and len(group) == 1:
                         self.alone[group[0]] = group[0].alone or "no other run that was left is like it"
                     task = Task(function, context, [job.config for job in group], quiet=self.config is not None)
                     busy[worker.submit(task)] = worker, group
@@ -171,7 +173,7 @@ class Study:
             if held:
                 self.waiting.append(held)
             for job in group:
-                job.look()
+                job.refresh()
             for job in free:
                 if job.ret is not None:
                     self._tell(job)
@@ -186,7 +188,7 @@ class Study:
     def _cost_of(self, job: Job) -> tuple[float, ...]:
         if job.state is None:
             return (0.0,)
-        seconds = self.pace.left(job.state)
+        seconds = self.epoch_times.left(job.state)
         return (math.inf if seconds is None else seconds, job.state.epochs_left, -job.state.settings.batch_size)
 
     def _collect(self, worker: Worker, future: "Future[bytes]", group: Sequence[Job]) -> None:
@@ -215,22 +217,22 @@ class Study:
     def _show(self, running: Sequence[Job]) -> None:
         """How far all are: the picture on a terminal, a line now and then elsewhere."""
         for job in running:
-            job.look_on()
-        self.pace.note(job.state for job in running if job.state)
+            job.poll()
+        self.epoch_times.note(job.state for job in running if job.state)
         if self.live:
-            self.live.update(self.overview.picture(self.states), refresh=True)
+            self.live.update(self.progress.picture(self.states), refresh=True)
         elif time.monotonic() - self.reported > REPORT:
             self.reported = time.monotonic()
-            self._say(self.overview.line(self.states))
+            self._say(self.progress.line(self.states))
 
     def _tell(self, job: Job) -> None:
         """Say how a job has ended."""
         if job.reason:
-            self._warn(f"failed    {self.overview.title(job.state) if job.state else job.name}: {job.reason}")
+            self._warn(f"failed    {self.progress.display_name(job.state) if job.state else job.name}: {job.reason}")
         elif state := job.state:
-            self.pace.note([state])
+            self.epoch_times.note([state])
             accuracy = f"  test {state.test_accuracy:.2%}" if state.test_accuracy is not None else ""
-            self._say(f"{state.standing:<9} {self.overview.title(state)}{accuracy}")
+            self._say(f"{state.status:<9} {self.progress.display_name(state)}{accuracy}")
 
     def _say(self, line: str) -> None:
         if self.states:
@@ -244,9 +246,9 @@ class Study:
             print(text, file=sys.stderr)
 
 
-def _fuse(asked_for: bool | str, gpus: Sequence[str]) -> bool:
+def _vectorize(asked_for: bool | str, gpus: Sequence[str]) -> bool:
     if asked_for not in (True, False, "auto"):
-        raise UserError(f"hydra.launcher.fuse={asked_for}: must be one of: auto, true, false")
+        raise UserError(f"hydra.launcher.vectorize={asked_for}: must be one of: auto, true, false")
     return bool(gpus) if asked_for == "auto" else bool(asked_for)
 
 

@@ -82,7 +82,7 @@ class Worker:
         return future
 
     def result(self, future: "Future[bytes]") -> tuple[Any, str]:
-        """What the job returned, a JobReturn, or several a Together; and what was written to stderr.
+        """What the job returned, a JobReturn, or several a GroupResult; and what was written to stderr.
 
         Raises Died, with another process in place.
         """
@@ -146,9 +146,9 @@ def _end_with_parent() -> None:
 
 def _run(task: Task) -> Any:
     if len(task.configs) > 1:
-        from src.fused.train_group import train_together
+        from src.fused.train_group import train_group
 
-        return train_together(task.configs)
+        return train_group(task.configs)
     return run_job(
         task_function=task.function,
         config=task.configs[0],

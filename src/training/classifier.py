@@ -15,7 +15,7 @@ from src.runs.record import Row, finite
 from src.schedules import Schedule
 from src.training.datamodule import Block, DataModule, epoch_seed
 from src.training.lightning import LightningModule
-from src.training.metrics import Sums
+from src.training.metrics import EpochMetrics
 
 Closure = Callable[[], Tensor]
 
@@ -41,7 +41,7 @@ class Classifier(LightningModule):
     """Cross-entropy on the logits of `model`, which maps (B, 1, 28, 28) to (B, 10).
 
     Optimization is manual and a `training_step` takes a block of minibatches: Lightning's hooks cost as much as a
-    small network's arithmetic when they are called for each. Sums stay on the device until the epoch ends.
+    small network's arithmetic when they are called for each. Metrics stay on the device until the epoch ends.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, schedule: Schedule, lr: float, seed: int) -> None:
@@ -64,7 +64,7 @@ class Classifier(LightningModule):
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
         self.set_lr(self.current_epoch)
         self.updates = 0
-        self.train_sums = Sums(self.device)
+        self.train_metrics = EpochMetrics(self.device)
         self.started = time.perf_counter()
 
     def set_lr(self, epoch: int) -> None:
@@ -81,7 +81,7 @@ class Classifier(LightningModule):
             answers.append(labels)
         self.updates += len(losses)
         sizes = torch.tensor([len(labels) for labels in answers], device=self.device)
-        self.train_sums.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
+        self.train_metrics.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
 
     def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimizer on a minibatch; the loss and the logits before it."""
@@ -129,21 +129,21 @@ class Classifier(LightningModule):
         return loss
 
     def on_validation_start(self) -> None:
-        (self.train_figures,) = self.train_sums.figures("train")  # waits for the device: training ends here
+        (self.train_figures,) = self.train_metrics.figures("train")  # waits for the device: training ends here
         self.trained = time.perf_counter()
-        self.scored_sums = {name: Sums(self.device) for name in self.data.scored}
+        self.eval_metrics = {name: EpochMetrics(self.device) for name in self.data.eval_splits}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
-        sums = self.scored_sums[self.data.scored[dataloader_idx]]
+        metrics = self.eval_metrics[self.data.eval_splits[dataloader_idx]]
         for images, labels in block:
             logits = self.model(images)
-            sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+            metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""
         figures = self.train_figures
-        for name, sums in self.scored_sums.items():
-            figures |= sums.figures(name)[0]
+        for name, metrics in self.eval_metrics.items():
+            figures |= metrics.figures(name)[0]
         seconds, evaluation_seconds = self.trained - self.started, time.perf_counter() - self.trained
         self.add_row(self.current_epoch, figures, self.updates, self.data, seconds, evaluation_seconds)
         self.trainer.should_stop = not self.finite

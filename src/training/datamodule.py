@@ -17,7 +17,7 @@ from src.training.lightning import LightningDataModule
 Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
 
 BLOCK = 6000  # images: enough to spread Lightning's cost a step, few enough to show progress
-SCORED = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
+EVAL_BATCH_SIZE = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
 ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
 
 
@@ -87,7 +87,7 @@ class Split(Dataset[Block]):
 
     def in_order(self) -> DataLoader[Block]:
         """Every image once, as it lies."""
-        return self.loader(torch.arange(len(self)).split(SCORED))
+        return self.loader(torch.arange(len(self)).split(EVAL_BATCH_SIZE))
 
 
 class DataModule(LightningDataModule):
@@ -134,10 +134,10 @@ class DataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Block]]:
         """What is scored each epoch: the test set, and the validation set where there is one."""
-        return [self.splits[name].in_order() for name in self.scored]
+        return [self.splits[name].in_order() for name in self.eval_splits]
 
     @property
-    def scored(self) -> list[str]:
+    def eval_splits(self) -> list[str]:
         """Names of what `val_dataloader` serves, in its order."""
         return [name for name in self.arrays if name != "train"]
 

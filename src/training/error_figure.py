@@ -20,7 +20,9 @@ def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
 
 
 @mpl.rc_context({"text.parse_math": False})  # names are no formulas
-def picture(images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], title: str) -> NDArray[np.uint8]:
+def error_figure(
+    images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], title: str
+) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) for images (N, 28, 28), labels (N,) and logits (N, 10), all on the CPU."""
     predictions = logits.argmax(1)
     matrix = confusion(labels, predictions)

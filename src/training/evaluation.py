@@ -11,10 +11,10 @@ from src.config.settings import Settings
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule, Split, minibatches
 from src.training.instantiate import new_model
-from src.training.metrics import Sums
+from src.training.metrics import EpochMetrics
 
 
-def outcome(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
+def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
     """The last epoch's figures, None where not finite, and whether the run diverged."""
     last = classifier.curve[-1]
     scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
@@ -37,12 +37,12 @@ def initial_loss(data: DataModule, settings: Settings) -> float:
     """
     train = data.splits["train"]
     device = train.images.device
-    model, sums = new_model(settings).to(device), Sums(device)
+    model, metrics = new_model(settings).to(device), EpochMetrics(device)
     for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):
         for images, labels in block:
             logits = model(images)
-            sums.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
-    return sums.figures("initial")[0]["initial_loss"]
+            metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+    return metrics.figures("initial")[0]["initial_loss"]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ OF_YOUR_OWN = {
 }
 
 
-def build(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **keywords: Any) -> T:
+def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **keywords: Any) -> T:
     """The object that `node`, the chosen member of a config group, describes: its class called with its other keys.
 
     Only a `base` is built, and nothing nested: a configuration cannot call arbitrary functions, as it could through
@@ -69,7 +69,7 @@ def _check_keys(
 def new_model(settings: Settings) -> nn.Module:
     """The network with the weights of its seed. Raises UserError, also where its output is not (B, 10)."""
     torch.manual_seed(settings.seed)
-    model = build("model", settings.model, nn.Module)
+    model = instantiate("model", settings.model, nn.Module)
     try:
         with torch.no_grad():
             logits = model.eval()(torch.zeros(2, 1, 28, 28))

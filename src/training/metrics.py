@@ -6,7 +6,7 @@ from torch import Tensor
 from src.runs.record import Row
 
 
-class Sums:
+class EpochMetrics:
     """What is asked of the device only when an epoch ends; for each of `runs`, all on the same images."""
 
     def __init__(self, device: torch.device, runs: int = 1) -> None:

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from torch.optim import Optimizer
 
-from src.config.settings import Names, Settings, title
+from src.config.settings import ConfigChoices, Settings, display_name
 from src.data.datasets import Images
 from src.errors import UserError, one_line
 from src.native import convolution
-from src.native.build import engine
+from src.native.build import backend
 from src.native.malloc import keep_freed_memory
 from src.runs.atomic import Damaged, set_aside
 from src.runs.checkpoint import AtomicCheckpointIO, read_fitting
@@ -27,8 +27,8 @@ from src.training.callbacks.recorder import Recorder
 from src.training.callbacks.tensorboard import TensorBoard
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
-from src.training.evaluation import initial_loss, logits_of, outcome
-from src.training.instantiate import build, new_model
+from src.training.evaluation import final_figures, initial_loss, logits_of
+from src.training.instantiate import instantiate, new_model
 from src.training.lightning import fit
 
 
@@ -49,16 +49,16 @@ class Training:
             raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
         self.settings, self.images, self.threads = settings, images, threads
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        schedule = build("schedule", settings.schedule, Schedule, epochs=settings.epochs)
+        schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(
             images, schedule, settings.batch_size, settings.seed, settings.validation, settings.normalize
         )
         # On its device before an optimizer is built on it: some lay out their state at once.
         self.model = new_model(settings).to(self.device)
-        optimizer = build("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
+        optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
         self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
 
-    def train_in(self, run: Run, console: Console, names: Names, classes: list[str]) -> None:
+    def train_in(self, run: Run, console: Console, names: ConfigChoices, classes: list[str]) -> None:
         """Train in the directory of `run`, from its last checkpoint if it has one, until its record says how it ended.
 
         The caller holds the lock. Raises what ends the run early, after the record says so.
@@ -80,7 +80,7 @@ class Training:
         digest, epochs = self.settings.digest, self.settings.epochs
         return read_fitting(run.checkpoint, digest, epochs, self.model, self.classifier.optimizer)
 
-    def begin(self, run: Run, names: Names, group_size: int = 1) -> bool:
+    def begin(self, run: Run, names: ConfigChoices, group_size: int = 1) -> bool:
         """Write the record of a run that is training, perhaps in a group; whether there is a checkpoint to go on from.
 
         Damaged files are renamed to `*.damaged`.
@@ -100,7 +100,7 @@ class Training:
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": self.threads,
             "cores": convolution.THREADS.number,
-            "kernels": engine() if self.device == "cpu" else "torch",
+            "kernels": backend() if self.device == "cpu" else "torch",
             "group_size": group_size,
             **provenance(),
         }
@@ -116,9 +116,9 @@ class Training:
         )
         return resumed
 
-    def _fit(self, run: Run, console: Console, names: Names, classes: list[str], resumed: bool) -> None:
+    def _fit(self, run: Run, console: Console, names: ConfigChoices, classes: list[str], resumed: bool) -> None:
         board = self.board(run, names)
-        progress = ProgressBar(console, title(self.settings, names))
+        progress = ProgressBar(console, display_name(self.settings, names))
         callbacks = [Recorder(run), board, progress]  # an epoch is shown once it is on disk
         try:
             try:
@@ -131,23 +131,22 @@ class Training:
         finally:
             board.writer.close()
 
-    def board(self, run: Run, names: Names) -> TensorBoard:
+    def board(self, run: Run, names: ConfigChoices) -> TensorBoard:
         """Where the curve goes that TensorBoard shows."""
         return TensorBoard(run.directory, self._hyperparameters(names))
 
-    def end(self, run: Run, board: TensorBoard, names: Names, classes: list[str], loss_at_first: float) -> None:
+    def end(self, run: Run, board: TensorBoard, names: ConfigChoices, classes: list[str], loss_at_first: float) -> None:
         """Write what the run has come to, from a loss `loss_at_first` before any update."""
-        from src.training.error_figure import (
-            picture,
-        )  # matplotlib takes half a second to import, which can wait until here
+        # Matplotlib takes half a second to import, which can wait until here.
+        from src.training.error_figure import error_figure
 
-        figures, diverged = outcome(self.classifier, loss_at_first)
+        figures, diverged = final_figures(self.classifier, loss_at_first)
         test = self.data.splits["test"]
         logits, labels = logits_of(self.model, test), test.labels.cpu()
         run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
-        pixels = picture(test.images.cpu(), labels, logits, classes, title(self.settings, names))
-        run.write_picture(pixels)
-        board.picture(pixels, figures["epochs"])
+        pixels = error_figure(test.images.cpu(), labels, logits, classes, display_name(self.settings, names))
+        run.write_error_figure(pixels)
+        board.error_figure(pixels, figures["epochs"])
         board.end(success=not diverged)
         run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
 
@@ -162,7 +161,7 @@ class Training:
             "sha256": self.images.sha256,
         }
 
-    def _hyperparameters(self, names: Names) -> dict[str, float | str]:
+    def _hyperparameters(self, names: ConfigChoices) -> dict[str, float | str]:
         """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""
         settings = self.settings.flat.items()
         numbers = {key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings}

@@ -16,8 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from src.config.settings import Settings
 from src.data import datasets
-from src.fused.cuda_graphs import STEPS, Replay
-from src.fused.seed_group import Cohort
+from src.fused.cuda_graphs import STEPS, CudaGraphs
+from src.fused.seed_group import SeedGroup
 from src.fused.train_group import made_capturable
 from src.training.trainer import Training
 from tests.benchmarks.steps import NODES
@@ -42,13 +42,14 @@ def trainings(model: str, batch: int) -> list[Training]:
     ]
 
 
-def group(model: str, batch: int, graphs: bool) -> tuple[Cohort, Callable[[], None]]:
+def group(model: str, batch: int, graphs: bool) -> tuple[SeedGroup, Callable[[], None]]:
     """Nine runs as one model, and what makes `STEPS` updates of each."""
     members = trainings(model, batch)
     made_capturable(members)
-    cohort = Cohort([member.classifier for member in members], members[0].data.to(DEVICE))
-    cohort.begin_epoch(0)
-    steps = Replay(lambda minibatch: cohort.update(minibatch[0]), DEVICE if graphs else torch.device("cpu"), str)
+    seed_group = SeedGroup([member.classifier for member in members], members[0].data.to(DEVICE))
+    seed_group.begin_epoch(0)
+    device = DEVICE if graphs else torch.device("cpu")
+    steps = CudaGraphs(lambda minibatch: seed_group.update(minibatch[0]), device, str)
     steps.expect([], [])
     block = torch.arange(STEPS * batch, device=DEVICE).view(STEPS, 1, batch)
 
@@ -57,7 +58,7 @@ def group(model: str, batch: int, graphs: bool) -> tuple[Cohort, Callable[[], No
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
 
-    return cohort, several
+    return seed_group, several
 
 
 def together(model: str, batch: int, graphs: bool = True) -> float:
@@ -92,10 +93,10 @@ def difference() -> float:
     """Between weights after replays and after single launches: the largest, as a share of the largest weight."""
     weights: list[Tensor] = []
     for graphs in (True, False):
-        cohort, several = group("lenet", 64, graphs)
+        seed_group, several = group("lenet", 64, graphs)
         for _ in range(8):
             several()
-        weights.append(torch.cat([stacked.flatten(1) for stacked in cohort.stack.parameters.values()], 1).cpu())
+        weights.append(torch.cat([stacked.flatten(1) for stacked in seed_group.stack.parameters.values()], 1).cpu())
     return ((weights[0] - weights[1]).abs().max() / weights[1].abs().max()).item()
 
 
@@ -119,7 +120,7 @@ def study(fuse: str) -> tuple[float, float]:
     """Seconds of `+study=assignment`: of the whole command, and of training alone."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        more = (f"epochs={EPOCHS}", f"hydra.launcher.fuse={fuse}", "hydra.launcher.workers=1", "device=cuda")
+        more = (f"epochs={EPOCHS}", f"hydra.launcher.vectorize={fuse}", "hydra.launcher.workers=1", "device=cuda")
         process = start(Path(folder), REAL, "+study=assignment", *more)
         _, stderr = process.communicate()
         wall = time.perf_counter() - began

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.data import datasets
 from src.training.trainer import Training
 from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
@@ -49,7 +49,7 @@ def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
         run = run_of(settings, Path(folder))
         with run.locked():
             training = Training(settings, some, device="cpu")
-            training.train_in(run, Console(quiet=True), Names(model, optimizer, "constant"), list("0123456789"))
+            training.train_in(run, Console(quiet=True), ConfigChoices(model, optimizer, "constant"), list("0123456789"))
         first, second = run.read()[1]
     return second["seconds"] / (second["updates"] - first["updates"])
 

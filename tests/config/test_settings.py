@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.settings import Names, Settings, check, directory
+from src.config.settings import ConfigChoices, Settings, check, directory
 from src.errors import UserError
 from tests.conftest import ROOT
 
@@ -22,7 +22,7 @@ def composed(*overrides: str) -> Settings:
 
 
 def test_the_directory_is_named_by_what_is_swept() -> None:
-    path = directory(BASE, Names("lenet", "sgd", "constant"))
+    path = directory(BASE, ConfigChoices("lenet", "sgd", "constant"))
     assert path == Path(f"mnist/lenet/sgd-bs64-lr0.05-seed0-{BASE.digest}")
     assert len(BASE.digest) == 8
     assert int(BASE.digest, 16) >= 0
@@ -57,7 +57,8 @@ def test_what_changes_no_number_changes_no_name(same: str) -> None:
 @given(st.floats(min_value=1e-300, max_value=1e300), st.integers(0, 2**63 - 1))
 def test_names_of_different_runs_differ(lr: float, seed: int) -> None:
     other = replace(BASE, lr=lr, seed=seed)
-    assert (directory(other, Names("m", "o", "s")) == directory(BASE, Names("m", "o", "s"))) == (other == BASE)
+    names = ConfigChoices("m", "o", "s")
+    assert (directory(other, names) == directory(BASE, names)) == (other == BASE)
 
 
 def test_each_optimizer_brings_its_lr_and_the_command_line_wins() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.display.accuracy_table import cells, differences, tables
 from src.runs.state import State
 
@@ -16,14 +16,14 @@ BASE = Settings("mnist", 0, "half", {"_target_": "m"}, ADAM, {"_target_": "s"}, 
 
 def state(
     accuracy: float | None,
-    standing: Any = "finished",
+    status: Any = "finished",
     optimizer: str = "adam",
     validation_accuracy: float | None = None,
     **changes: Any,
 ) -> State:
     settings = replace(BASE, optimizer=ADAM if optimizer == "adam" else SGD, **changes)
-    names = Names("lenet", optimizer, "constant")
-    state = State(Path(settings.digest), settings, names, standing, 20, accuracy)
+    names = ConfigChoices("lenet", optimizer, "constant")
+    state = State(Path(settings.digest), settings, names, status, 20, accuracy)
     return replace(state, validation_accuracy=validation_accuracy)
 
 

@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def blank(*_: Any) -> NDArray[np.uint8]:
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr("src.training.error_figure.picture", blank)
+    monkeypatch.setattr("src.training.error_figure.error_figure", blank)
     monkeypatch.setattr(callback, "PERIOD", 0.0)
     monkeypatch.setattr(callback, "SHARE", 0.0)
 

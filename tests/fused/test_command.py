@@ -1,4 +1,4 @@
-"""`hydra.launcher.fuse=true`, as typed."""
+"""`hydra.launcher.vectorize=true`, as typed."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from src.runs.directory import Run
 from tests.conftest import Command, assert_same, own_choice, start
 from tests.fused.conftest import assert_near, runs_in
 
-FUSE = "hydra.launcher.fuse=true", "hydra.launcher.workers=1"
+FUSE = "hydra.launcher.vectorize=true", "hydra.launcher.workers=1"
 SWEEP = "-m", "data=digits", "model=mlp", "epochs=2", "optimizer=sgd,adam", "seed=0,1"
 
 
@@ -132,8 +132,7 @@ def test_forced_runs_of_a_group_that_falls_apart_go_on(train: Command, tmp_path:
 
 @pytest.mark.parametrize("value", ["maybe", "2", "null"])
 def test_a_wrong_value_is_told(value: str, train: Command) -> None:
-    wrong = train(*SWEEP, f"hydra.launcher.fuse={value}")
+    wrong = train(*SWEEP, f"hydra.launcher.vectorize={value}")
     assert wrong.returncode == 2
-    assert (
-        wrong.stderr == f"hydra.launcher.fuse={None if value == 'null' else value}: must be one of: auto, true, false\n"
-    )
+    said = None if value == "null" else value
+    assert wrong.stderr == f"hydra.launcher.vectorize={said}: must be one of: auto, true, false\n"

@@ -9,8 +9,8 @@ from torch import Tensor
 from src.data.datasets import Images
 from src.fused import cuda_graphs
 from src.fused.classifier import GroupClassifier
-from src.fused.cuda_graphs import STEPS, WARM_UP, Replay
-from src.fused.seed_group import Cohort
+from src.fused.cuda_graphs import STEPS, WARM_UP, CudaGraphs
+from src.fused.seed_group import SeedGroup
 from src.models import MLP
 from src.schedules import Schedule
 from src.training.classifier import Classifier
@@ -46,7 +46,7 @@ class Machine:
         return replayed
 
 
-def epoch(steps: Replay, first: int = 0) -> list[int]:
+def epoch(steps: CudaGraphs, first: int = 0) -> list[int]:
     """Three blocks of 10 minibatches (2, 5), and one of a smaller one (2, 3)."""
     minibatches = torch.arange(first, first + 31).view(31, 1, 1).expand(31, 2, 5)
     for block in minibatches[:30].split(10):
@@ -57,7 +57,7 @@ def epoch(steps: Replay, first: int = 0) -> list[int]:
 
 def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CUDA, str)
+    steps = CudaGraphs(machine.step, CUDA, str)
     steps.expect([0, 1], [0.1, 0.2])
     expected = [number for _ in range(4) for number in epoch(steps)]
     assert machine.order == expected
@@ -67,7 +67,7 @@ def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.Mon
 
 def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CUDA, str)
+    steps = CudaGraphs(machine.step, CUDA, str)
     for members, lrs, captures in (
         ([0, 1], [0.1, 0.1], 2),
         ([0, 1], [0.1, 0.1], 2),
@@ -86,7 +86,7 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(monkeypatch, broken=True)
-    steps = Replay(machine.step, CUDA, str)
+    steps = CudaGraphs(machine.step, CUDA, str)
     for first in (0, 31):
         steps.expect([0], [0.1])
         epoch(steps, first)
@@ -98,7 +98,7 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
 
 def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CPU, str)
+    steps = CudaGraphs(machine.step, CPU, str)
     steps.expect([0], [0.1])
     assert epoch(steps) == machine.order
     assert machine.captures == []
@@ -108,7 +108,7 @@ def test_what_a_graph_would_not_count_keeps_steps_from_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(monkeypatch)
-    steps = Replay(machine.step, CUDA, lambda: "Adagrad has its step elsewhere")
+    steps = CudaGraphs(machine.step, CUDA, lambda: "Adagrad has its step elsewhere")
     steps.expect([0], [0.1])
     assert epoch(steps) == machine.order
     assert machine.captures == []
@@ -118,10 +118,10 @@ def test_what_a_graph_would_not_count_keeps_steps_from_it(
 def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
     members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
     data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
-    group = GroupClassifier([Cohort(members, data)])
-    assert group._hindrance() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
+    group = GroupClassifier([SeedGroup(members, data)])
+    assert group._capture_blocker() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
     members[0].optimizer.state.clear()
-    assert group._hindrance() == ""
+    assert group._capture_blocker() == ""
 
 
 def test_a_full_device_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,4 +131,4 @@ def test_a_full_device_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -
     machine = Machine(monkeypatch)
     monkeypatch.setattr(cuda_graphs, "capture", full)
     with pytest.raises(torch.OutOfMemoryError):
-        epoch(Replay(machine.step, CUDA, str))
+        epoch(CudaGraphs(machine.step, CUDA, str))

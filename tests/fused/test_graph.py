@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from src.fused import cuda_graphs
 from src.fused.classifier import GroupClassifier
-from src.fused.cuda_graphs import Replay
-from src.fused.train_group import train_together
+from src.fused.cuda_graphs import CudaGraphs
+from src.fused.train_group import train_group
 from tests.conftest import assert_same
 from tests.fused.conftest import Configs, runs_in
 
@@ -75,12 +75,12 @@ def test_steps_replayed_from_a_tape_are_the_steps(
     """Two seeds, changing lrs, a smaller last minibatch, a run that diverges and one that is validated."""
     # On a GPU too the operators are torch's, and native code writes past the tape.
     for user in ("gather", "library"):
-        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
+        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
     each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]
     common = [f"model={model}", "epochs=4", "batch_size=24", "schedule=step", "schedule.milestones=[2]"]
     common.append("data.validation=50")
-    assert not train_together(configs(tmp_path / "called", common, each)).alone
+    assert not train_group(configs(tmp_path / "called", common, each)).alone
 
     played: list[int] = []
 
@@ -98,11 +98,11 @@ def test_steps_replayed_from_a_tape_are_the_steps(
         return play
 
     def on_fit_start(self: GroupClassifier) -> None:
-        self.steps = Replay(self._step, CUDA, str)
+        self.steps = CudaGraphs(self._step, CUDA, str)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
     monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
-    assert not train_together(configs(tmp_path / "played", common, each)).alone
+    assert not train_group(configs(tmp_path / "played", common, each)).alone
     assert sum(played) > 30  # of 44 steps
     for run in runs_in(tmp_path / "called"):
         assert_same(tmp_path / "called" / run, tmp_path / "played" / run)

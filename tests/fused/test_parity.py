@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from src.fused.member import Member
-from src.fused.result import Together
-from src.fused.train_group import train_together
-from src.native.build import engine
+from src.fused.result import GroupResult
+from src.fused.train_group import train_group
+from src.native.build import backend
 from src.runs.directory import Run
 from tests.conftest import ROOT, TIMED, curve
 from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
@@ -24,8 +24,8 @@ def compare(
     tmp_path: Path, configs: Configs, common: list[str], each: list[list[str]], tolerance: float = 1e-10
 ) -> None:
     """Train the same runs in groups and alone."""
-    together = train_together(configs(tmp_path / "group", common, each))
-    assert together == Together(begun=set(range(len(each))))
+    result = train_group(configs(tmp_path / "group", common, each))
+    assert result == GroupResult(begun=set(range(len(each))))
     for config in configs(tmp_path / "alone", common, each):
         train_alone(config)
     paths = runs_in(tmp_path / "alone")
@@ -79,7 +79,7 @@ def test_schedules_and_a_validation_set_of_each_seed(tmp_path: Path, configs: Co
 
 
 def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Configs) -> None:
-    assert engine().startswith("native")
+    assert backend().startswith("native")
     each = [[f"lr={lr}", f"seed={seed}"] for lr, seed in product((1e-3, 1e-4), (0, 1))]
     compare(tmp_path, configs, ["model=lenet", "epochs=1"], each, tolerance=1e-3)
 
@@ -103,7 +103,7 @@ def test_the_arithmetic_that_cuda_graphs_want(
     fused, foreach = "optimizer.fused=false", "+optimizer.foreach=false"
     branches = ("adam", fused), ("adamw", fused), ("nadam", foreach), ("rmsprop", foreach)
     each = [[f"optimizer={name}", switch, f"seed={seed}"] for name, switch in branches for seed in (0, 1)]
-    assert not train_together(configs(tmp_path / "group", ["model=mlp", "epochs=2"], each)).alone
+    assert not train_group(configs(tmp_path / "group", ["model=mlp", "epochs=2"], each)).alone
     for config in configs(tmp_path / "alone", ["model=mlp", "epochs=2"], each):
         train_alone(config)
     for path in runs_in(tmp_path / "alone"):

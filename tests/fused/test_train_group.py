@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from src.fused.classifier import GroupClassifier
-from src.fused.result import Together
-from src.fused.train_group import train_together
+from src.fused.result import GroupResult
+from src.fused.train_group import train_group
 from src.models import MLP
 from src.runs.directory import Run
 from src.training.classifier import Classifier
@@ -56,7 +56,7 @@ def by_lr(output: Path) -> dict[tuple[float, int], Run]:
 def test_a_run_that_diverges_leaves_its_neighbours_alone(model: str, tmp_path: Path, configs: Configs) -> None:
     for name, other in (("calm", "0.02"), ("wild", "1e30")):
         each = [["optimizer=sgd", f"lr={one}", f"seed={seed}"] for seed in (0, 1) for one in ("0.01", other, "0.005")]
-        assert not train_together(configs(tmp_path / name, [f"model={model}", "epochs=3"], each)).alone
+        assert not train_group(configs(tmp_path / name, [f"model={model}", "epochs=3"], each)).alone
     calm, wild = by_lr(tmp_path / "calm"), by_lr(tmp_path / "wild")
     for seed in (0, 1):
         for lr in (0.01, 0.005):
@@ -75,15 +75,15 @@ def test_cut_off_anywhere(
     common = ["model=lenet", "epochs=4", "schedule=cosine"]
     optimizers = "sgd", "adam", "adagrad", "nadam"
     mixed = [[f"optimizer={optimizer}", *one] for optimizer, one in zip(optimizers, FOUR, strict=True)]
-    assert train_together(configs(tmp_path / "whole", common, mixed)) == Together(begun={0, 1, 2, 3})
+    assert train_group(configs(tmp_path / "whole", common, mixed)) == GroupResult(begun={0, 1, 2, 3})
     for number in (3, 7, 6):  # in the first epoch, so all is lost; in the second; in the next but one
         cut(number)
-        together = train_together(configs(tmp_path / "cut", common, mixed))
-        assert together.alone.keys() == {0, 1, 2, 3}
-        assert all(reason.startswith("its group failed: Cut") for reason in together.alone.values())
+        result = train_group(configs(tmp_path / "cut", common, mixed))
+        assert result.alone.keys() == {0, 1, 2, 3}
+        assert all(reason.startswith("its group failed: Cut") for reason in result.alone.values())
         assert {run.record()["status"] for run in by_lr(tmp_path / "cut").values()} == {"interrupted"}
     cut(10**9)
-    assert not train_together(configs(tmp_path / "cut", common, mixed)).alone
+    assert not train_group(configs(tmp_path / "cut", common, mixed)).alone
     for run in runs_in(tmp_path / "whole"):
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
         assert len(Run(tmp_path / "cut" / run).record()["sessions"]) == 3  # the first left nothing to go on from
@@ -104,19 +104,19 @@ def test_a_run_alone_goes_on_from_a_groups_checkpoint_and_a_group_from_its(
     for config in configs(tmp_path / "alone", common, FOUR):
         train_alone(config)
     cut(1)  # an epoch is one block here
-    train_together(configs(tmp_path / "group first", common, FOUR))
+    train_group(configs(tmp_path / "group first", common, FOUR))
     assert {len(run.read()[1]) for run in by_lr(tmp_path / "group first").values()} == {1}
     shutil.copytree(tmp_path / "group first", tmp_path / "group throughout")
     for config in configs(tmp_path / "group first", common, FOUR):
         train_alone(config)
     cut(10**9)
-    assert not train_together(configs(tmp_path / "group throughout", common, FOUR)).alone
+    assert not train_group(configs(tmp_path / "group throughout", common, FOUR)).alone
     for config in configs(tmp_path / "alone first", common, FOUR):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Classifier, "training_step", cut_in_the_second_epoch)
             with pytest.raises(Cut):
                 train_alone(config)
-    assert not train_together(configs(tmp_path / "alone first", common, FOUR)).alone
+    assert not train_group(configs(tmp_path / "alone first", common, FOUR)).alone
     for run in runs_in(tmp_path / "alone"):
         for way in ("group first", "group throughout", "alone first"):
             assert_near(tmp_path / "alone" / run, tmp_path / way / run)
@@ -127,10 +127,10 @@ def test_runs_at_different_epochs_go_on_by_themselves(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None]
 ) -> None:
     cut(1)
-    train_together(configs(tmp_path, SMALL, FOUR[:2]))
+    train_group(configs(tmp_path, SMALL, FOUR[:2]))
     cut(10**9)
-    together = train_together(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
-    assert together.alone == {0: "no other run was in step with it"}
+    result = train_group(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
+    assert result.alone == {0: "no other run was in step with it"}
     assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
 
 
@@ -139,11 +139,11 @@ def test_a_group_never_begins_anew_what_one_of_its_runs_has_done(
 ) -> None:
     """Whatever brought it together: the checkpoints of others must not be overwritten."""
     cut(1)
-    train_together(configs(tmp_path, SMALL, FOUR[:2]))
+    train_group(configs(tmp_path, SMALL, FOUR[:2]))
     by_lr(tmp_path)[0.01, 0].checkpoint.unlink()  # the first of the group
     cut(10**9)
     monkeypatch.setattr("src.fused.member.Member.epochs_done", lambda _: 0)
-    assert train_together(configs(tmp_path, SMALL, FOUR[:2])).alone.keys() == {0, 1}
+    assert train_group(configs(tmp_path, SMALL, FOUR[:2])).alone.keys() == {0, 1}
     assert [row["epoch"] for row in by_lr(tmp_path)[0.001, 0].read()[1]] == [1]
 
 
@@ -151,11 +151,11 @@ def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None]
 ) -> None:
     each = [["optimizer=sgd", f"lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in ("0.01", "1e30", "0.02")]
-    assert not train_together(configs(tmp_path / "whole", SMALL, each)).alone
+    assert not train_group(configs(tmp_path / "whole", SMALL, each)).alone
     cut(2)
-    train_together(configs(tmp_path / "cut", SMALL, each))
+    train_group(configs(tmp_path / "cut", SMALL, each))
     cut(10**9)
-    resumed = train_together(configs(tmp_path / "cut", SMALL, each))
+    resumed = train_group(configs(tmp_path / "cut", SMALL, each))
     assert resumed.alone == dict.fromkeys((1, 4), "all its epochs had been trained")
     for config in configs(tmp_path / "cut", SMALL, each)[1::3]:
         train_alone(config)
@@ -182,7 +182,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 def test_a_group_is_cut_to_fit_the_memory(
     tmp_path: Path, configs: Configs, limit: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
+    assert not train_group(configs(tmp_path / "whole", SMALL, FOUR)).alone
     limit(2, 1)
     step, alive, most = GroupClassifier.training_step, weakref.WeakSet[GroupClassifier](), [0]
 
@@ -192,15 +192,15 @@ def test_a_group_is_cut_to_fit_the_memory(
         step(self, *arguments)
 
     monkeypatch.setattr(GroupClassifier, "training_step", counted)
-    together = train_together(configs(tmp_path / "cut", SMALL, FOUR))
-    assert not together.failed
-    assert not together.alone
+    result = train_group(configs(tmp_path / "cut", SMALL, FOUR))
+    assert not result.failed
+    assert not result.alone
     assert {run.record()["sessions"][-1]["group_size"] for run in by_lr(tmp_path / "cut").values()} == {2}
     assert most == [1]  # what a group held is let go before the next
     for run in runs_in(tmp_path / "whole"):
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
     limit(1, 1)
-    both = train_together(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
+    both = train_group(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
     assert both.alone.keys() == {0, 1}
     assert both.alone[0] == "its group failed: there is not enough memory"
 
@@ -230,10 +230,10 @@ def test_a_group_that_is_cut_is_brought_in_step_again(
 ) -> None:
     common = ["model=mlp", "optimizer=sgd", "epochs=5"]
     each = [[f"lr={lr}", f"seed={seed}"] for seed in seeds for lr in lrs]
-    assert not train_together(configs(tmp_path / "whole", common, each)).alone
+    assert not train_group(configs(tmp_path / "whole", common, each)).alone
     limit(room, 2)  # two epochs after the first runs diverged
     jobs = configs(tmp_path / "cut", common, each)
-    assert train_together(jobs).alone == alone
+    assert train_group(jobs).alone == alone
     reasons = {train_alone(jobs[number]).directory: reason for number, reason in alone.items()}
     for run in runs_in(tmp_path / "whole"):
         went_on_alone = reasons.get(tmp_path / "cut" / run, OVER) != OVER
@@ -247,10 +247,10 @@ def test_a_group_that_is_full_at_the_end_is_not_trained_again(
     def full(*_: Any) -> None:
         raise RuntimeError("CUDA error: out of memory")
 
-    assert not train_together(configs(tmp_path / "whole", SMALL, FOUR)).alone
+    assert not train_group(configs(tmp_path / "whole", SMALL, FOUR)).alone
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("src.fused.train_group.initial_loss", full)
-        assert train_together(configs(tmp_path / "cut", SMALL, FOUR)).alone == dict.fromkeys(range(4), OVER)
+        assert train_group(configs(tmp_path / "cut", SMALL, FOUR)).alone == dict.fromkeys(range(4), OVER)
     for config in configs(tmp_path / "cut", SMALL, FOUR):
         train_alone(config)
     for run in runs_in(tmp_path / "whole"):
@@ -349,16 +349,16 @@ def test_what_cannot_be_shared_is_left_to_be_trained_alone(
     group: str, target: str, reason: str, tmp_path: Path, configs: Configs
 ) -> None:
     one, other, third = configs(tmp_path, ["epochs=1", "lr=0.01", "model=mlp"], [["seed=0"], ["seed=1"], ["seed=2"]])
-    together = train_together([with_(one, group, target), with_(other, group, target)])
-    assert together.alone.keys() == {0, 1}
-    for text in together.alone.values():
+    result = train_group([with_(one, group, target), with_(other, group, target)])
+    assert result.alone.keys() == {0, 1}
+    for text in result.alone.values():
         assert text.startswith(reason)
         assert "\n" not in text
         assert len(text) < 200
-    assert not together.begun
+    assert not result.begun
     assert runs_in(tmp_path) == []
     if group == "optimizer":  # what they are alike with is trained without them
-        assert train_together([one, with_(other, group, target), third]).alone.keys() == {1}
+        assert train_group([one, with_(other, group, target), third]).alone.keys() == {1}
         assert len(runs_in(tmp_path)) == 2
 
 
@@ -366,7 +366,7 @@ def test_what_cannot_be_shared_is_left_to_be_trained_alone(
 def test_parameters_that_do_not_learn_or_serve(tmp_path: Path, configs: Configs) -> None:
     common = ["model=mlp", "optimizer=adamw", "epochs=2"]
     each = [with_(config, "model", "Frozen") for config in configs(tmp_path / "group", common, FOUR)]
-    assert not train_together(each).alone
+    assert not train_group(each).alone
     for config in configs(tmp_path / "alone", common, FOUR):
         train_alone(with_(config, "model", "Frozen"))
     for run in runs_in(tmp_path / "alone"):
@@ -375,12 +375,12 @@ def test_parameters_that_do_not_learn_or_serve(tmp_path: Path, configs: Configs)
 
 def test_what_cannot_be_built_fails_by_itself(tmp_path: Path, configs: Configs) -> None:
     each = [["optimizer=adam", f"optimizer.betas=[0.9,{beta}]"] for beta in (0.999, 2.0, 0.99)]
-    together = train_together(configs(tmp_path, SMALL, each))
-    assert together.failed.keys() == {1}
-    assert "betas" in together.failed[1]
+    result = train_group(configs(tmp_path, SMALL, each))
+    assert result.failed.keys() == {1}
+    assert "betas" in result.failed[1]
     assert [Run(tmp_path / path).record()["status"] for path in runs_in(tmp_path)] == ["finished"] * 2
     assert len(list((tmp_path / "mnist" / "mlp").iterdir())) == 2  # and writes nothing
-    hurried = train_together(configs(tmp_path / "fail fast", [*SMALL, "fail_fast=true"], each))
+    hurried = train_group(configs(tmp_path / "fail fast", [*SMALL, "fail_fast=true"], each))
     assert hurried.failed.keys() == {1}
     assert hurried.alone.keys() == {0, 2}
     assert not (tmp_path / "fail fast").exists()
@@ -388,20 +388,20 @@ def test_what_cannot_be_built_fails_by_itself(tmp_path: Path, configs: Configs) 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, configs: Configs) -> None:
     each = configs(tmp_path, SMALL, FOUR)
-    train_together(each)
+    train_group(each)
     held = by_lr(tmp_path)[0.01, 1]
     with held.locked():
-        assert train_together(each).alone == {2: "another process was training it"}
+        assert train_group(each).alone == {2: "another process was training it"}
 
 
 def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Callable[[int], None]) -> None:
-    train_together(configs(tmp_path, SMALL, FOUR))
+    train_group(configs(tmp_path, SMALL, FOUR))
     ended = {key: run.record()["ended"] for key, run in by_lr(tmp_path).items()}
-    assert train_together(configs(tmp_path, SMALL, FOUR)) == Together()
+    assert train_group(configs(tmp_path, SMALL, FOUR)) == GroupResult()
     assert {key: run.record()["ended"] for key, run in by_lr(tmp_path).items()} == ended
     cut(2)
-    together = train_together(configs(tmp_path, [*SMALL, "force=true"], FOUR))
-    assert together.begun == together.alone.keys() == {0, 1, 2, 3}
+    result = train_group(configs(tmp_path, [*SMALL, "force=true"], FOUR))
+    assert result.begun == result.alone.keys() == {0, 1, 2, 3}
     assert {len(run.read()[1]) for run in by_lr(tmp_path).values()} == {2}
 
 
@@ -419,6 +419,6 @@ def test_a_gpu_that_is_lost_ends_the_process(
     monkeypatch.setattr(GroupClassifier, "training_step", lost)
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit):
-        train_together(configs(tmp_path, SMALL, FOUR))
+        train_group(configs(tmp_path, SMALL, FOUR))
     assert "a group's process ends: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
     assert {run.record()["status"] for run in by_lr(tmp_path).values()} == {"interrupted"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.build import engine
+from src.native.build import backend
 from src.native.convolution import CHUNK, THREADS, conv_pool_relu
 
 OPERATOR = torch.ops.ravine.conv_pool_relu
@@ -18,8 +18,8 @@ Results = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def native() -> None:
-    if not engine().startswith("native"):
-        pytest.fail(f"the native operator is not there: {engine()}")
+    if not backend().startswith("native"):
+        pytest.fail(f"the native operator is not there: {backend()}")
 
 
 def torchs(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.native.build import engine
+from src.native.build import backend
 from src.native.gather import gather
 
 
@@ -19,9 +19,9 @@ def test_each_pixel_is_the_value_of_its_byte(height: int, width: int, chosen: li
 
 
 def test_torch_and_the_native_code_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine().startswith("native")
+    assert backend().startswith("native")
     images = torch.randint(0, 256, (300, 28, 28), dtype=torch.uint8)
     indices, values = torch.randperm(300), torch.arange(256).div(255).sub(0.13)
     native = gather(images, indices, values)
-    monkeypatch.setattr("src.native.gather.engine", lambda: "torch: switched off")
+    monkeypatch.setattr("src.native.gather.backend", lambda: "torch: switched off")
     assert torch.equal(native, gather(images, indices, values))

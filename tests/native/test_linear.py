@@ -14,14 +14,14 @@ from torch.nn.functional import relu
 
 from src.models import MLP, LeNet
 from src.native import linear
-from src.native.build import engine
+from src.native.build import backend
 from src.native.linear import perceptron
 
 
 @pytest.fixture(autouse=True)
 def native() -> None:
-    if not engine().startswith("native"):
-        pytest.fail(f"the native code is not there: {engine()}")
+    if not backend().startswith("native"):
+        pytest.fail(f"the native code is not there: {backend()}")
     torch.set_num_threads(1)  # of several it leaves the work to torch's
 
 

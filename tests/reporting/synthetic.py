@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from src.config.settings import Names, Settings, directory
+from src.config.settings import ConfigChoices, Settings, directory
 from src.runs.directory import Run
 
 NODES: dict[str, dict[str, Any]] = {
@@ -21,7 +21,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 def write(
     output: Path,
     settings: Settings,
-    names: Names,
+    names: ConfigChoices,
     accuracy: float | list[float],
     validation_accuracy: float | None = None,
     **changes: Any,
@@ -83,6 +83,6 @@ def cell(
         )
         changes = more | ({"status": "diverged"} if accuracy is None else {})
         value = 0.1135 if accuracy is None else accuracy
-        names = Names("lenet", name or optimizer, schedule)
+        names = ConfigChoices("lenet", name or optimizer, schedule)
         runs.append(write(output, settings, names, value, validation[seed] if validation else None, **changes))
     return runs

@@ -78,13 +78,13 @@ def test_runs_on_other_data_files_than_the_newest_are_missing(tmp_path: Path) ->
 
 
 def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
-    from src.config.settings import Names, Settings
+    from src.config.settings import ConfigChoices, Settings
     from tests.reporting.synthetic import NODES, SCHEDULES, write
 
     for momentum, seed in ((0.8, 0), (0.8, 1), (0.9, 0)):
         node = NODES["sgd"] | {"momentum": momentum}
         settings = Settings("mnist", 0, "half", {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, seed)
-        write(tmp_path, settings, Names("lenet", "sgd", "constant"), 0.9)
+        write(tmp_path, settings, ConfigChoices("lenet", "sgd", "constant"), 0.9)
     assert only(tmp_path).optimizers == ["sgd", "sgd momentum 0.9"]  # as usual, the most frequent
 
 

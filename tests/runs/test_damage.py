@@ -15,7 +15,7 @@ from src.runs.atomic import Damaged
 from src.runs.checkpoint import restore_curve
 from src.runs.dataframe import read
 from src.runs.directory import Run
-from src.runs.state import look
+from src.runs.state import read_state
 from src.status import Onlooker
 from tests.conftest import assert_same, run_of
 from tests.reporting.synthetic import cell
@@ -262,7 +262,7 @@ def test_a_damaged_record(
 ) -> None:
     run, case = run_of(RUN, output), request.node.callspec.id
     damage(run.record_file)
-    assert look(run) is None
+    assert read_state(run) is None
     assert not run.ended
     file = run.curve_file if case == "a better accuracy" else run.record_file  # which of the two is wrong is not known
     assert REASON.get(case, "") in run.damage()[file]

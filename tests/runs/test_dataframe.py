@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.config.settings import Names
+from src.config.settings import ConfigChoices
 from src.runs.dataframe import choose, read
 from tests.reporting.synthetic import cell
 
@@ -79,7 +79,7 @@ def test_a_choice_has_what_is_there_and_what_is_to_do(tmp_path: Path) -> None:
 
     runs = cell(tmp_path, "sgd", 64, 0.05, [0.9, 0.91])
     settings = [Settings(**run.record()["settings"]) for run in runs]
-    wanted = [(each, Names("lenet", "sgd", "constant")) for each in settings]
+    wanted = [(each, ConfigChoices("lenet", "sgd", "constant")) for each in settings]
     runs[0].record_file.unlink()
     for chosen in (
         choose(read(tmp_path), tmp_path, wanted),

@@ -13,7 +13,7 @@ from joblib import cpu_count
 from src.sweep import gpus, grouping, scheduler
 from src.sweep.grouping import groups
 from src.sweep.job import Job
-from src.sweep.scheduler import Study
+from src.sweep.scheduler import SweepScheduler
 from src.sweep.workers import Worker, start_method
 from tests.fused.conftest import Configs
 
@@ -56,21 +56,21 @@ def test_workers_are_spread_over_gpus(
     config = configs(tmp_path, [], [[f"lr={lr}"] for lr in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)])
     for each in config:
         each.device = "auto"
-    two = Study([Job(each) for each in config], None, [])
-    assert two.fuse
+    two = SweepScheduler([Job(each) for each in config], None, [])
+    assert two.vectorize
     assert two.workers == 2
     two.waiting = groups(two.jobs, two.workers)
     assert sorted(map(len, two.waiting)) == [3, 3]
     two._hire([], None, 2)  # type: ignore[arg-type]
     assert hired == ["2", "5"]
-    three = Study([Job(each) for each in config], 3, [], fuse=False)
+    three = SweepScheduler([Job(each) for each in config], 3, [], vectorize=False)
     three.waiting = [[job] for job in three.jobs]
     three._hire([], None, 3)  # type: ignore[arg-type]
     assert hired == ["2", "5", "2", "5", "2"]
     assert two._useful(groups=False) == cpu_count()  # runs by themselves are many to a GPU
     for each in config:
         each.device = "cpu"
-    assert not Study([Job(each) for each in config], None, []).fuse
+    assert not SweepScheduler([Job(each) for each in config], None, []).vectorize
 
 
 def test_a_worker_sees_its_gpu_alone() -> None:

@@ -91,7 +91,7 @@ def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytes
 
 def test_each_set_is_scored_once_and_in_order() -> None:
     data = module(validation=50)
-    assert data.scored == ["test", "validation"]
+    assert data.eval_splits == ["test", "validation"]
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 250, "validation": 50, "test": 80}
     test, _ = data.val_dataloader()
     assert torch.cat([labels for block in test for _, labels in block]).tolist() == bars(80, 2)[1].tolist()

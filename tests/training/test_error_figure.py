@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
-from src.training.error_figure import confusion, picture
+from src.training.error_figure import confusion, error_figure
 from tests.conftest import Command, bars
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -29,7 +29,7 @@ def test_a_picture_is_drawn_whatever_was_learnt(case: str) -> None:
         logits = logits.roll(1, dims=1)
     if case == "not finite":
         logits[:] = torch.nan
-    pixels = picture(images, labels, logits, DIGITS, case)
+    pixels = error_figure(images, labels, logits, DIGITS, case)
     assert pixels.shape == (600, 1200, 3)
     shown = (pixels[:, 620:] < 100).any(axis=2).mean()  # dark pixels where the mistakes are
     assert (shown > 0.005) == (case != "none wrong")
@@ -39,7 +39,7 @@ def test_names_are_no_formulas() -> None:
     images, labels = (torch.from_numpy(array) for array in bars(60, 0))
     labels = labels.long()
     logits = torch.nn.functional.one_hot(labels, 10).float().roll(1, dims=1)
-    assert picture(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
+    assert error_figure(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
 
 
 def test_a_first_run_does_not_tell_of_fonts(train: Command, tmp_path: Path) -> None:

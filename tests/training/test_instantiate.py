@@ -12,14 +12,14 @@ from src.config.settings import Settings
 from src.errors import UserError
 from src.models import MLP
 from src.schedules import Schedule
-from src.training.instantiate import build, new_model
+from src.training.instantiate import instantiate, new_model
 
 
 def test_builds_the_class_with_the_other_keys() -> None:
     node = {"_target_": "src.models.MLP", "hidden": [3, 4, 5]}
-    assert isinstance(build("model", node, nn.Module), MLP)
+    assert isinstance(instantiate("model", node, nn.Module), MLP)
     assert node == {"_target_": "src.models.MLP", "hidden": [3, 4, 5]}
-    optimizer = build("optimizer", {"_target_": "torch.optim.SGD"}, Optimizer, [torch.zeros(1)], lr=0.3)
+    optimizer = instantiate("optimizer", {"_target_": "torch.optim.SGD"}, Optimizer, [torch.zeros(1)], lr=0.3)
     assert optimizer.defaults["lr"] == 0.3
 
 
@@ -45,7 +45,7 @@ def test_builds_the_class_with_the_other_keys() -> None:
 )
 def test_builds_nothing_else(node: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=f"model.*{complaint}"):
-        build("model", node, nn.Module)
+        instantiate("model", node, nn.Module)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_builds_nothing_else(node: dict[str, Any], complaint: str) -> None:
 def test_says_which_arguments_of_an_optimizer_are_wrong(fields: dict[str, Any], complaint: str) -> None:
     node = {"_target_": "torch.optim.Adam", **fields}
     with pytest.raises(UserError, match=complaint) as refusal:
-        build("optimizer", node, Optimizer, [torch.zeros(1)], lr=0.1)
+        instantiate("optimizer", node, Optimizer, [torch.zeros(1)], lr=0.1)
     assert "\n" not in str(refusal.value)
 
 
@@ -75,7 +75,7 @@ def test_says_how_a_schedule_of_ones_own_is_written() -> None:
     with pytest.raises(
         UserError, match=r"subclass of src\.schedules\.Schedule.*decay\(epoch\).*conf/schedule/NAME\.yaml"
     ):
-        build("schedule", node, Schedule, epochs=3)
+        instantiate("schedule", node, Schedule, epochs=3)
 
 
 class Raising(nn.Module):
@@ -107,12 +107,12 @@ def test_a_module_that_ends_the_program_when_imported(tmp_path: Path, monkeypatc
     (tmp_path / "a_script.py").write_text("raise SystemExit(2)")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"cannot be imported \(SystemExit: 2\)"):
-        build("model", {"_target_": "a_script.Net"}, nn.Module)
+        instantiate("model", {"_target_": "a_script.Net"}, nn.Module)
 
 
 def test_a_nested_target_is_not_called() -> None:
     nested = {"_target_": "sys.setrecursionlimit", "limit": 77}
-    built = build("model", {"_target_": "torch.nn.Identity", "nested": nested}, nn.Module)
+    built = instantiate("model", {"_target_": "torch.nn.Identity", "nested": nested}, nn.Module)
     assert isinstance(built, nn.Identity)
     assert sys.getrecursionlimit() != 77
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, max_pool2d, relu
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.data import datasets
-from src.native.build import engine
+from src.native.build import backend
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
 from src.training.trainer import Training
@@ -116,7 +116,9 @@ def trained(model: dict[str, Any], optimizer: dict[str, Any], directory: Path) -
     training = Training(settings, datasets.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = run_of(settings, directory)
     with run.locked():
-        training.train_in(run, Console(quiet=True), Names("network", "optimizer", "constant"), list("0123456789"))
+        training.train_in(
+            run, Console(quiet=True), ConfigChoices("network", "optimizer", "constant"), list("0123456789")
+        )
     return training, run
 
 
@@ -139,7 +141,7 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     model: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for user in ("gather", "library"):
-        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
+        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
     training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
     ours = weights_of(run)
@@ -162,7 +164,7 @@ def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: st
     whose initial weights are changed by 1e-7 of themselves differs by 0.0098 in a weight, and by 1.4e-3 in a loss.
     """
     largest, of_losses = (1e-3, 5e-5) if optimizer == "sgd" else (1.1e-2, 2e-3)
-    assert engine().startswith("native")
+    assert backend().startswith("native")
     weights, curve = expected(model, optimizer)
     training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
     for (name, ours), theirs in zip(weights_of(run).items(), weights.values(), strict=True):
@@ -288,7 +290,7 @@ def test_optimizers_may_use_or_ignore_the_closure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for user in ("gather", "library"):
-        monkeypatch.setattr(f"src.native.{user}.engine", lambda: "torch: switched off")
+        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     network = plain_dropout()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import Images
 from src.runs.directory import Run
 from src.training.trainer import Training
@@ -36,7 +36,7 @@ def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
 
     training.classifier.training_step = cut  # type: ignore[method-assign,assignment]
     with run.locked():
-        training.train_in(run, Console(quiet=True), Names("mine", "mine", "mine"), list("0123456789"))
+        training.train_in(run, Console(quiet=True), ConfigChoices("mine", "mine", "mine"), list("0123456789"))
     return run
 
 

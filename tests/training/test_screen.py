@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import Images
 from src.display.run_summary import show
-from src.display.sweep_progress import Overview
+from src.display.sweep_progress import SweepProgress
 from src.runs.directory import Run
 from src.runs.state import State
 from src.training.trainer import Training
@@ -28,7 +28,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     run = run_of(settings, tmp_path)
     with run.locked():
         training = Training(settings, Images(*bars(300, 1), *bars(80, 2)))
-        training.train_in(run, console, Names("mlp", "adam", "constant"), list("0123456789"))
+        training.train_in(run, console, ConfigChoices("mlp", "adam", "constant"), list("0123456789"))
     show(run, run.record(), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -79,7 +79,7 @@ def test_one_of_something_is_singular(tmp_path: Path) -> None:
     constant = {"_target_": "src.schedules.Schedule"}
     settings = Settings("mnist", 0, "half", {}, {}, constant, 0.01, 32, epochs=1, seed=0)
     assert (
-        Overview()
-        .line([State(tmp_path, settings, Names("mlp", "adam", "constant"))])
+        SweepProgress()
+        .line([State(tmp_path, settings, ConfigChoices("mlp", "adam", "constant"))])
         .startswith("1 run: 1 to do  0/1 epoch  ETA")
     )

@@ -44,9 +44,9 @@ def test_the_curves_and_the_picture_are_the_runs(written: Path) -> None:
         losses = read.Scalars("loss/test")
         assert [point.step for point in losses] == [1, 2]
         assert losses[-1].value == pytest.approx(figures["test_loss"], rel=1e-6)
-        (shown,) = read.Images("mistakes on the test set")
+        (shown,) = read.Images("errors on the test set")
         (run / "shown.png").write_bytes(shown.encoded_image_string)
-        with Image.open(run / "shown.png") as one, Image.open(run / "mistakes.png") as other:
+        with Image.open(run / "shown.png") as one, Image.open(run / "error_figure.png") as other:
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 

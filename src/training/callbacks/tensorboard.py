@@ -51,9 +51,9 @@ class TensorBoard(Callback):
             if key != "epoch":
                 self.writer.add_scalar(tag, value, int(row["epoch"]))
 
-    def picture(self, pixels: NDArray[np.uint8], epoch: int) -> None:
+    def error_figure(self, pixels: NDArray[np.uint8], epoch: int) -> None:
         """Show the mistakes of the last epoch; pixels (H, W, 3)."""
-        self.writer.add_image("mistakes on the test set", pixels, epoch, dataformats="HWC")
+        self.writer.add_image("errors on the test set", pixels, epoch, dataformats="HWC")
 
     def end(self, success: bool) -> None:
         """End the session."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.reporting.assignment.candidates import candidates, log_density, scores
 from src.reporting.assignment.reference import PUBLISHED
 from src.reporting.grid import USUAL, grids
@@ -30,7 +30,7 @@ def recipe(
             )
             accuracy = (test + shift + 0.1 * (seed - (seeds - 1) / 2)) / 100
             settings = replace(settings, normalize=normalize)  # type: ignore[arg-type]
-            write(output, settings, Names("lenet", optimizer, "constant"), min(accuracy, 1.0))
+            write(output, settings, ConfigChoices("lenet", optimizer, "constant"), min(accuracy, 1.0))
 
 
 def test_the_density_is_students_t() -> None:
@@ -79,7 +79,7 @@ def test_without_seeds_enough_there_is_no_score(tmp_path: Path) -> None:
 
 def test_best_epochs_are_no_worse_than_last(tmp_path: Path) -> None:
     settings = Settings("mnist", 0, "half", LENET, NODES["sgd"], SCHEDULES["constant"], 0.05, 64, 20, 0)
-    write(tmp_path, settings, Names("lenet", "sgd", "constant"), [0.5, 0.9, *[0.8] * 18])
+    write(tmp_path, settings, ConfigChoices("lenet", "sgd", "constant"), [0.5, 0.9, *[0.8] * 18])
     last, best = candidates(grids(read(tmp_path)))
     key = ("sgd", 64, 0.05)
     assert (last.epoch, last.cells[key].tolist(), best.cells[key].tolist()) == ("last", [[80, 80]], [[90, 90]])

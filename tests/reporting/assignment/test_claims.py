@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config.settings import Names, Settings
+from src.config.settings import ConfigChoices, Settings
 from src.reporting.assignment.claims import Claim, claims
 from src.reporting.assignment.reference import LRS, PUBLISHED, beside, is_the_assignments
 from src.reporting.grid import grids
@@ -163,7 +163,7 @@ def test_a_stray_run_of_another_momentum_leaves_the_others_their_name(tmp_path: 
     cell(tmp_path, "sgd", 64, 0.05, around(0.98))
     settings = Settings(**cell(tmp_path, "sgd", 256, 0.05, [0.98])[0].record()["settings"])
     stray = replace(settings, optimizer=settings.optimizer | {"momentum": 0.5})
-    write(tmp_path, stray, Names("lenet", "sgd", "constant"), 0.9)
+    write(tmp_path, stray, ConfigChoices("lenet", "sgd", "constant"), 0.9)
     (grid,) = grids(read(tmp_path))
     assert grid.optimizers == ["sgd", "sgd momentum 0.5"]
     assert ("sgd", 256, 0.05) in grid.cells
