@@ -2,7 +2,6 @@
 
 import sys
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +14,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from src.config.overrides import check_overrides
-from src.config.settings import ConfigChoices, check, check_cores, directory, display_name
-from src.data import datasets
+from src.config.resolve import resolve
+from src.config.settings import check_cores, display_name
 from src.display.run_summary import show
 from src.errors import (
     Reported,
@@ -31,26 +30,22 @@ from src.errors import (
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
 from src.runs.state import read_state
-from src.sweep.job import begins_anew, write_hydra_files
 
 CONF = str(Path(__file__).parent.parent / "conf")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
-    asked_for = check(cfg)
+    resolved = resolve(cfg, HydraConfig.get().runtime.choices)
+    settings, names = resolved.settings, resolved.names
     if cfg.threads > 1:
         check_cores(cfg.threads)
-    settings = replace(asked_for, data=datasets.choose(asked_for.data, str(cfg.data_root)))
-    loaded = datasets.load(settings.data, str(cfg.data_root))
-    loaded.check_sizes(settings.validation, settings.batch_size)
-    choices = HydraConfig.get().runtime.choices
-    names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
+    images = resolved.load()
     console = Console(markup=False, highlight=False)  # a path is a path
-    run = Run(Path(cfg.output_dir) / directory(settings, names))
-    anew = begins_anew(run, cfg.force)
+    run = Run(resolved.directory)
+    anew = run.to_be_cleared(cfg.force)
     if not anew:
-        run.check_data(loaded.sha256)
+        run.check_data(images.sha256)
     if cfg.dry_run:
         state = read_state(run)
         console.print(
@@ -71,12 +66,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
         asked = any(override.startswith("threads=") for override in HydraConfig.get().overrides.task)
         cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
-        training = Training(settings, loaded, cfg.device, cfg.threads, cores)
+        training = Training(settings, images, cfg.device, cfg.threads, cores)
         with run.locked(wait=in_a_sweep):
-            if begins_anew(run, cfg.force):  # unless another process of this command has done so meanwhile
+            if run.to_be_cleared(cfg.force):  # unless another process of this command has done so meanwhile
                 run.clear()
             if not run.ended:  # by another process, while this one loaded
-                write_hydra_files(run, cfg, HydraConfig.get())
+                run.write_hydra_files(cfg, HydraConfig.get())
                 training.train_in(run, console, names, list(cfg.data.classes))
             record = run.record()  # while nobody else can begin to repeat the run
     show(run, record, console)

@@ -1,18 +1,17 @@
 """The runs that a command line would train, without training them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from src.config.loader import Composer
 from src.config.overrides import check_overrides, combinations
-from src.config.settings import ConfigChoices, Settings, check
-from src.data import datasets
+from src.config.resolve import resolve, without_hydra
+from src.config.settings import ConfigChoices, Settings
 
 CONF = str(Path(__file__).parents[2] / "conf")
 
@@ -39,10 +38,8 @@ def select(overrides: list[str]) -> Selection:
         runs = []
         for job in combinations(parsed):
             config = loader.load_sweep_config(master, job)
-            cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            settings, choices = check(cfg), config.hydra.runtime.choices
-            if settings.data == "auto":
-                settings = replace(settings, data=datasets.choose("auto", str(cfg.data_root)))
-            runs.append((settings, ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])))
+            cfg = without_hydra(config)
+            resolved = resolve(cfg, config.hydra.runtime.choices)
+            runs.append((resolved.settings, resolved.names))
         asked = any(override.key_or_group == "seed" for override in parsed)
         return Selection(runs, Path(str(cfg.output_dir)), asked)

@@ -160,7 +160,7 @@ def _train(members: Sequence[Member]) -> None:
         for of_a_seed in by_seed:
             loss_at_first = initial_loss(of_a_seed[0].training.data, of_a_seed[0].training.settings)
             for member in of_a_seed:
-                classes = list(member.job.config.data.classes)
+                classes = list(member.cfg.data.classes)
                 member.training.end(member.run, boards[members.index(member)], member.names, classes, loss_at_first)
     except BaseException:
         for run in runs:

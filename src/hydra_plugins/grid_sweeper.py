@@ -54,8 +54,8 @@ class GridSweeper(BasicSweeper):
 
         Data files are looked at only for the local launcher: the machine that submits jobs to a cluster may lack them.
         """
+        from src.config.resolve import resolve, without_hydra
         from src.config.settings import check
-        from src.data import datasets
         from src.errors import UserError, one_line
 
         assert self.config is not None
@@ -64,11 +64,10 @@ class GridSweeper(BasicSweeper):
         for job in batch:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
             try:
-                settings = check(cfg)
                 if self.config.hydra.runtime.choices["hydra/launcher"] == "local":
-                    name = datasets.choose(settings.data, str(cfg.data_root))
-                    loaded = datasets.load(name, str(cfg.data_root))
-                    loaded.check_sizes(settings.validation, settings.batch_size)
+                    resolve(without_hydra(cfg), cfg.hydra.runtime.choices).load()
+                else:
+                    check(cfg)
             except (UserError, OmegaConfBaseException) as error:
                 said.add(one_line(error))
             else:

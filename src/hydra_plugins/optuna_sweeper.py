@@ -6,7 +6,6 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -98,24 +97,21 @@ class OptunaSweeper(Sweeper):
         """The study's name: the data, the keys searched, and a hash of all that could change what is found."""
         from optuna.distributions import distribution_to_json
 
-        from src.config.settings import check
-        from src.data.datasets import choose
+        from src.config.resolve import resolve, without_hydra
         from src.sweep.optuna_study import corners
 
         everywhere = []
         for corner in corners(space):
-            cfg = self.loader.load_sweep_config(self.cfg, [*self.fixed, *(f"{key}={corner[key]}" for key in corner)])
-            with open_dict(cfg):
-                del cfg["hydra"]
-            everywhere.append((check(cfg), str(cfg.data_root)))
-        if self.objective.startswith("validation") and any(settings.validation == 0 for settings, _ in everywhere):
+            job = [*self.fixed, *(f"{key}={corner[key]}" for key in corner)]
+            config = self.loader.load_sweep_config(self.cfg, job)
+            everywhere.append(resolve(without_hydra(config), config.hydra.runtime.choices).settings)
+        if self.objective.startswith("validation") and any(settings.validation == 0 for settings in everywhere):
             raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
-        resolved = [replace(settings, data=choose(settings.data, data_root)) for settings, data_root in everywhere]
-        digests = sorted({settings.digest for settings in resolved})
+        digests = sorted({settings.digest for settings in everywhere})
         ranges = {key: distribution_to_json(values) for key, values in space.items()}
         identity = json.dumps([digests, ranges, self.objective, self.seed], sort_keys=True)
         keys = (key.strip("+").replace("/", ".") for key in space)
-        return "-".join([resolved[0].data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
+        return "-".join([everywhere[0].data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
 
     def _overrides(self, trial: "BaseTrial") -> tuple[str, ...]:
         return (*self.fixed, *(f"{key}={value}" for key, value in trial.params.items()))

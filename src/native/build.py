@@ -17,8 +17,6 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from src.runs.atomic import replace_file
-
 SOURCES = [Path(__file__).with_name(name) for name in ("convolution.cpp", "linear.cpp")]
 HEADERS = [Path(__file__).with_name("simd.h")]
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast"]
@@ -107,7 +105,9 @@ def _compile(file: Path) -> None:
         if ended.returncode:
             names = " and ".join(file.name for file in SOURCES)
             raise Unavailable(f"{compiler[0]} cannot compile {names}: {ended.stderr.strip()[:200]}")
-        replace_file(file, partial.read_bytes())
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())  # or a power cut might leave half of it under the name that is trusted
+        partial.replace(file)
 
 
 def _compiler() -> list[str]:

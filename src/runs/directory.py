@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from src.errors import UserError
 from src.runs import predictions as predictions_file
-from src.runs.atomic import Damaged, read_file, replace_file, set_aside
+from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set_aside
+from src.runs.provenance import command_id
 from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
 
 GLANCE = (
@@ -149,6 +151,20 @@ class Run:
             return True
         except OSError:  # another user's run, perhaps
             return False
+
+    def to_be_cleared(self, force: bool) -> bool:
+        """Whether `force` still applies: a command, and a Slurm job that is requeued, clears each run once."""
+        sessions = self.record().get("sessions") or [{}]
+        return force and (command_id() is None or sessions[0].get("command_id") != command_id())
+
+    def write_hydra_files(self, cfg: DictConfig, hydra: Any) -> None:
+        """Write what Hydra itself writes for a job, but whose folder it would have to know before it checks."""
+        folder = self.directory / ".hydra"
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            set_aside(folder)
+        folder.mkdir(exist_ok=True)
+        contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
+        replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(each).encode() for name, each in contents.items()})
 
     def check_data(self, sha256: str) -> None:
         """Raise UserError where this run was trained on other images than those of this hash."""

@@ -2,18 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from src.config.settings import KEYS, ConfigChoices, check, directory
-from src.data import datasets
+from src.config.resolve import resolve, without_hydra
+from src.config.settings import KEYS
 from src.errors import Reported, UserError, one_line
-from src.runs.atomic import replace_files, set_aside
 from src.runs.directory import Run
-from src.runs.provenance import command_id
 from src.runs.state import State, read_state
 
 
@@ -27,22 +24,6 @@ class Failed(JobReturn):
     @return_value.setter
     def return_value(self, value: Any) -> None:
         self._return_value = value
-
-
-def begins_anew(run: Run, force: bool) -> bool:
-    """Whether `force` still applies to `run`: a command, and a Slurm job that is requeued, clears each run once."""
-    sessions = run.record().get("sessions") or [{}]
-    return force and (command_id() is None or sessions[0].get("command_id") != command_id())
-
-
-def write_hydra_files(run: Run, cfg: DictConfig, hydra: Any) -> None:
-    """What Hydra itself writes for a job, whose directory it would have to know before the settings are checked."""
-    folder = run.directory / ".hydra"
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        set_aside(folder)
-    folder.mkdir(exist_ok=True)
-    contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
-    replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(content).encode() for name, content in contents.items()})
 
 
 class Job:
@@ -63,25 +44,16 @@ class Job:
                 self.fail(one_line(error))
 
     def _plan(self) -> None:
-        cfg = self.own_config
-        asked_for = check(cfg)
-        settings = replace(asked_for, data=datasets.choose(asked_for.data, str(cfg.data_root)))
-        self.config.data.name = settings.data  # chosen once, not by each worker
-        choices = self.config.hydra.runtime.choices
-        names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
-        self.run = Run(Path(cfg.output_dir) / directory(settings, names))
-        self.state = State(self.run.directory, settings, names)
-        self.forced = begins_anew(self.run, cfg.force)
-        loaded = datasets.load(settings.data, str(cfg.data_root))
-        loaded.check_sizes(settings.validation, settings.batch_size)
+        cfg = without_hydra(self.config)
+        resolved = resolve(cfg, self.config.hydra.runtime.choices)
+        self.config.data.name = resolved.settings.data  # chosen once, not by each worker
+        images = resolved.load()
+        self.run = Run(resolved.directory)
+        self.state = State(resolved.directory, resolved.settings, resolved.names)
+        self.forced = self.run.to_be_cleared(cfg.force)
         if not self.forced:
-            self.run.check_data(loaded.sha256)
+            self.run.check_data(images.sha256)
         self.refresh()
-
-    @property
-    def own_config(self) -> DictConfig:
-        """The configuration without Hydra's own."""
-        return OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
 
     @property
     def identity(self) -> object:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from joblib import cpu_count
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.live import Live
 
 from src.display.sweep_progress import SweepProgress, counts_of
 from src.errors import Reported, UserError, one_line, raise_interrupts
+from src.fused.result import GroupResult
 from src.runs.announcements import announced
 from src.runs.directory import Run
 from src.runs.state import State, read_state
@@ -205,7 +207,7 @@ class SweepScheduler:
             if len(group) == 1:
                 group[0].take(ret)
             else:
-                ret.tell(group)
+                self._collect_group(group, ret)
             said_below = [job.reason for job in group if job.failed]
             self._warn("\n".join(line for line in stderr.splitlines() if line not in said_below))
         for job in group:
@@ -213,6 +215,15 @@ class SweepScheduler:
                 self.waiting.append([job])
             else:
                 self._tell(job)
+
+    def _collect_group(self, group: Sequence[Job], result: GroupResult) -> None:
+        for number, job in enumerate(group):
+            if number in result.failed:
+                job.fail(result.failed[number])
+            elif number in result.alone:
+                job.keep_alone(result.alone[number], number in result.begun)
+            else:
+                job.take(JobReturn(status=JobStatus.COMPLETED))
 
     def _show(self, running: Sequence[Job]) -> None:
         """How far all are: the picture on a terminal, a line now and then elsewhere."""

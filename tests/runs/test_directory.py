@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from src.runs.atomic import Damaged, replace_file, set_aside
 from src.runs.directory import Run
 from src.runs.record import parse_curve
-from src.sweep.job import write_hydra_files
 from tests.reporting.synthetic import cell
 
 
@@ -128,7 +127,7 @@ def test_hydras_files_are_written_into_a_folder_of_the_run(kind: str, run: Run, 
     elsewhere.mkdir()
     folder.symlink_to(elsewhere) if kind == "link" else folder.write_text("")
     hydra = OmegaConf.create({"overrides": {"task": ["lr=0.05"]}})
-    write_hydra_files(run, OmegaConf.create({"lr": 0.05}), hydra)
+    run.write_hydra_files(OmegaConf.create({"lr": 0.05}), hydra)
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
     assert not folder.is_symlink()
     assert list(elsewhere.iterdir()) == []

@@ -14,7 +14,6 @@ import pytest
 
 from src.runs.directory import Run
 from src.runs.provenance import begin_command, command_id
-from src.sweep.job import begins_anew
 from tests.conftest import ROOT, Command, environment, the_run
 from tests.reporting.synthetic import cell
 
@@ -86,16 +85,16 @@ def test_what_force_still_applies_to(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("RAVINE_COMMAND_ID", raising=False)
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
     (session,) = run.record()["sessions"]  # by an earlier version
-    assert begins_anew(Run(tmp_path), force=True)  # its record is not written yet
+    assert Run(tmp_path).to_be_cleared(force=True)  # its record is not written yet
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert begins_anew(run, force=True)
+    assert run.to_be_cleared(force=True)
     run.update(sessions=[session | {"command_id": "7"}, session | {"command_id": "9"}])
-    assert not begins_anew(run, force=True)
+    assert not run.to_be_cleared(force=True)
     run.update(sessions=[session | {"command_id": "9"}, session | {"command_id": "7"}])
-    assert begins_anew(run, force=True)  # this job has gone on with it, and not begun it
-    assert not begins_anew(run, force=False)
+    assert run.to_be_cleared(force=True)  # this job has gone on with it, and not begun it
+    assert not run.to_be_cleared(force=False)
     run.record_file.write_text("{")
-    assert begins_anew(run, force=True)
+    assert run.to_be_cleared(force=True)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
