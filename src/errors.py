@@ -1,24 +1,18 @@
-"""What goes wrong by the user's hand or signal, and how it is said: one line, and an exit code."""
+"""Errors as one line and an exit code."""
 
-import difflib
 import errno
 import os
 import re
 import shlex
-import signal
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import StringIO, TextIOWrapper
-from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO, cast
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from src.hints import no_such_key
+from src.interrupts import raise_recent_interrupt
 
 TRACEBACK = "RAVINE_TRACEBACK"
 EXTRAS = {  # of pyproject.toml, by what is missing where they are
@@ -34,123 +28,8 @@ class UserError(Exception):
     """Something the user can put right; its text says what, and how."""
 
 
-class Interrupted(BaseException):
-    """SIGINT, SIGTERM or a closed pipe (SIGPIPE). No `Exception`, so that no library takes it for a failed run."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum, self.exit_code = signum, 128 + signum
-
-
 class Reported(Exception):
     """A job of a sweep failed, for the reason that is its text, and has said so."""
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CLEANUP = 5.0  # seconds that an interrupt gets for what it sets off, in which further ones are ignored
-
-
-@dataclass
-class _Interrupts:
-    """What a signal does in this process: ends it at once, or raises `Interrupted`."""
-
-    hint: str = ""
-    raised: bool = False
-    ignored_until: float = 0.0
-    last: int = 0
-
-
-_interrupts = _Interrupts()
-
-
-def _interrupt(signum: int, _: FrameType | None = None) -> None:
-    # It stays the handler, since Python complains about a signal that comes while its handler is being replaced.
-    if time.monotonic() < _interrupts.ignored_until:
-        return
-    if not _interrupts.raised:
-        if signum != signal.SIGPIPE and _interrupts.hint:
-            os.write(2, f"{signal.Signals(signum).name}: {_interrupts.hint}\n".encode())
-        os._exit(128 + signum)
-    _interrupts.ignored_until, _interrupts.last = time.monotonic() + CLEANUP, signum
-    raise Interrupted(signum)
-
-
-def raise_interrupts() -> None:
-    """From here on a signal raises `Interrupted`, for there is something to clean up.
-
-    Until here it ends the process: in imports and in OmegaConf an exception may get lost, or leave a lock behind.
-    """
-    _interrupts.raised = True
-
-
-def raise_on_signals(signals: Iterable[int]) -> None:
-    """From here on the first of these signals raises `Interrupted` in the main thread."""
-    _interrupts.raised, _interrupts.ignored_until = True, 0.0
-    for signum in signals:
-        signal.signal(signum, _interrupt)
-
-
-class _Output:
-    """A text stream that raises `Interrupted` when its reader has closed it, and writes to nowhere from then on."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or StringIO()  # None: it was closed before the command began
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._close()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            self._close()
-
-    def _close(self) -> None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-        _interrupt(signal.SIGPIPE)
-
-
-@contextmanager
-def interruptible(hint: str = "") -> Iterator[None]:
-    """A command that SIGINT, SIGTERM and closed pipes end with an exit code, in silence or with a `hint`."""
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    streams = sys.stdout, sys.stderr
-
-    def restore() -> None:
-        sys.stdout, sys.stderr = streams
-        _interrupts.ignored_until = 0.0
-        ends = before[signal.SIGINT] == signal.SIG_DFL  # the process ends soon (src/__init__.py), and in silence
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for signum, handler in before.items():
-            signal.signal(signum, signal.SIG_IGN if ends else handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-    try:
-        _interrupts.hint, _interrupts.raised, _interrupts.ignored_until = hint, False, 0.0
-        for signum in SIGNALS:
-            signal.signal(signum, _interrupt)
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # for paths that are not UTF-8
-        sys.stdout, sys.stderr = cast(TextIO, _Output(sys.stdout)), cast(TextIO, _Output(sys.stderr))
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            restore()
-    except Interrupted as interruption:
-        if hint and interruption.signum != signal.SIGPIPE:
-            print(f"{interruption}: {hint}", file=sys.stderr)
-        restore()
-        sys.exit(interruption.exit_code)
 
 
 def have_hydra_raise() -> None:
@@ -164,6 +43,21 @@ def traceback_wanted() -> bool:
     return os.environ.get(TRACEBACK) == "1"
 
 
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print an error of the command in one line, and exit with its code; raise it if HYDRA_FULL_ERROR=1."""
+    have_hydra_raise()
+    try:
+        yield
+    except Reported:
+        sys.exit(1)
+    except Exception as error:
+        if traceback_wanted():
+            raise
+        print(one_line(error), file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
 def exit_code(error: Exception) -> int:
     """2 where the command was wrong, 1 where the run was."""
     return 2 if isinstance(error, UserError | HydraException | OmegaConfBaseException) else 1
@@ -174,50 +68,12 @@ def flat(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def no_such_key(key: str, cfg: DictConfig) -> str:
-    """What to say of an unknown `key`, where `cfg` has others."""
-    group, _, name = key.rpartition(".")
-    keys = list(_keys(OmegaConf.to_container(cfg), hydras=group.startswith("hydra")))
-    beside = [each for each in keys if each.rpartition(".")[0] == group and each != key]  # which + may have put there
-    names = [each.rpartition(".")[2] for each in beside]
-    shown = [each for each in names if not each.startswith("_")] if group else []
-    if near := difflib.get_close_matches(name, names, n=1):
-        hint = f"did you mean {beside[names.index(near[0])]}?"
-    elif shown:
-        more = f" (+{key}=... gives its class one more)" if group in ("model", "optimizer", "schedule") else ""
-        hint = f"{group} has {', '.join(shown)}{more}"
-    elif below := _with_this_name(name, [group] if group else ["model", "optimizer", "schedule", "data"]):
-        hint = f"did you mean {below}?"
-    else:
-        hint = "--cfg job lists the keys there are"
-    return f"{key}: there is no such key; {hint}"
-
-
-def _with_this_name(name: str, groups: Iterable[str]) -> str:
-    """The key of this name in a member of a config group, and the member."""
-    for group in groups:
-        for file in sorted((Path(__file__).parent.parent / "conf" / group).glob("*.yaml")):
-            member = OmegaConf.to_container(OmegaConf.load(file))
-            if isinstance(member, dict) and name in member.get(group, member):
-                return f"{group}.{name}, with {group}={file.stem}"
-    return ""
-
-
-def _keys(node: Any, prefix: str = "", hydras: bool = False) -> Iterator[str]:
-    """Every key in `node`, as on the command line; Hydra's own only where asked for."""
-    for key, value in node.items() if isinstance(node, dict) else ():
-        if hydras or f"{prefix}{key}" != "hydra":
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.", hydras)
-
-
 def one_line(error: Exception) -> str:
     """`error` for a person, on one line.
 
     Raises Interrupted just after a signal has: some library has made an error of that.
     """
-    if time.monotonic() < _interrupts.ignored_until:
-        raise Interrupted(_interrupts.last) from error
+    raise_recent_interrupt(error)
     return " ".join(_reason(error).split())
 
 

@@ -13,15 +13,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings, directory
-from src.errors import (
-    UserError,
-    exit_code,
-    have_hydra_raise,
-    interruptible,
-    one_line,
-    raise_interrupts,
-    traceback_wanted,
-)
+from src.errors import UserError, errors_in_one_line
+from src.interrupts import interruptible, raise_interrupts
 from src.reporting import left_out
 from src.reporting.grid import Grid, grids
 from src.reporting.page import write
@@ -156,15 +149,9 @@ def main() -> None:
     if set(sys.argv[1:]) & {"-h", "--help"}:
         print(USAGE)
         return
-    have_hydra_raise()
     console = Console(markup=False, highlight=False)
-    try:
+    with errors_in_one_line():
         page = report(sys.argv[1:])
-    except Exception as error:
-        if traceback_wanted():
-            raise
-        print(one_line(error), file=sys.stderr)
-        sys.exit(exit_code(error))
     console.print((page.parent / "summary.txt").read_text(encoding="utf-8"), end="", soft_wrap=True)
     console.print(
         f"page      {page}\ntables    {page.parent}/*.csv, *.md, *.tex, runs.parquet\nfigures   {page.parent}/figures/",

@@ -11,7 +11,8 @@ from rich.live import Live
 
 from src.display.accuracy_table import tables
 from src.display.sweep_progress import SweepProgress
-from src.errors import Interrupted, interruptible, one_line, raise_interrupts
+from src.errors import one_line
+from src.interrupts import Interrupted, interruptible, raise_interrupts
 from src.runs.announcements import planned
 from src.runs.directory import Run
 from src.runs.state import State, read_state, records

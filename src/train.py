@@ -17,16 +17,8 @@ from src.config.overrides import check_overrides
 from src.config.resolve import resolve
 from src.config.settings import check_cores, display_name
 from src.display.run_summary import show
-from src.errors import (
-    Reported,
-    UserError,
-    exit_code,
-    have_hydra_raise,
-    interruptible,
-    one_line,
-    raise_interrupts,
-    traceback_wanted,
-)
+from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_line, traceback_wanted
+from src.interrupts import interruptible, raise_interrupts
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
 from src.runs.state import read_state
@@ -123,17 +115,9 @@ def run_hydra() -> None:
 @interruptible("what is done is kept; the same command (without force=true) goes on from there")
 def main() -> None:
     """The command, its errors as one line and an exit code."""
-    have_hydra_raise()
     begin_command()
-    try:
+    with errors_in_one_line():
         run_hydra()
-    except Reported:
-        sys.exit(1)
-    except Exception as error:
-        if traceback_wanted():
-            raise
-        print(one_line(error), file=sys.stderr)
-        sys.exit(exit_code(error))
 
 
 if __name__ == "__main__":

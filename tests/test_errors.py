@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import Interrupted, interruptible, one_line, raise_interrupts
+from src.errors import one_line
+from src.interrupts import Interrupted, interruptible, raise_interrupts
 from tests.conftest import ROOT, Command, environment, processes, start, the_run
 
 HINT = "SIGINT: what is done is kept; the same command (without force=true) goes on from there\n"

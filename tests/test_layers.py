@@ -17,6 +17,7 @@ LAYERS = [
     {"data", "models"},
     {"native"},
     {"schedules", "errors"},
+    {"hints", "interrupts"},
 ]
 
 

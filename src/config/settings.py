@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.data import datasets
-from src.errors import UserError, no_such_key
+from src.errors import UserError
+from src.hints import no_such_key
 
 RECIPE = 5  # raised when the same settings begin to give other numbers: then they are another run
 

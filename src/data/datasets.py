@@ -16,7 +16,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from src.data import idx
-from src.errors import UserError, flat, raise_interrupts
+from src.errors import UserError, flat
+from src.interrupts import raise_interrupts
 
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 NAMES = ("auto", *TORCHVISION, "digits")

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from src.display.sweep_progress import SweepProgress, counts_of
-from src.errors import Reported, UserError, one_line, raise_interrupts
+from src.errors import Reported, UserError, one_line
 from src.fused.result import GroupResult
+from src.interrupts import raise_interrupts
 from src.runs.announcements import announced
 from src.runs.directory import Run
 from src.runs.state import State, read_state

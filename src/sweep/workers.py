@@ -23,7 +23,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from src.errors import Interrupted, raise_on_signals
+from src.interrupts import Interrupted, raise_on_signals
 
 GRACE = 2.0  # seconds that a run gets to note that it was interrupted
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # nearly all of a run's start is these
