@@ -52,13 +52,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         # Seconds to import, which bad input and ended runs need not wait for.
         from joblib import cpu_count
 
-        from src.training.trainer import Training
+        from src.training.trainer import Training, set_up_process
 
         raise_interrupts()
         in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
         asked = any(override.startswith("threads=") for override in HydraConfig.get().overrides.task)
         cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
-        training = Training(settings, images, cfg.device, cfg.threads, cores)
+        set_up_process(cfg.threads, cores)
+        training = Training(settings, images, cfg.device)
         with run.locked(wait=in_a_sweep):
             if run.to_be_cleared(cfg.force):  # unless another process of this command has done so meanwhile
                 run.clear()

@@ -20,9 +20,9 @@ COUNTED: tuple[RunStatus, ...] = ("finished", "diverged", "failed", "interrupted
 class SweepProgress:
     """Pictures of the states of runs. `workers` is how many train at once; else as many as are seen to."""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, epoch_times: EpochTimes | None = None) -> None:
         self.workers = workers
-        self.epoch_times = EpochTimes()
+        self.epoch_times = epoch_times or EpochTimes()
         self._differences: dict[Path, str] = {}
 
     def compare(self, states: Sequence[State]) -> None:

@@ -24,7 +24,7 @@ from src.fused.seed_group import SeedGroup
 from src.training.datamodule import DataModule
 from src.training.evaluation import initial_loss
 from src.training.lightning import fit
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 
 FULL = "there is not enough memory"
 
@@ -35,6 +35,7 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
     A group that does not fit into the device's memory is halved.
     """
     result = GroupResult()
+    set_up_process(configs[0].threads, configs[0].threads)
     members = _able(configs, result)
     if result.failed and configs[0].fail_fast:
         result.alone |= {member.number: "another run had failed" for member in members}

@@ -29,8 +29,7 @@ class LocalLauncher(Launcher):
 
     def __init__(self, workers: int | None = None, vectorize: Any = "auto") -> None:
         self.workers, self.vectorize = workers, vectorize
-        self.idle: list[Any] = []  # processes that an earlier batch of the sweep has started
-        atexit.register(self.idle.clear)  # later, Python's own modules that their pools need would be gone
+        self.crew: Any = None  # its processes serve all batches of a sweep
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.config.loader import Composer
@@ -41,6 +40,7 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from src.config.settings import KEYS, check_cores
+        from src.sweep.crew import Crew
         from src.sweep.job import Job
         from src.sweep.scheduler import SweepScheduler
 
@@ -55,12 +55,15 @@ class LocalLauncher(Launcher):
                 config.hydra.job.id = config.hydra.job.num = number
             jobs.append(Job(config))
         by_identity = {job.identity: job for job in jobs}  # two jobs may be one run
-        study = SweepScheduler(list(by_identity.values()), self.workers, self.idle, self.vectorize)
-        if study.dry_run:
-            study.preview()
+        if self.crew is None:
+            self.crew = Crew()
+            atexit.register(self.crew.dismiss)  # later, Python's own modules that their pools need would be gone
+        scheduler = SweepScheduler(list(by_identity.values()), self.workers, self.crew, self.vectorize)
+        if scheduler.dry_run:
+            scheduler.preview()
         else:
-            study.train(self.function, self.context)
-            study.print_results()
+            scheduler.train(self.function, self.context)
+            scheduler.print_results()
         return [by_identity[job.identity].result for job in jobs]
 
 

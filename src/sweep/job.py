@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
+from hydra.core.utils import JobStatus as HydraStatus
 from omegaconf import DictConfig
 
 from src.config.resolve import resolve, without_hydra
@@ -13,9 +14,11 @@ from src.errors import Reported, UserError, one_line
 from src.runs.directory import Run
 from src.runs.state import State, read_state
 
+JobStatus = Literal["waiting", "running", "ended", "failed"]
+
 
 class Failed(JobReturn):
-    """Of a job whose failure has been told; Hydra's own would tell it again."""
+    """Of a job whose failure is already printed. Hydra's own class would print it again."""
 
     @property
     def return_value(self) -> Any:
@@ -31,12 +34,14 @@ class Job:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
+        self.status: JobStatus = "waiting"
         self.run: Run | None = None
         self.state: State | None = None
-        self.ret: JobReturn | None = None
         self.reason = ""  # of its failure
-        self.alone = ""  # why it cannot be trained as one model with others, though it was to be
+        self.why_alone = ""  # why it is not trained as one model with others
         self.forced = False
+        self._figures: dict[str, Any] = {}  # of a run that has ended
+        self._returned: JobReturn | None = None  # by another application's job
         if set(config) >= KEYS:
             try:
                 self._plan()
@@ -61,88 +66,97 @@ class Job:
         return self.run.directory if self.run else self
 
     @property
-    def name(self) -> str:
-        return self.state.display_name if self.state else " ".join(self.config.hydra.overrides.task)
-
-    @property
-    def result(self) -> JobReturn:
-        """What Hydra gets; of a job that was not run, an empty one."""
-        return self.ret or self._return(JobReturn(), JobStatus.COMPLETED, {})
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in ("ended", "failed")
 
     @property
     def failed(self) -> bool:
-        return self.ret is not None and self.ret.status == JobStatus.FAILED
+        return self.status == "failed"
+
+    @property
+    def overrides(self) -> str:
+        """What the command line says of it."""
+        return " ".join(self.config.hydra.overrides.task)
+
+    @property
+    def result(self) -> JobReturn:
+        """What Hydra gets: the figures of an ended run, or the error of a failed one."""
+        if self._returned:
+            return self._returned
+        ret = Failed() if self.failed else JobReturn()
+        ret.overrides, ret.task_name = list(self.config.hydra.overrides.task), self.config.hydra.job.name
+        ret.status = HydraStatus.FAILED if self.failed else HydraStatus.COMPLETED
+        ret.return_value = Reported(self.reason) if self.failed else self._figures
+        return ret
 
     def refresh(self) -> None:
-        """See where the run stands on disk. If it has ended, that is the job's result, unless it shall be repeated."""
+        """Read the run's state from disk. A run that has ended ends the job, unless it shall be repeated."""
         if self.run is None or self.state is None:
             return
         seen = read_state(self.run)
         if seen is None or self.forced:
             self.state = State(self.run.directory, self.state.settings, self.state.names)
         elif seen.ended:
-            self._finish(seen)
+            self._end(seen)
         else:
             self.state = seen if seen.status == "running" else replace(seen, status="to do", error="")
 
     def begin(self) -> None:
-        """A worker is at it."""
+        """Note that a worker trains it."""
+        self.status = "running"
         if self.state:
             self.state = replace(self.state, status="running")
 
     def poll(self) -> None:
-        """See how far the worker is; what another training left there is not yet its own."""
+        """Read how far the worker is. What another training left there is not this one's."""
         if self.run and (seen := read_state(self.run)) and seen.status == "running":
             self.state = seen
 
     def take(self, ret: JobReturn) -> None:
-        """Take what the worker returned: a result, unless another study has begun to repeat the run meanwhile."""
+        """Take what the worker returned. The job waits again if another study has begun to repeat the run."""
         if self.run is None:
-            self.ret = ret
-        elif ret.status == JobStatus.FAILED:
+            self._returned = ret
+            self.status = "failed" if ret.status == HydraStatus.FAILED else "ended"
+        elif ret.status == HydraStatus.FAILED:
             error = ret._return_value
             self.fail(str(error) if isinstance(error, Reported) else one_line(error))
         elif (seen := read_state(self.run)) and seen.ended:
-            self._finish(seen)
+            self._end(seen)
         elif seen is None:
             self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
         else:
-            self.state, self.forced = seen, False
+            self.status, self.state, self.forced = "waiting", seen, False
 
     def keep_alone(self, reason: str, begun: bool) -> None:
-        """A group has left it; `begun`, if it was to be repeated and the group has begun that."""
-        self.alone = reason
+        """Wait again, to be trained alone. `begun`: its group has cleared a run that was to be repeated."""
+        self.status, self.why_alone = "waiting", reason
         if begun:
             self.forced = self.config.force = False
         self.refresh()
+        if self.over:  # another study has trained it meanwhile
+            self.why_alone = ""
 
     def killed(self, reason: str) -> None:
-        """Its process died, and could not write why into the record. A failure, unless the run had ended before."""
+        """Fail, since the worker died and could not write so into the record; end if the run had ended before."""
         if self.run and self.state:
-            with (
-                suppress(UserError, OSError),
-                self.run.locked(),
-            ):  # unless another process is at it, or the disk is full
+            # Another process may train it by now, or the disk may be full.
+            with suppress(UserError, OSError), self.run.locked():
                 if not self.run.ended:
                     names, settings = asdict(self.state.names), asdict(self.state.settings)
                     failure = {"status": "failed", "error": reason}
                     self.run.write({"names": names, "settings": settings} | self.run.record() | failure)
             if (seen := read_state(self.run)) and seen.ended and not self.forced:
-                return self._finish(seen)
+                return self._end(seen)
         return self.fail(reason)
 
     def fail(self, reason: str) -> None:
-        self.reason = reason
-        self.ret = self._return(Failed(), JobStatus.FAILED, Reported(reason))
+        """Fail for this reason."""
+        self.status, self.reason = "failed", reason
         if self.state:
             self.state = replace(self.state, status="failed", error=reason)
 
-    def _finish(self, seen: State) -> None:
+    def _end(self, seen: State) -> None:
         assert self.run is not None
-        self.state = seen
-        self.ret = self._return(JobReturn(), JobStatus.COMPLETED, dict(self.run.record()["figures"]))
-
-    def _return(self, ret: JobReturn, status: JobStatus, value: object) -> JobReturn:
-        ret.overrides, ret.task_name = list(self.config.hydra.overrides.task), self.config.hydra.job.name
-        ret.status, ret.return_value = status, value
-        return ret
+        self.status, self.state = "ended", seen
+        self._figures = dict(self.run.record()["figures"])

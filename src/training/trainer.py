@@ -32,22 +32,24 @@ from src.training.instantiate import instantiate, new_model
 from src.training.lightning import fit
 
 
-class Training:
-    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError.
+def set_up_process(threads: int, cores: int) -> None:
+    """Set this process's threads and allocator.
 
     `threads` is torch's number of threads, which may change last bits; `cores` is how many share the native operators'
     work, which changes none.
     """
+    torch.set_num_threads(threads)
+    convolution.THREADS.number = cores
+    keep_freed_memory()
 
-    def __init__(
-        self, settings: Settings, images: Images, device: str = "auto", threads: int = 1, cores: int = 1
-    ) -> None:
-        torch.set_num_threads(threads)
-        convolution.THREADS.number = cores
-        keep_freed_memory()
+
+class Training:
+    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError."""
+
+    def __init__(self, settings: Settings, images: Images, device: str = "auto") -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
-        self.settings, self.images, self.threads = settings, images, threads
+        self.settings, self.images = settings, images
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(
@@ -98,7 +100,7 @@ class Training:
             "command": sys.argv,
             "command_id": command_id(),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-            "threads": self.threads,
+            "threads": torch.get_num_threads(),
             "cores": convolution.THREADS.number,
             "kernels": backend() if self.device == "cpu" else "torch",
             "group_size": group_size,

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from src.config.settings import ConfigChoices, Settings
 from src.data import datasets
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 from tests.conftest import REAL, run_of
@@ -48,6 +48,7 @@ def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = run_of(settings, Path(folder))
         with run.locked():
+            set_up_process(threads=1, cores=1)
             training = Training(settings, some, device="cpu")
             training.train_in(run, Console(quiet=True), ConfigChoices(model, optimizer, "constant"), list("0123456789"))
         first, second = run.read()[1]

@@ -16,7 +16,7 @@ from src.data import datasets
 from src.fused import callback
 from src.runs.directory import Run
 from src.sweep.job import Job
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 from tests.conftest import ROOT, state
 
 Configs = Callable[..., list[DictConfig]]
@@ -60,6 +60,7 @@ def train_alone(config: DictConfig) -> Run:
     assert job.run
     assert job.state
     settings = job.state.settings
+    set_up_process(threads=1, cores=1)
     training = Training(settings, datasets.load(settings.data, str(config.data_root)), "cpu")
     with job.run.locked():
         training.train_in(job.run, Console(quiet=True), job.state.names, list(config.data.classes))

@@ -10,7 +10,8 @@ import pytest
 import torch
 from joblib import cpu_count
 
-from src.sweep import gpus, grouping, scheduler
+from src.sweep import crew, gpus, grouping, scheduler
+from src.sweep.crew import Crew
 from src.sweep.grouping import groups
 from src.sweep.job import Job
 from src.sweep.scheduler import SweepScheduler
@@ -52,25 +53,24 @@ def test_workers_are_spread_over_gpus(
 ) -> None:
     monkeypatch.setattr(scheduler, "gpus", lambda: ["2", "5"])
     hired: list[Any] = []
-    monkeypatch.setattr(scheduler, "Worker", lambda start, gpu: hired.append(gpu))
+    monkeypatch.setattr(crew, "Worker", lambda start, gpu: hired.append(gpu))
     config = configs(tmp_path, [], [[f"lr={lr}"] for lr in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)])
     for each in config:
         each.device = "auto"
-    two = SweepScheduler([Job(each) for each in config], None, [])
+    two = SweepScheduler([Job(each) for each in config], None, Crew())
     assert two.vectorize
     assert two.workers == 2
-    two.waiting = groups(two.jobs, two.workers)
-    assert sorted(map(len, two.waiting)) == [3, 3]
-    two._hire([], None, 2)  # type: ignore[arg-type]
+    assert sorted(map(len, groups(two.jobs, two.workers))) == [3, 3]
+    assert two._places(groups=False) == cpu_count()  # runs by themselves are many to a GPU
+    Crew().hire(None, 2, waiting=2, gpus=two.gpus)  # type: ignore[arg-type]
     assert hired == ["2", "5"]
-    three = SweepScheduler([Job(each) for each in config], 3, [], vectorize=False)
-    three.waiting = [[job] for job in three.jobs]
-    three._hire([], None, 3)  # type: ignore[arg-type]
+    Crew().hire(None, 3, waiting=6, gpus=two.gpus)  # type: ignore[arg-type]
     assert hired == ["2", "5", "2", "5", "2"]
-    assert two._useful(groups=False) == cpu_count()  # runs by themselves are many to a GPU
+    Crew().hire(None, 3, waiting=1, gpus=[])  # type: ignore[arg-type]
+    assert hired == ["2", "5", "2", "5", "2", None]
     for each in config:
         each.device = "cpu"
-    assert not SweepScheduler([Job(each) for each in config], None, []).vectorize
+    assert not SweepScheduler([Job(each) for each in config], None, Crew()).vectorize
 
 
 def test_a_worker_sees_its_gpu_alone() -> None:

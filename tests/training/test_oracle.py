@@ -17,7 +17,7 @@ from src.data import datasets
 from src.native.build import backend
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 from tests.conftest import bars, run_of
 
 
@@ -113,6 +113,7 @@ def plain(
 
 def trained(model: dict[str, Any], optimizer: dict[str, Any], directory: Path) -> tuple[Training, Run]:
     settings = Settings("mnist", 0, "half", model, optimizer, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
+    set_up_process(threads=1, cores=1)
     training = Training(settings, datasets.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = run_of(settings, directory)
     with run.locked():

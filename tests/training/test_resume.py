@@ -15,7 +15,7 @@ from rich.console import Console
 from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import Images
 from src.runs.directory import Run
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 from tests.conftest import assert_same, bars, run_of, start, state, the_run
 
 
@@ -26,6 +26,7 @@ class Stop(Exception):
 def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
     """Train in this process, cut off before the `stop_at`-th block."""
     run = run_of(settings, output)
+    set_up_process(threads=1, cores=1)
     training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     step, blocks = training.classifier.training_step, iter(range(10**9))
 

@@ -13,7 +13,7 @@ from src.display.run_summary import show
 from src.display.sweep_progress import SweepProgress
 from src.runs.directory import Run
 from src.runs.state import State
-from src.training.trainer import Training
+from src.training.trainer import Training, set_up_process
 from tests.conftest import bars, run_of, the_run
 
 TITLE = "mnist mlp adam lr 0.01 batch 32 seed 0"
@@ -27,6 +27,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=width, markup=False, highlight=False)
     run = run_of(settings, tmp_path)
     with run.locked():
+        set_up_process(threads=1, cores=1)
         training = Training(settings, Images(*bars(300, 1), *bars(80, 2)))
         training.train_in(run, console, ConfigChoices("mlp", "adam", "constant"), list("0123456789"))
     show(run, run.record(), console)
