@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings, directory
+from src.display.report_progress import reported
 from src.errors import UserError, errors_in_one_line
 from src.interrupts import interruptible, raise_interrupts
 from src.reporting import left_out
@@ -128,11 +129,11 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
 def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
     """Write a report in the place of the one before, and say what it leaves out; its page."""
     raise_interrupts()
-    with replaced(folder) as partial:
-        own = whole = grids(chosen)
-        if chosen is not everything:
-            whole = [same for grid in own for same in grids(everything.of(_alike(grid, everything.runs)))]
-        damaged = write(partial, folder.name, chosen, own, whole)
+    own = whole = grids(chosen)
+    if chosen is not everything:
+        whole = [same for grid in own for same in grids(everything.of(_alike(grid, everything.runs)))]
+    with replaced(folder) as partial, reported(len(own)) as begin:
+        damaged = write(partial, folder.name, chosen, own, whole, begin)
     left_out.tell(damaged, own)
     return folder / "index.html"
 

@@ -71,10 +71,11 @@ def main() -> None:
         nargs="?",
         default="outputs",
         type=Path,
-        help="an output directory (default: outputs), or a part of one, such as outputs/mnist/lenet",
+        help="an output directory, or output_dir=...; or a part of one, as outputs/mnist/lenet (default: outputs)",
     )
     parser.add_argument("--watch", action="store_true", help="go on looking, until Ctrl-C")
     arguments = parser.parse_args()
+    arguments.output = Path(str(arguments.output).removeprefix("output_dir="))
     if not arguments.output.is_dir():
         parser.error(f"{arguments.output}: there is no such directory; name the one that runs were written to")
     console, onlooker, progress = Console(markup=False, highlight=False), Onlooker(arguments.output), SweepProgress()

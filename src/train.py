@@ -14,11 +14,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from src.config.overrides import check_overrides
-from src.config.resolve import resolve
+from src.config.resolve import Resolved, resolve
 from src.config.settings import check_cores, display_name
+from src.data.datasets import Images
+from src.display.next_steps import next_steps
 from src.display.run_summary import show
 from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_line, traceback_wanted
-from src.interrupts import interruptible, raise_interrupts
+from src.interrupts import Interrupted, interruptible, raise_interrupts
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
 from src.runs.state import read_state
@@ -28,47 +30,61 @@ CONF = str(Path(__file__).parent.parent / "conf")
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
-    resolved = resolve(cfg, HydraConfig.get().runtime.choices)
+    hydra = HydraConfig.get()
+    resolved = resolve(cfg, hydra.runtime.choices)
     settings, names = resolved.settings, resolved.names
+    name, alone = display_name(settings, names), hydra.mode == RunMode.RUN
     if cfg.threads > 1:
         check_cores(cfg.threads)
-    images = resolved.load()
     console = Console(markup=False, highlight=False)  # a path is a path
+    images = resolved.load()
     run = Run(resolved.directory)
     anew = run.to_be_cleared(cfg.force)
     if not anew:
         run.check_data(images.sha256)
     if cfg.dry_run:
         state = read_state(run)
-        console.print(
-            f"{state.status if state and not anew else 'to do':<9} {display_name(settings, names)}", soft_wrap=True
-        )
+        console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
         return {}
     record = run.record()
     if not anew and run.ended:
         once = "by this command or Slurm job, for each of which force=true trains a run once"
         console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
     else:
-        # Seconds to import, which bad input and ended runs need not wait for.
-        from joblib import cpu_count
-
-        from src.training.trainer import Training, set_up_process
-
-        raise_interrupts()
-        in_a_sweep = HydraConfig.get().mode == RunMode.MULTIRUN  # maybe of two, of which one can wait for the other
-        asked = any(override.startswith("threads=") for override in HydraConfig.get().overrides.task)
-        cores = cfg.threads if in_a_sweep or asked else int(cpu_count())
-        set_up_process(cfg.threads, cores)
-        training = Training(settings, images, cfg.device)
-        with run.locked(wait=in_a_sweep):
-            if run.to_be_cleared(cfg.force):  # unless another process of this command has done so meanwhile
-                run.clear()
-            if not run.ended:  # by another process, while this one loaded
-                run.write_hydra_files(cfg, HydraConfig.get())
-                training.train_in(run, console, names, list(cfg.data.classes))
-            record = run.record()  # while nobody else can begin to repeat the run
+        if alone:
+            console.print(f"{name}: {settings.epochs} epochs, in {run.directory}/", soft_wrap=True)
+        asked = any(override.startswith("threads=") for override in hydra.overrides.task)
+        record = _train(resolved, images, cfg, console, all_cores=alone and not asked)
     show(run, record, console)
+    if alone:
+        console.print("\n".join(next_steps(str(cfg.output_dir), [])), soft_wrap=True)
     return dict(record["figures"])
+
+
+def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console, all_cores: bool) -> dict[str, Any]:
+    """Train a run that has not ended, or is to be repeated; its record."""
+    # Seconds to import, which bad input and ended runs need not wait for.
+    from joblib import cpu_count
+
+    from src.training.trainer import Training, set_up_process
+
+    raise_interrupts()
+    settings, run, hydra = resolved.settings, Run(resolved.directory), HydraConfig.get()
+    set_up_process(cfg.threads, int(cpu_count()) if all_cores else cfg.threads)
+    training = Training(settings, images, cfg.device)
+    # In a sweep, perhaps one of two, a run may wait for the other sweep.
+    with run.locked(wait=hydra.mode == RunMode.MULTIRUN):
+        if run.to_be_cleared(cfg.force):  # unless another process of this command has done so meanwhile
+            run.clear()
+        if not run.ended:  # by another process, while this one loaded
+            run.write_hydra_files(cfg, hydra)
+            try:
+                training.train_in(run, console, resolved.names, list(cfg.data.classes))
+            except Interrupted:
+                kept = state.epoch if (state := read_state(run)) else 0
+                print(f"{kept} of {settings.epochs} epochs are kept", file=sys.stderr)
+                raise
+        return run.record()  # while nobody else can begin to repeat the run
 
 
 def job(cfg: DictConfig) -> dict[str, Any]:

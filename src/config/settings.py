@@ -69,6 +69,13 @@ def display_name(settings: Settings, names: ConfigChoices) -> str:
     return f"{settings.data} {names.model} {names.optimizer}{schedule} {swept}"
 
 
+def optimizer_order(name: str) -> tuple[int, str]:
+    """By what optimizers are sorted: the assignment's three first, in its order, then by name."""
+    known = ["sgd", "adagrad", "adam"]
+    first = name.split()[0]
+    return (known.index(first) if first in known else len(known), name)
+
+
 def directory(settings: Settings, names: ConfigChoices) -> Path:
     """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
     run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"

@@ -7,10 +7,13 @@ from statistics import mean
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from src.config.settings import optimizer_order
 from src.runs.state import State
 
 LEGEND = "test accuracy in %, last epoch; of several seeds the mean (and their number); * highest"
+CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
 ALWAYS = ("optimizer", "batch")
 
 
@@ -49,7 +52,7 @@ def cells(states: list[State]) -> Table:
     lrs = sorted({state.settings.lr for state in states}, reverse=True)
     for lr in lrs:
         table.add_column(f"lr {lr:g}", justify="right")
-    for labels in sorted(grid, key=_in_order(grid)):
+    for labels in sorted(grid, key=_in_order(keys, grid)):
         table.add_row(*labels, *(_text(grid[labels].get(lr, []), best) for lr in lrs))
     return table
 
@@ -66,9 +69,11 @@ def _keys(rows: Iterable[dict[str, str]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def _in_order(rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], list[float]]:
-    """Sorts numbers by value, and names as they first come."""
+def _in_order(keys: list[str], rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], list[float]]:
+    """Sorts numbers by value, optimizers in their order, and other names as they first come."""
     columns = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
+    if "optimizer" in keys:
+        columns[keys.index("optimizer")].sort(key=optimizer_order)
 
     def place(labels: tuple[str, ...]) -> list[float]:
         return [
@@ -107,16 +112,20 @@ def _score(cell: list[State]) -> float | None:
     return mean(score for score in scores if score is not None) if finished and None not in scores else None
 
 
-def _text(cell: list[State], best: dict[int, float]) -> str:
-    """The mean over the finished runs, and how many runs are what else."""
-    if not cell:
-        return "-"
-    accuracies, parts = _finished(cell), []
-    if accuracies:
-        number = f"{100 * mean(accuracies):.2f}"
-        parts.append(f"{number} ({len(accuracies)})" if len(cell) > 1 else number)
-        if (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
-            parts[0] += " *"
+def _text(cell: list[State], best: dict[int, float]) -> Text:
+    """The mean over the finished runs, and how many runs have another status."""
+    parts: list[Text] = [] if cell else [Text("-")]
+    if accuracies := _finished(cell):
+        number, style = f"{100 * mean(accuracies):.2f}", ""
+        if len(cell) > 1:
+            number += f" ({len(accuracies)})"
+        if mean(accuracies) <= CHANCE:
+            number, style = f"{number} at chance", "dim"
+        elif (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
+            number, style = f"{number} *", "bold green"
+        parts.append(Text(number, style))
     others = [state.status for state in cell if state.status != "finished"]
-    parts += [f"{each} {others.count(each)}/{len(cell)}" if len(cell) > 1 else each for each in dict.fromkeys(others)]
-    return ", ".join(parts)
+    for status in dict.fromkeys(others):
+        text = f"{status} {others.count(status)}/{len(cell)}" if len(cell) > 1 else status
+        parts.append(Text(text, "red" if status in ("diverged", "failed") else ""))
+    return Text(", ").join(parts)

@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from src.runs.directory import Run
 
@@ -11,14 +12,17 @@ from src.runs.directory import Run
 def show(run: Run, record: dict[str, Any], console: Console) -> None:
     """Print the figures, the data and the places of a run that has ended."""
     figures = record["figures"]
-    table = Table(title=f"{run.directory.name}: {record['status']}", title_justify="left", min_width=60)
+    color = "bold green" if record["status"] == "finished" else "bold red"
+    title = Text(f"{run.directory.name}: ").append(record["status"], style=color)
+    table = Table(title=title, title_justify="left", title_style="", min_width=60)
     table.add_column("")
     table.add_column("loss", justify="right")
     table.add_column("accuracy", justify="right")
     for split in ("train", "validation", "test"):
         if f"{split}_accuracy" in figures:
             loss = figures[f"{split}_loss"]
-            table.add_row(split, "not finite" if loss is None else f"{loss:.4f}", f"{figures[f'{split}_accuracy']:.2%}")
+            name = f"{split}, running mean of the last epoch" if split == "train" else split
+            table.add_row(name, "not finite" if loss is None else f"{loss:.4f}", f"{figures[f'{split}_accuracy']:.2%}")
     console.print(table)
     data = record["data"]
     held_out = f", {data['validation']:,} held out" if data["validation"] else ""

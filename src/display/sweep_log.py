@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from src.display.eta import EpochTimes
+from src.display.next_steps import next_steps
 from src.display.sweep_progress import SweepProgress, counts_of
 from src.runs.state import State
 
@@ -80,6 +81,15 @@ class SweepLog:
             self._say(f"failed    {overrides}: {reason}")
         for reason, number in Counter(alone).items():
             self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
+
+    def next_steps(self, output: str, selection: list[str]) -> None:
+        """Print what to do next."""
+        for line in next_steps(output, selection):
+            self._say(line)
+
+    def interrupted(self, states: Sequence[State]) -> None:
+        """Print how many epochs are kept."""
+        self.warn(f"{sum(state.epoch for state in states)} epochs of {counts_of(states)} are kept")
 
     def warn(self, text: str) -> None:
         """Print to stderr; the same text only once."""

@@ -52,8 +52,8 @@ class SweepProgress:
     def picture(self, states: Sequence[State]) -> Table:
         """A bar, the line, and a line for each run that trains; for a terminal."""
         done, total = _epochs_done(states)
-        picture = Table.grid()
-        picture.add_row(ProgressBar(total=max(total, 1), completed=done, width=60))
+        picture = Table.grid(expand=True)
+        picture.add_row(ProgressBar(total=max(total, 1), completed=done))
         for line in (self.line(states), *self.running(states)):
             picture.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
         return picture
@@ -79,7 +79,8 @@ class SweepProgress:
         for state in states:
             if state.status in ("diverged", "failed"):
                 reason = f": {state.error}" if state.error else ""
-                console.print(Text(f"{state.status}  {self.display_name(state)}{reason}"), soft_wrap=True)
+                text = Text(state.status, style="red").append(f"  {self.display_name(state)}{reason}", style="default")
+                console.print(text, soft_wrap=True)
 
 
 def counts_of(states: Sequence[State]) -> str:

@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
+from src.config.settings import optimizer_order
 from src.reporting.statistics import Estimate, binomial_interval, counted, mean_interval
 from src.runs.dataframe import Frames
 from src.runs.record import ENDED
@@ -155,7 +155,7 @@ def _grid(frames: Frames) -> Grid:
     shape = [f"{key.rpartition('.')[2]} {first[key]}" for key in runs if _is_told(first, key)]
     held_out = [f"{counted(first.validation, 'image')} held out"] if first.validation else []
     title = ", ".join([f"{first.model} on {first.data}", *shape, counted(first.epochs, "epoch"), *held_out])
-    order = {label: place for place, label in enumerate(dict.fromkeys(_in_order(runs.label)))}
+    order = {label: place for place, label in enumerate(sorted(set(runs.label), key=optimizer_order))}
     keys = sorted(
         {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
         key=lambda key: (order[key[0]], key[1], -key[2]),
@@ -182,9 +182,3 @@ def _is_told(run: pd.Series, key: str) -> bool:
     """Whether a title names this setting of the pixels or the network."""
     is_argument = key.startswith("model.") and key != "model._target_" and not pd.isna(run[key])
     return (is_argument or key == "normalize") and run[key] != USUAL.get(key)
-
-
-def _in_order(names: Iterable[str]) -> Sequence[str]:
-    """The assignment's three first, in its order."""
-    known = ["sgd", "adagrad", "adam"]
-    return sorted(set(names), key=lambda name: (known.index(name.split()[0]) if name.split()[0] in known else 9, name))

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,9 +32,17 @@ SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 
 LONGEST = 100  # characters of a title in a file's name
 
 
-def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everything: list[Grid]) -> dict[Path, str]:
+def write(
+    folder: Path,
+    report: str,
+    frames: Frames,
+    chosen: list[Grid],
+    everything: list[Grid],
+    begin: Callable[[str], None] = lambda _: None,
+) -> dict[Path, str]:
     """Write a report of the `chosen` grids; claims are decided on `everything` that is there.
 
+    `begin` is called with the title of each grid.
     Returns the files that are damaged, with the reasons.
     """
     runs = frames.runs.rename(index=printable)
@@ -45,7 +54,7 @@ def write(folder: Path, report: str, frames: Frames, chosen: list[Grid], everyth
     (folder / "curves.parquet").write_bytes(curves.to_parquet())
     whole = {grid.digest: grid for grid in everything}
     sections = [
-        _section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else "")
+        _section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else "", begin)
         for number, grid in enumerate(chosen, 1)
         if any(len(cell.runs) for cell in grid.cells.values())
     ]
@@ -76,7 +85,8 @@ def anchor(cell: Cell) -> str:
     return f"cell-{cell.runs.cell.iloc[0]}" if len(cell.runs) else ""
 
 
-def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
+def _section(grid: Grid, whole: Grid, folder: Path, prefix: str, begin: Callable[[str], None]) -> Section:
+    begin(grid.title)
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
     parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]

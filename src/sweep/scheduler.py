@@ -14,7 +14,7 @@ from src.display.eta import EpochTimes
 from src.display.sweep_log import SweepLog
 from src.errors import Reported, UserError, one_line
 from src.fused.result import GroupResult
-from src.interrupts import raise_interrupts
+from src.interrupts import Interrupted, raise_interrupts
 from src.runs.announcements import announced
 from src.runs.directory import Run
 from src.runs.state import State, read_state
@@ -75,8 +75,14 @@ class SweepScheduler:
         if waiting and not self._stopped:
             raise_interrupts()
             announcement = announced(Path(self.config.output_dir), self.states) if self.config else nullcontext()
-            with announcement, self.log.live:
-                self._work_off(function, context)
+            try:
+                with announcement, self.log.live:
+                    self._work_off(function, context)
+            except Interrupted:
+                for job in self.jobs:
+                    job.refresh()
+                self.log.interrupted(self.states)
+                raise
 
     def print_results(self) -> None:
         """Print the table of results, and what went wrong. Raises Reported if `fail_fast` left jobs undone."""
@@ -88,6 +94,9 @@ class SweepScheduler:
         self.log.results(self.states, without_run, alone if len(self.jobs) > 1 else [])
         if any(not job.over for job in self.jobs):
             raise Reported("fail_fast")
+        if self.config and any(job.status == "ended" for job in self.jobs):
+            study = [word for word in self.config.hydra.overrides.task if word.startswith("+study=")]
+            self.log.next_steps(str(self.config.output_dir), study)
 
     @property
     def _stopped(self) -> bool:

@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, a plain line an epoch elsewhere."""
+"""How far a training is: a line an epoch, and on a terminal a bar below."""
 
 from time import monotonic
 from typing import Any
@@ -19,34 +19,27 @@ def figures(row: Row) -> str:
 
 
 class ProgressBar(Callback):
-    """Epoch, losses, accuracies, images a second and time to go."""
+    """Prints losses, accuracies and images a second of each epoch; without a terminal, name and ETA, too."""
 
     def __init__(self, console: Console, name: str) -> None:
         self.console, self.name = console, name
         self.bar = Progress(
-            BarColumn(bar_width=12),
             TextColumn("epoch {task.fields[epoch]}  ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),  # last, since a narrow terminal cuts there
+            BarColumn(bar_width=None),
             console=console,
             disable=not console.is_terminal,
             transient=True,
+            expand=True,
         )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         epochs, done = int(trainer.max_epochs or 0), len(pl_module.curve)
         self.began, self.done_before = monotonic(), done
-        latest = pl_module.curve[-1:]
-        self.task = self.bar.add_task(
-            self.name,
-            total=epochs,
-            completed=done,
-            epoch=f"{done}/{epochs}",
-            figures=figures(latest[0]) if latest else "",
-        )
-        if self.console.is_terminal:
-            self.console.print(self.name)
+        self.task = self.bar.add_task(self.name, total=epochs, completed=done, epoch=f"{done}/{epochs}")
+        if done:
+            self.console.print(f"resumed after epoch {done}/{epochs}  {figures(pl_module.curve[-1])}", soft_wrap=True)
         self.bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
@@ -54,15 +47,15 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        row, epochs = pl_module.curve[-1], trainer.max_epochs
+        row, epochs = pl_module.curve[-1], int(trainer.max_epochs or 0)
         done = int(row["epoch"])
-        text = f"{figures(row)}  {row['images_per_second']:,.0f} images/s"
-        self.bar.update(self.task, completed=done, epoch=f"{done}/{epochs}", figures=text)
-        if not self.console.is_terminal:
+        self.bar.update(self.task, completed=done, epoch=f"{done}/{epochs}")
+        line = f"epoch {done:>{len(str(epochs))}}/{epochs}  {figures(row)}  {row['images_per_second']:,.0f} images/s"
+        if self.console.is_terminal:
+            self.console.print(line, overflow="ellipsis", no_wrap=True)
+        else:
             pace = (monotonic() - self.began) / (done - self.done_before)
-            eta = clock(pace * (int(epochs or 0) - done))
-            line = f"{self.name}  epoch {done}/{epochs}  {text}  ETA {eta}"
-            self.console.print(line, soft_wrap=True)
+            self.console.print(f"{self.name}  {line}  ETA {clock(pace * (epochs - done))}", soft_wrap=True)
             self.console.file.flush()
 
     def close(self) -> None:

@@ -1,0 +1,29 @@
+"""How far a report is."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+
+
+@contextmanager
+def reported(total: int) -> Iterator[Callable[[str], None]]:
+    """Show on stderr which of `total` parts is being drawn: a bar on a terminal, else a line a part.
+
+    The function that it gives is called with the title of each part as that begins.
+    """
+    console = Console(file=sys.stderr, markup=False, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        begun = 0
+
+        def begin(title: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=title)
+            begun += 1
+            if not console.is_terminal:
+                console.print(f"drawing {begun} of {total}: {title}", soft_wrap=True)
+
+        yield begin
