@@ -20,6 +20,8 @@ def no_such_key(key: str, cfg: DictConfig) -> str:
     elif shown:
         more = f" (+{key}=... gives its class one more)" if group in ("model", "optimizer", "schedule") else ""
         hint = f"{group} has {', '.join(shown)}{more}"
+        if below := _with_this_name(name, [group]):
+            hint += f"; did you mean {below}?"
     elif below := _with_this_name(name, [group] if group else ["model", "optimizer", "schedule", "data"]):
         hint = f"did you mean {below}?"
     else:

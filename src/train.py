@@ -46,13 +46,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         state = read_state(run)
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
         return {}
+    if alone:
+        console.print(f"{name}  in {run.directory}/", soft_wrap=True)  # before all that takes seconds
+        console.file.flush()
     record = run.record()
     if not anew and run.ended:
         once = "by this command or Slurm job, for each of which force=true trains a run once"
         console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
     else:
-        if alone:
-            console.print(f"{name}: {settings.epochs} epochs, in {run.directory}/", soft_wrap=True)
         asked = any(override.startswith("threads=") for override in hydra.overrides.task)
         record = _train(resolved, images, cfg, console, all_cores=alone and not asked)
     show(run, record, console)

@@ -12,7 +12,7 @@ from rich.text import Text
 from src.config.settings import optimizer_order
 from src.runs.state import State
 
-LEGEND = "test accuracy in %, last epoch; of several seeds the mean (and their number); * highest"
+LEGEND = "test accuracy in %, last epoch; (n): the mean of n seeds; * highest"
 CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
 ALWAYS = ("optimizer", "batch")
 
