@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train study report test check bench clean
+.PHONY: help setup train study report test test-quick check bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup: .venv/installed ## create .venv with all that a run needs
 
@@ -22,6 +22,9 @@ report: .venv/installed ## tables, figures and a page of all runs (ARGS="+study=
 test: .venv/tested ## run the tests (ARGS="-k resume" for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
+test-quick: .venv/tested ## the tests that start no process, in a minute
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
 check: .venv/tested ## format, lint and types, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,7 +39,9 @@ clean: ## remove the environment and caches; outputs/ stays
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv installs in half a minute what takes pip minutes. Bytecode now, or each start would pay for it where it cannot be written.
-INSTALL = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt
+# RESOLUTION=lowest-direct installs the lowest versions that pyproject.toml allows, instead of constraints.txt.
+VERSIONS = $(if $(filter-out pinned,$(RESOLUTION)),--resolution $(RESOLUTION),--constraints constraints.txt)
+INSTALL = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode $(VERSIONS)
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
