@@ -1,0 +1,75 @@
+"""Commands forked from a process that has imported everything, which otherwise takes each of them seconds."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# The child leaves the loop, so that it runs and ends as a process of its own.
+TEMPLATE = """
+import json, os, sys
+import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
+import src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
+import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if not (child := os.fork()):
+        break
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+else:
+    os._exit(0)
+nowhere = os.open(os.devnull, os.O_RDONLY)
+os.dup2(nowhere, 0)
+for number, name in ((1, "stdout"), (2, "stderr")):
+    os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+os.environ.clear()
+os.environ.update(request["env"])
+sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+if request["fork"]:
+    import multiprocessing
+    src.sweep.scheduler.start_method = lambda imports=(): multiprocessing.get_context("fork")
+import runpy
+del sys.modules[request["module"]]  # as in a new process, where nothing has imported it
+sys.argv = ["", *request["arguments"]]
+runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+"""
+
+
+class WarmCommands:
+    """Runs `python -m MODULE ARGUMENTS` in forks of one process."""
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self.folder, self.number = folder, 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TEMPLATE],
+            cwd=ROOT,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end. `fork`: its workers are forked, too, instead of started by a forkserver."""
+        self.number += 1
+        files = {name: str(self.folder / f"{self.number}.{name}") for name in ("stdout", "stderr")}
+        request = {"module": module, "arguments": list(arguments), "env": dict(env), "fork": fork, **files}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        stdout, stderr = (Path(file).read_text() for file in files.values())
+        return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], code, stdout, stderr)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
