@@ -20,7 +20,8 @@ from src.config.settings import ConfigChoices, Settings, directory
 from src.runs.directory import Run
 
 ROOT = Path(__file__).parent.parent
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit for bit is what a CPU can promise
+if not os.environ.get("RAVINE_TEST_GPU"):  # as `make test-gpu` sets it
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # only a CPU promises the same bits
 REAL = Path(os.environ.get("DATA_ROOT", ROOT / "data")).absolute()
 needs_mnist = pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="no MNIST under DATA_ROOT or data/")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

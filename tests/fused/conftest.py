@@ -61,7 +61,7 @@ def train_alone(config: DictConfig) -> Run:
     assert job.state
     settings = job.state.settings
     set_up_process(threads=1, cores=1)
-    training = Training(settings, datasets.load(settings.data, str(config.data_root)), "cpu")
+    training = Training(settings, datasets.load(settings.data, str(config.data_root)), config.device)
     with job.run.locked():
         training.train_in(job.run, Console(quiet=True), job.state.names, list(config.data.classes))
     return job.run

@@ -1,0 +1,43 @@
+"""Groups and runs alone on a GPU, with real CUDA graphs."""
+
+import json
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.fused import cuda_graphs
+from tests.conftest import Command, the_run
+from tests.fused.conftest import Configs, configs, double  # noqa: F401  # fixtures
+from tests.fused.test_parity import LRS, OPTIMIZERS, compare
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("model", ["mlp", "lenet"])
+def test_every_optimizer(model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    captured: list[Any] = []
+    capture = cuda_graphs.capture
+
+    def counted(function: Callable[..., None], example: Any) -> Any:
+        captured.append(example.shape)
+        return capture(function, example)
+
+    monkeypatch.setattr(cuda_graphs, "capture", counted)
+    each = [
+        [f"optimizer={optimizer}", f"lr={lr}", f"seed={seed}"]
+        for optimizer, seed in product(OPTIMIZERS, (0, 3))
+        for lr in LRS.get(optimizer, (1e-3, 5e-4))
+    ]
+    compare(tmp_path, configs, [f"model={model}", "batch_size=4", "epochs=2", "device=cuda"], each, 1e-8)
+    assert captured
+
+
+def test_a_run_and_a_sweep_use_the_gpu(train: Command, outputs: Path) -> None:
+    alone = train("model=mlp", "epochs=2")
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads((the_run(outputs) / "run.json").read_text())["sessions"][0]["device"] != "cpu"
+    sweep = train("-m", "model=mlp", "epochs=2", "optimizer=sgd,adam", "lr=0.01,0.001")
+    assert sweep.returncode == 0, sweep.stderr
+    assert "4 runs are to be trained as 1 model" in sweep.stdout
