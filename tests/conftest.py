@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from src.config.settings import ConfigChoices, Settings, directory
 from src.runs.directory import Run
+from tests.helpers.warm import WarmCommands
 
 ROOT = Path(__file__).parent.parent
 if not os.environ.get("RAVINE_TEST_GPU"):  # as `make test-gpu` sets it
@@ -66,9 +67,30 @@ def environment(data_root: Path, **extra: str) -> dict[str, str]:
     return kept | refused | {"DATA_ROOT": str(data_root), "NO_PROXY": "", "no_proxy": ""} | extra
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
+    """Runs commands without the seconds that imports take."""
+    commands = WarmCommands(environment(ROOT), tmp_path_factory.mktemp("commands"))
+    yield commands
+    commands.close()
+
+
 @pytest.fixture
-def train(small_mnist: Path, tmp_path: Path) -> Command:
-    """`python -m src.train ...` from the repository's root, its output under tmp_path/outputs."""
+def train(warm: WarmCommands, small_mnist: Path, tmp_path: Path) -> Command:
+    """`python -m src.train ...`, forked from a warm process, its output under tmp_path/outputs."""
+
+    def run(*arguments: str, data_root: Path = small_mnist, **extra: str) -> "subprocess.CompletedProcess[str]":
+        place = (
+            [] if any(each.startswith("output_dir=") for each in arguments) else [f"output_dir={tmp_path / 'outputs'}"]
+        )
+        return warm.run("src.train", [*arguments, *place], environment(data_root, **extra))
+
+    return run
+
+
+@pytest.fixture
+def typed_train(small_mnist: Path, tmp_path: Path) -> Command:
+    """`python -m src.train ...` as typed from the repository's root, its output under tmp_path/outputs."""
 
     def run(*arguments: str, data_root: Path = small_mnist, **extra: str) -> "subprocess.CompletedProcess[str]":
         typed = [sys.executable, "-m", "src.train", *arguments]

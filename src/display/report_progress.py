@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 @contextmanager
 def reported(total: int) -> Iterator[Callable[[str], None]]:
-    """Show on stderr which of `total` parts is being drawn: a bar on a terminal, else a line a part.
+    """Show on stderr which of `total` parts is being drawn: a bar on a terminal, else a line a part if there are several.
 
     The function that it gives is called with the title of each part as that begins.
     """
@@ -23,7 +23,7 @@ def reported(total: int) -> Iterator[Callable[[str], None]]:
             nonlocal begun
             bar.update(task, completed=begun, description=title)
             begun += 1
-            if not console.is_terminal:
+            if total > 1 and not console.is_terminal:
                 console.print(f"drawing {begun} of {total}: {title}", soft_wrap=True)
 
         yield begin

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # The child leaves the loop, so that it runs and ends as a process of its own.
 TEMPLATE = """
-import json, os, sys
+import json, os, signal, sys
 import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
 import src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
 import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
@@ -22,6 +22,7 @@ for line in sys.stdin:
     print(os.waitstatus_to_exitcode(status), flush=True)
 else:
     os._exit(0)
+signal.alarm(300)  # a command that hangs
 nowhere = os.open(os.devnull, os.O_RDONLY)
 os.dup2(nowhere, 0)
 for number, name in ((1, "stdout"), (2, "stderr")):

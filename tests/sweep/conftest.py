@@ -1,0 +1,9 @@
+import pytest
+
+from tests.conftest import Command
+
+
+@pytest.fixture
+def train(typed_train: Command) -> Command:
+    """Sweeps as typed: with workers that a forkserver starts."""
+    return typed_train
