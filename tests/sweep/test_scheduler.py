@@ -177,9 +177,7 @@ def test_ending_the_launcher_ends_all(signum: signal.Signals, whole_group: bool,
     if signum == signal.SIGKILL:
         assert set(states) <= {"interrupted", "running"}
     else:
-        assert (
-            stderr == f"{signum.name}: what is done is kept; the same command (without force=true) goes on from there\n"
-        )
+        assert stderr == f"{signum.name}: completed epochs are kept; the same command (without force=true) resumes\n"
         assert states == ["interrupted"] * 2
     assert len(list(tmp_path.rglob("last.ckpt"))) == 2
 
