@@ -129,7 +129,7 @@ def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
     text = page.read_text()
     assert "<h2>lenet on mnist, 20 epochs</h2>" in text
     assert "<h2>lenet on fashion_mnist, 3 epochs</h2>" in text
-    assert f"{damaged.record_file}: no JSON" in text
+    assert f"{damaged.record_file}: not JSON" in text
     assert (page.parent / "1-tables.md").exists()
     assert (page.parent / "2-tables.md").exists()
 
@@ -203,9 +203,9 @@ def test_damaged_predictions_are_named_once_and_stop_nothing(
         cell(tmp_path, optimizer, 64, 0.05, [0.97])
     page = report([f"output_dir={tmp_path}"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: no regular file; ")
+    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: not a regular file; ")
     assert "no test: the predictions cannot be read" in page.read_text()
-    assert f"{damaged.predictions_file}: no regular file" in page.read_text()
+    assert f"{damaged.predictions_file}: not a regular file" in page.read_text()
 
 
 @pytest.mark.parametrize("words", [[], ["+study='assignment'", "-m", "allow_missing=True"]])

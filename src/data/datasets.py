@@ -148,7 +148,7 @@ def load(name: str, root: str) -> Images:
 
 
 def _digits() -> Images:
-    """Return scikit-learn's digits: 1,797 images of 8 x 8 in 17 greys; the last 297 (other writers) are the test set."""
+    """Return scikit-learn's digits: 1,797 images of 8 x 8 in 17 greys, the last 297 (other writers) as test set."""
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
