@@ -14,7 +14,7 @@ from src.data import datasets
 from src.errors import UserError
 from src.hints import no_such_key
 
-RECIPE = 5  # to increase when the same settings give other numbers, so that they become another run
+RECIPE = 5  # increase it when the same settings give other numbers: they become another run
 
 KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
 DATA_KEYS = {"name", "validation", "normalize", "classes"}

@@ -29,7 +29,7 @@ def _choice(states: list[State]) -> str:
     """Return the end of the caption: by which images the highest is chosen, validation images if there are any."""
     validate = [state.settings.validation > 0 for state in states]
     if not any(validate):
-        return " on the test set"
+        return ", chosen on the test set"
     return " on the validation set" + ("" if all(validate) else ", or on the test set where no images are held out")
 
 

@@ -89,7 +89,7 @@ class SweepLog:
 
     def interrupted(self, states: Sequence[State]) -> None:
         """Print how many epochs are kept."""
-        self.warn(f"{sum(state.epoch for state in states)} epochs are kept of {counts_of(states)}")
+        self.warn(f"kept {sum(state.epoch for state in states)} epochs of {counts_of(states)}")
 
     def warn(self, text: str) -> None:
         """Print to stderr; the same text only once."""
