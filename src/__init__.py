@@ -3,5 +3,5 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"]:  # which it is while Python looks for such a command's module
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports ends it at once, without a traceback
+if sys.argv[:1] == ["-m"]:  # true while Python looks for the module of a `-m` command
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports ends the process at once, without a traceback

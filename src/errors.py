@@ -15,37 +15,37 @@ from src.hints import no_such_key
 from src.interrupts import raise_recent_interrupt
 
 TRACEBACK = "RAVINE_TRACEBACK"
-EXTRAS = {  # of pyproject.toml, by what is missing where they are
+EXTRAS = {  # the extra in pyproject.toml that installs each config file
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
 }
-# What Hydra says of a sweep without -m.
+# Hydra's two messages for a sweep without -m.
 SEVERAL_VALUES = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| requires --multirun)")
 
 
 class UserError(Exception):
-    """Something the user can put right; its text says what, and how."""
+    """An error that the user can fix; its text names the problem and the fix."""
 
 
 class Reported(Exception):
-    """A job of a sweep failed, for the reason that is its text, and has said so."""
+    """A job of a sweep failed and has already printed the reason, which is this error's text."""
 
 
 def have_hydra_raise() -> None:
-    """Have Hydra raise its errors, which it would print over many lines, and note whether the user asked for them."""
+    """Make Hydra raise its errors instead of printing many lines; remember if the user set HYDRA_FULL_ERROR=1."""
     os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
 
 def traceback_wanted() -> bool:
-    """Whether the user set HYDRA_FULL_ERROR=1."""
+    """Return True if the user set HYDRA_FULL_ERROR=1."""
     return os.environ.get(TRACEBACK) == "1"
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Print an error of the command in one line, and exit with its code; raise it if HYDRA_FULL_ERROR=1."""
+    """Print an error of the command on one line and exit with its code; with HYDRA_FULL_ERROR=1, raise it."""
     have_hydra_raise()
     try:
         yield
@@ -59,19 +59,19 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def exit_code(error: Exception) -> int:
-    """2 where the command was wrong, 1 where the run was."""
+    """Return 2 for an error in the command, 1 for an error in the run."""
     return 2 if isinstance(error, UserError | HydraException | OmegaConfBaseException) else 1
 
 
 def flat(error: BaseException) -> str:
-    """The text of `error` without its line breaks."""
+    """Return the text of `error` without line breaks."""
     return " ".join(str(error).split())
 
 
 def one_line(error: Exception) -> str:
-    """`error` for a person, on one line.
+    """Return `error` as one line for the user.
 
-    Raises Interrupted just after a signal has: some library has made an error of that.
+    Raises Interrupted if a signal has just arrived: a library has then turned `Interrupted` into `error`.
     """
     raise_recent_interrupt(error)
     return " ".join(_reason(error).split())
@@ -92,8 +92,8 @@ def _reason(error: Exception) -> str:
         return _reason(cause)
     if isinstance(error, ConfigCompositionException) and (several := SEVERAL_VALUES.match(str(error))):
         return (
-            f"{several[1]}: has several values; add -m to train them all, or write one (a list as [1,2], "
-            f"""a text with a comma in quotes: '{several[1].partition("=")[0]}="a,b"')"""
+            f"{several[1]}: has several values; add -m to train them all, or give one (a list as [1,2], "
+            f"""text with a comma in quotes: '{several[1].partition("=")[0]}="a,b"')"""
         )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
@@ -103,29 +103,29 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{os.fspath(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror}; free some space, or name another place by output_dir="
+        return f"{where}{error.strerror}; free some space, or choose another folder with output_dir="
     if isinstance(error, OSError) and error.filename:
-        return f"{os.fspath(error.filename)}: {error.strerror}; choose another place, or see to the rights of this one"
+        return f"{os.fspath(error.filename)}: {error.strerror}; choose another path, or check its permissions"
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
 
 
 def _unreadable(override: str) -> str:
-    """What to say of a word that Hydra cannot parse."""
+    """Return the error message for an override that Hydra cannot parse."""
     key, equals, value = map(str.strip, override.partition("="))
     if not equals:
         return (
-            f"{override}: is no setting; write key=value, with quotes where the value has spaces: 'output_dir=\"a b\"'"
+            f"{override}: is not a setting; write key=value, with quotes if the value has spaces: 'output_dir=\"a b\"'"
         )
     if value.endswith("()"):
-        return f"{override}: has no values"
+        return f"{override}: has no values; list at least one"
     if value.startswith("~"):
         return f'{override}: quotes are missing, and ~ is not expanded here; write {key}="$HOME{value[1:]}"'
     if key in ("output_dir", "data_root"):
         quoted = value.strip("'\"").replace('"', '\\"')
-        return f"{override}: quotes are missing, for the shell and within them; write " + shlex.quote(
+        return f"{override}: quotes are missing, for the shell and inside them; write " + shlex.quote(
             f'{key}="{quoted}"'
         )
     return (
-        f"{override}: cannot be read; write key=value, lists as [1,2], and a text with special characters in two pairs "
+        f"{override}: cannot be parsed; write key=value, lists as [1,2], and text with special characters in two pairs "
         f"""of quotes: '{key}="a=b"'"""
     )

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and closed pipes: how they end a command."""
+"""Handling of SIGINT, SIGTERM and closed pipes."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CLEANUP = 5.0  # seconds that an interrupt gets for what it sets off, in which further ones are ignored
+CLEANUP = 5.0  # seconds for cleanup after an interrupt, during which further interrupts are ignored
 
 
 class Interrupted(BaseException):
-    """SIGINT, SIGTERM or a closed pipe (SIGPIPE). No `Exception`, so that no library takes it for a failed run."""
+    """SIGINT, SIGTERM or a closed pipe (SIGPIPE). Not an `Exception`, so that no library treats it as a failed run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -25,7 +25,7 @@ class Interrupted(BaseException):
 
 @dataclass
 class _Interrupts:
-    """What a signal does in this process: ends it at once, or raises `Interrupted`."""
+    """State of signal handling: a signal raises `Interrupted` if `raised`, else it ends the process at once."""
 
     hint: str = ""
     raised: bool = False
@@ -37,7 +37,7 @@ _interrupts = _Interrupts()
 
 
 def _interrupt(signum: int, _: FrameType | None = None) -> None:
-    # It stays the handler, since Python complains about a signal that comes while its handler is being replaced.
+    # Stays installed: Python complains about a signal that arrives while its handler is being replaced.
     if time.monotonic() < _interrupts.ignored_until:
         return
     if not _interrupts.raised:
@@ -49,31 +49,31 @@ def _interrupt(signum: int, _: FrameType | None = None) -> None:
 
 
 def raise_interrupts() -> None:
-    """From here on a signal raises `Interrupted`, for there is something to clean up.
+    """Make signals raise `Interrupted` from now on, so that cleanup runs.
 
-    Until here it ends the process: in imports and in OmegaConf an exception may get lost, or leave a lock behind.
+    Before this call they end the process: in imports and OmegaConf an exception may get lost or leave a lock behind.
     """
     _interrupts.raised = True
 
 
 def raise_on_signals(signals: Iterable[int]) -> None:
-    """From here on the first of these signals raises `Interrupted` in the main thread."""
+    """Make the first of these signals raise `Interrupted` in the main thread."""
     _interrupts.raised, _interrupts.ignored_until = True, 0.0
     for signum in signals:
         signal.signal(signum, _interrupt)
 
 
 def raise_recent_interrupt(error: Exception) -> None:
-    """Raise `Interrupted` again if a signal has just done so: some library has made `error` of it."""
+    """Raise `Interrupted` again if a signal has just raised it: a library has turned it into `error`."""
     if time.monotonic() < _interrupts.ignored_until:
         raise Interrupted(_interrupts.last) from error
 
 
 class _Output:
-    """A text stream that raises `Interrupted` when its reader has closed it, and writes to nowhere from then on."""
+    """A text stream that raises `Interrupted` when its reader has closed it, and discards further output."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or StringIO()  # None: it was closed before the command began
+        self._stream = stream or StringIO()  # None: closed before the command started
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -100,14 +100,14 @@ class _Output:
 
 @contextmanager
 def interruptible(hint: str = "") -> Iterator[None]:
-    """A command that SIGINT, SIGTERM and closed pipes end with an exit code, in silence or with a `hint`."""
+    """Run a command that SIGINT, SIGTERM or a closed pipe ends with an exit code; the signals print `hint`, if any."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     streams = sys.stdout, sys.stderr
 
     def restore() -> None:
         sys.stdout, sys.stderr = streams
         _interrupts.ignored_until = 0.0
-        ends = before[signal.SIGINT] == signal.SIG_DFL  # the process ends soon (src/__init__.py), and in silence
+        ends = before[signal.SIGINT] == signal.SIG_DFL  # set by src/__init__.py: the process is about to exit
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for signum, handler in before.items():
             signal.signal(signum, signal.SIG_IGN if ends else handler)

@@ -1,4 +1,4 @@
-"""The networks: plain modules from images (B, 1, 28, 28) to logits (B, 10)."""
+"""Networks: plain modules from images (B, 1, 28, 28) to logits (B, 10)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,9 +25,9 @@ def _check(key: str, value: Any, allowed: Sequence[Any]) -> None:
 
 
 def initialize(model: nn.Module, init: str) -> None:
-    """Draw the weights anew, by `kaiming_normal` (He et al. 2015) or `xavier_uniform` (Glorot & Bengio 2010).
+    """Initialize the weights by `kaiming_normal` (He et al. 2015) or `xavier_uniform` (Glorot & Bengio 2010).
 
-    Biases become 0. `torch` keeps what torch's layers draw, uniform within 1 / sqrt(inputs). Raises ValueError.
+    Biases become 0. `torch` keeps the default of torch's layers, uniform within 1 / sqrt(inputs). Raises ValueError.
     """
     _check("init", init, list(INITS))
     if draw := INITS[init]:
@@ -39,7 +39,7 @@ def initialize(model: nn.Module, init: str) -> None:
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron of four linear layers, ReLU between them. Raises ValueError unless `hidden` is three."""
+    """A perceptron of four linear layers with ReLU between them. Raises ValueError unless `hidden` has three sizes."""
 
     def __init__(self, hidden: Sequence[int], init: str = "torch") -> None:
         if (
@@ -61,7 +61,7 @@ class MLP(nn.Module):
 
 
 class ConvBlock(nn.Conv2d):
-    """Convolution, activation and 2 x 2 pooling. Max pooling before ReLU is the same function, of fewer values."""
+    """Convolution, activation and 2 x 2 pooling. Max pooling before ReLU gives the same result from fewer values."""
 
     def __init__(self, channels: int, filters: int, padding: int, activation: str, pooling: str) -> None:
         super().__init__(channels, filters, kernel_size=5, padding=padding)
@@ -77,7 +77,7 @@ class ConvBlock(nn.Conv2d):
 class LeNet(nn.Module):
     """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights.
 
-    `padding`, of the first convolution, is 2 or 0. Raises ValueError.
+    `padding` of the first convolution is 2 or 0. Raises ValueError for unknown values.
     """
 
     def __init__(self, init: str = "torch", activation: str = "relu", pooling: str = "max", padding: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""`python -m src.report`: all runs, or those of a study, as tables, figures and a page."""
+"""`python -m src.report`: tables, figures and a page of all runs, or of the runs of a study."""
 
 import re
 import shlex
@@ -24,17 +24,17 @@ from src.reporting.statistics import counted
 from src.runs.dataframe import Frames, choose, read
 from src.runs.record import ENDED
 
-SHOWN = 18  # names of missing runs
+SHOWN = 18  # missing runs that an error names
 USAGE = """python -m src.report [+study=NAME] [SETTING=VALUE ...] [output_dir=outputs] [allow_missing=true]
 
-Without a study or settings: all runs in output_dir. With them: the runs that `python -m src.train` with the same words
-trains, of every seed that is there unless seed= is given. Written under output_dir/reports/."""
+Without a study or settings: all runs in output_dir. With them: the runs that `python -m src.train` trains with the
+same arguments, with all seeds found unless seed= is given. Written to output_dir/reports/."""
 
 
 def report(arguments: list[str]) -> Path:
-    """Write the report that the command's arguments ask for, and say on stderr what it leaves out; its page.
+    """Write the report that the arguments select, and print on stderr what it leaves out.
 
-    Raises UserError.
+    Return the path of its page. Raises UserError.
     """
     words = OverridesParser.create().parse_overrides([each for each in arguments if each not in ("-m", "--multirun")])
     allow_missing = _allow_missing(words)
@@ -44,16 +44,16 @@ def report(arguments: list[str]) -> Path:
         frames, name = read(output), "all"
         chosen = frames
     else:
-        from src.config.selection import select  # Hydra's, which a report of all does without
+        from src.config.selection import select  # slow to import, and not needed for a report of all runs
 
         if any(word.key_or_group == "study" and word.is_sweep_override() for word in words):
-            raise UserError("study: one study at a time")
+            raise UserError("study: a report covers one study; give one name")
         selection = select(overrides)
         output, frames = selection.output, read(selection.output)
         name = next((Path(str(word.value())).name for word in words if word.key_or_group == "study"), "selection")
         wanted = selection.runs if selection.asks_for_seeds else _of_all_seeds(selection.runs, frames, output)
         if len(data := sorted({settings.data for settings, _ in wanted})) > 1:
-            raise UserError(f"data={','.join(data)}: a table of a study mixes no data sets; ask for one")
+            raise UserError(f"data={','.join(data)}: a report of a study covers one data set; give one")
         chosen = choose(frames, output, wanted)
         of_it = {file: why for file, why in frames.damaged.items() if str(file.parent) in chosen.runs.index}
         chosen = replace(chosen, damaged=of_it)
@@ -62,9 +62,10 @@ def report(arguments: list[str]) -> Path:
     if not chosen.runs.status.isin(ENDED).any():
         if chosen.damaged:
             damaged = f"{left_out.named(chosen.damaged)}; {left_out.MEND}"
-            raise UserError(f"{output}: no run that has ended can be read there; damaged are {damaged}")
+            raise UserError(f"{output}: contains no readable ended run; damaged: {damaged}")
         raise UserError(
-            f"{output}: no run has ended there; python -m src.train trains one, output_dir= names another place"
+            f"{output}: contains no ended run; train one with python -m src.train, or choose another folder with "
+            "output_dir="
         )
     return _write(output / "reports" / name, chosen, frames)
 
@@ -77,7 +78,7 @@ def _allow_missing(words: list[Override]) -> bool:
 
 
 def _output(words: list[Override]) -> Path:
-    """Where the runs lie, as far as the words alone say."""
+    """Return the output directory that the arguments give, without composing the configuration. Raises UserError."""
     output = "outputs"
     for word in words:
         if word.key_or_group == "output_dir":
@@ -91,7 +92,7 @@ def _output(words: list[Override]) -> Path:
 def _of_all_seeds(
     runs: list[tuple[Settings, ConfigChoices]], frames: Frames, output: Path
 ) -> list[tuple[Settings, ConfigChoices]]:
-    """The same cells, of every seed that one of them has a run of, perhaps a damaged one."""
+    """Return the same cells with every seed that any of them has a run of, including damaged runs."""
     cells = {replace(settings, seed=0).digest for settings, _ in runs}
     there = {int(seed) for seed in frames.runs.seed[frames.runs.cell.isin(cells)]} if len(frames.runs) else set()
     for file in frames.damaged:
@@ -104,7 +105,7 @@ def _of_all_seeds(
 
 
 def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
-    """Name what is missing, and the command that would train it."""
+    """Raise UserError if runs are missing, naming them and the command that trains them."""
     missing = chosen.runs[~chosen.runs.status.isin(ENDED)]
     if len(missing):
         names = [
@@ -112,7 +113,7 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
         ]
         names = [name.replace(" constant", "") for name in names]
         whole = sorted({int(seed) for seed in chosen.runs.seed} - {int(seed) for seed in missing.seed})
-        instead = f"; or report the seeds that are whole, seed={','.join(map(str, whole))}" if whole else ""
+        instead = f"; or report the complete seeds with seed={','.join(map(str, whole))}" if whole else ""
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         others = [each for each in overrides if each.partition("=")[0] != "seed"]
         seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
@@ -121,13 +122,13 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
         damaged = f", of which damaged: {left_out.named(chosen.damaged)}; {left_out.MEND}" if chosen.damaged else ""
         raise UserError(
             f"{len(missing)} of {counted(len(chosen.runs), 'run')} {'is' if len(missing) == 1 else 'are'} missing in "
-            f"{output}: {shown}{damaged}; train them by `{command}`{instead}; or go on without them by "
+            f"{output}: {shown}{damaged}; train them with `{command}`{instead}; or leave them out with "
             "allow_missing=true"
         )
 
 
 def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
-    """Write a report in the place of the one before, and say what it leaves out; its page."""
+    """Write a report in place of the previous one, and print what it leaves out. Return the path of its page."""
     raise_interrupts()
     own = whole = grids(chosen)
     if chosen is not everything:
@@ -139,14 +140,14 @@ def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
 
 
 def _alike(grid: Grid, runs: pd.DataFrame) -> "pd.Index[str]":
-    """The runs of a grid, its seeds and its data files."""
+    """Return the runs with the settings, seeds and data files of a grid."""
     same_files = runs.data_sha256.isna() | (runs.data_sha256 == grid.data_sha256)
     return runs.index[(runs.grid == grid.digest) & runs.seed.isin(grid.seeds) & same_files]
 
 
-@interruptible("no report was written; an earlier one is as it was")
+@interruptible("no report was written; an earlier one is unchanged")
 def main() -> None:
-    """The command, its errors as one line and an exit code."""
+    """Run the command; print an error as one line and exit with its code."""
     if set(sys.argv[1:]) & {"-h", "--help"}:
         print(USAGE)
         return

@@ -13,7 +13,7 @@ def _whole(name: str, value: object, least: int) -> None:
 class Schedule:
     """Constant lr and batch size, after `warmup` epochs in which the lr rises linearly (Goyal et al. 2017).
 
-    Epoch e of the warm-up has (e + 1) / (warmup + 1) of the lr. Raises ValueError for values that make no schedule.
+    Epoch e of the warm-up has (e + 1) / (warmup + 1) of the lr. Raises ValueError for invalid values.
     """
 
     epochs: int
@@ -25,15 +25,15 @@ class Schedule:
             raise ValueError(f"warmup={self.warmup}: must be fewer than epochs={self.epochs}")
 
     def lr_factor(self, epoch: int) -> float:
-        """What the lr is multiplied by in `epoch`, counted from 0."""
+        """Return the factor of the lr in `epoch`, counted from 0."""
         return (epoch + 1) / (self.warmup + 1) if epoch < self.warmup else self.decay(epoch)
 
     def decay(self, epoch: int) -> float:
-        """The factor after the warm-up."""
+        """Return the factor of the lr after the warm-up."""
         return 1.0
 
     def batch_factor(self, epoch: int) -> int:
-        """What the batch size is multiplied by in `epoch`."""
+        """Return the factor of the batch size in `epoch`."""
         return 1
 
 
@@ -58,7 +58,7 @@ class _Milestones(Schedule):
             )
 
     def passed(self, epoch: int) -> int:
-        """How many milestones lie at or before `epoch`."""
+        """Return the number of milestones at or before `epoch`."""
         return sum(milestone <= epoch for milestone in self.milestones)
 
 
@@ -87,7 +87,7 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.gamma, int | float) or isinstance(self.gamma, bool) or not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma={self.gamma}: must lie above 0 and not above 1")
+            raise ValueError(f"gamma={self.gamma}: must be above 0 and at most 1")
 
     def decay(self, epoch: int) -> float:
         return self.gamma ** (epoch - self.warmup)

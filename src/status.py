@@ -1,4 +1,4 @@
-"""`python -m src.status`: how far the runs of an output directory are, whoever trains them."""
+"""`python -m src.status`: progress of the runs in an output directory, whichever process trains them."""
 
 import argparse
 import time
@@ -17,19 +17,19 @@ from src.runs.announcements import planned
 from src.runs.directory import Run
 from src.runs.state import State, read_state, records
 
-SECONDS = 1.0  # between two looks
+SECONDS = 1.0  # between two polls
 
 
 class Onlooker:
-    """Reads the runs of an output directory again and again; those that have ended only once."""
+    """Polls the runs of an output directory. Ended runs are read only once."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.ended: dict[Path, tuple[int, State]] = {}  # with the time of their record, since they may be repeated
+        self.ended: dict[Path, tuple[int, State]] = {}  # with the record's mtime, which changes if a run is repeated
         self.damaged: dict[Path, str] = {}
 
     def states(self) -> list[State]:
-        """All runs: those there are, and those that a study which is at work has still to begin."""
+        """Return the states of all runs on disk, and of the runs that live studies have not started."""
         states = {state.directory: state for state in planned(self.output)}
         self.damaged = {}
         for file in records(self.output):
@@ -37,7 +37,7 @@ class Onlooker:
             if state is None:
                 self.damaged |= self._damage(file)
             elif state.directory in states and state.status == "interrupted":
-                states[state.directory] = replace(state, status="to do")  # its turn will come again
+                states[state.directory] = replace(state, status="to do")  # the study will resume it
             else:
                 states[state.directory] = state
         return list(states.values())
@@ -51,7 +51,7 @@ class Onlooker:
     def _look(self, file: Path) -> State | None:
         try:
             written = file.stat().st_mtime_ns
-        except OSError:  # it is about to be repeated, or damaged
+        except OSError:  # cleared to be repeated, or damaged
             return None
         known = self.ended.get(file)
         if known and known[0] == written:
@@ -64,20 +64,20 @@ class Onlooker:
 
 @interruptible()
 def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m src.status", description="How far the runs are.")
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m src.status", description="Show the progress of runs.")
     parser.add_argument(
         "output",
         nargs="?",
         default="outputs",
         type=Path,
-        help="an output directory, or output_dir=...; or a part of one, as outputs/mnist/lenet (default: outputs)",
+        help="an output directory or part of one, such as outputs/mnist/lenet; or output_dir=... (default: outputs)",
     )
-    parser.add_argument("--watch", action="store_true", help="go on looking, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="keep updating until Ctrl-C")
     arguments = parser.parse_args()
     arguments.output = Path(str(arguments.output).removeprefix("output_dir="))
     if not arguments.output.is_dir():
-        parser.error(f"{arguments.output}: there is no such directory; name the one that runs were written to")
+        parser.error(f"{arguments.output}: there is no such directory; give the output_dir of the runs")
     console, onlooker, progress = Console(markup=False, highlight=False), Onlooker(arguments.output), SweepProgress()
     if arguments.watch:
         with suppress(Interrupted):
@@ -89,11 +89,11 @@ def main() -> None:
         console.print(line, soft_wrap=True)
     progress.print_results(states, console)
     for file, why in onlooker.damaged.items():
-        console.print(f"{file}: damaged ({why}); the run's own command renames it and trains again", soft_wrap=True)
+        console.print(f"{file}: damaged ({why}); training the run again renames it", soft_wrap=True)
 
 
 def watch(onlooker: Onlooker, progress: SweepProgress, console: Console) -> None:
-    """Show the picture anew each second, or where there is no terminal a line when something has changed."""
+    """Redraw the progress every second; without a terminal, print a line when something has changed."""
     last = ""
     raise_interrupts()
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:

@@ -1,4 +1,4 @@
-"""`python -m src.train`: train one network, or with -m many, as conf/ and the command line say."""
+"""`python -m src.train`: train the network that conf/ and the command line describe, or with -m many."""
 
 import sys
 import traceback
@@ -29,14 +29,14 @@ CONF = str(Path(__file__).parent.parent / "conf")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """One run as `cfg` says: trained, gone on with, or only shown if it has ended; its figures."""
+    """Train or resume the run that `cfg` describes, or only show it if it has ended. Return its figures."""
     hydra = HydraConfig.get()
     resolved = resolve(cfg, hydra.runtime.choices)
     settings, names = resolved.settings, resolved.names
     name, alone = display_name(settings, names), hydra.mode == RunMode.RUN
     if cfg.threads > 1:
         check_cores(cfg.threads)
-    console = Console(markup=False, highlight=False)  # a path is a path
+    console = Console(markup=False, highlight=False)  # a path may contain brackets
     images = resolved.load()
     run = Run(resolved.directory)
     anew = run.to_be_cleared(cfg.force)
@@ -47,11 +47,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
         return {}
     if alone:
-        console.print(f"{name}  in {run.directory}/", soft_wrap=True)  # before all that takes seconds
+        console.print(f"{name}  in {run.directory}/", soft_wrap=True)  # before the slow imports
         console.file.flush()
     record = run.record()
     if not anew and run.ended:
-        once = "by this command or Slurm job, for each of which force=true trains a run once"
+        once = "by this command or Slurm job; force=true trains a run once for each"
         console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
     else:
         asked = any(override.startswith("threads=") for override in hydra.overrides.task)
@@ -63,8 +63,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console, all_cores: bool) -> dict[str, Any]:
-    """Train a run that has not ended, or is to be repeated; its record."""
-    # Seconds to import, which bad input and ended runs need not wait for.
+    """Train a run that has not ended or is to be repeated. Return its record."""
+    # These imports take seconds, which bad input and ended runs need not wait for.
     from joblib import cpu_count
 
     from src.training.trainer import Training, set_up_process
@@ -73,11 +73,11 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
     settings, run, hydra = resolved.settings, Run(resolved.directory), HydraConfig.get()
     set_up_process(cfg.threads, int(cpu_count()) if all_cores else cfg.threads)
     training = Training(settings, images, cfg.device)
-    # In a sweep, perhaps one of two, a run may wait for the other sweep.
+    # Two sweeps may share runs: one waits while the other trains the run.
     with run.locked(wait=hydra.mode == RunMode.MULTIRUN):
-        if run.to_be_cleared(cfg.force):  # unless another process of this command has done so meanwhile
+        if run.to_be_cleared(cfg.force):  # False if another process of this command has cleared it meanwhile
             run.clear()
-        if not run.ended:  # by another process, while this one loaded
+        if not run.ended:  # another process may have trained it while this one loaded
             run.write_hydra_files(cfg, hydra)
             try:
                 training.train_in(run, console, resolved.names, list(cfg.data.classes))
@@ -85,16 +85,16 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
                 kept = state.epoch if (state := read_state(run)) else 0
                 print(f"{kept} of {settings.epochs} epochs are kept", file=sys.stderr)
                 raise
-        return run.record()  # while nobody else can begin to repeat the run
+        return run.record()  # under the lock, so that no other process can clear the run first
 
 
 def job(cfg: DictConfig) -> dict[str, Any]:
-    """What Hydra calls. An error is told at once: Hydra would keep it until the last job of a sweep has ended."""
+    """Task function for Hydra. Errors are printed at once: Hydra would hold them until all jobs of a sweep ended."""
     alone = HydraConfig.get().mode == RunMode.RUN
     try:
         for override in HydraConfig.get().overrides.hydra if alone else ():
             if override.lstrip("+").startswith(("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")):
-                raise UserError(f"{override}: is for a sweep, and this is one run; add -m")
+                raise UserError(f"{override}: applies only to a sweep; add -m")
         return run(cfg)
     except Exception as error:
         if traceback_wanted() and alone:
@@ -103,11 +103,11 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         print("".join(traceback.format_exception(error)) if traceback_wanted() else reason, file=sys.stderr)
     if alone:
         sys.exit(code)
-    raise Reported(reason)  # without the error, whose traceback would keep the job's data until the sweep ends
+    raise Reported(reason)  # not chained: the error's traceback would keep the job's data until the sweep ends
 
 
 def run_hydra() -> None:
-    """What `hydra.main` does, but with settings and switches in any order, and one line for a wrong switch."""
+    """Do what `hydra.main` does, but take settings and switches in any order, and report a wrong switch on one line."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
@@ -117,9 +117,9 @@ def run_hydra() -> None:
     args = parser.parse_intermixed_args()
     tasks = [args.run, args.multirun, args.cfg is not None, args.info is not None, args.shell_completion]
     if sum(tasks) > 1:
-        refuse("--run, --multirun, --cfg, --info, --shell-completion: are one or the other")
+        refuse("--run, --multirun, --cfg, --info, --shell-completion: only one of these can be given")
     if args.resolve and not (args.cfg or args.help):
-        refuse("--resolve: goes with --cfg or --help")
+        refuse("--resolve: needs --cfg or --help")
     if args.experimental_rerun:
         refuse("--experimental-rerun: is not supported")
     if args.multirun and "hydra.mode=RUN" in args.overrides:
@@ -130,15 +130,15 @@ def run_hydra() -> None:
     _run_hydra(args, parser, job, CONF, "config")
 
 
-@interruptible("what is done is kept; the same command (without force=true) goes on from there")
+@interruptible("completed epochs are kept; the same command (without force=true) resumes")
 def main() -> None:
-    """The command, its errors as one line and an exit code."""
+    """Run the command; print an error as one line and exit with its code."""
     begin_command()
     with errors_in_one_line():
         run_hydra()
 
 
 if __name__ == "__main__":
-    from src.train import main as importable  # so that other processes find by name what `job` calls
+    from src.train import main as importable  # so that other processes can import `job` by name
 
     importable()

@@ -68,10 +68,10 @@ def typed(
     datasets.load.cache_clear()
 
 
-NAME = "must be a name, without folder and .yaml; --help lists those there are"
+NAME = "must be a name without folder or .yaml; --help lists the names"
 QUOTES = "quotes are missing"
 ONE_VALUE = "a sweep cannot vary {}; give it one value"
-UNREADABLE = "cannot be read; write key=value"
+UNREADABLE = "cannot be parsed; write key=value"
 SEVERAL = "has several values; add -m to train them all"
 EMPTY = "has no values"
 ABOVE_0 = "must be a finite number above 0; try lr=0.05"
@@ -84,8 +84,8 @@ LONG = 300 * "a"
 
 BAD = {
     # Unknown and removed keys.
-    "learning_rate=1": "learning_rate: there is no such key; --cfg job lists the keys there are",
-    "+learning_rate=1": "learning_rate: there is no such key; --cfg job lists the keys there are",
+    "learning_rate=1": "learning_rate: there is no such key; --cfg job lists all keys",
+    "+learning_rate=1": "learning_rate: there is no such key; --cfg job lists all keys",
     "++learning_rate=1": "learning_rate: there is no such key",
     "optimzer=adam": "optimzer: there is no such key; did you mean optimizer?",
     "batchsize=1": "batchsize: there is no such key; did you mean batch_size?",
@@ -94,7 +94,7 @@ BAD = {
     "--cfg job lrr=1": "lrr: there is no such key; did you mean lr?",
     "model=mlp model.hiden=[1,2,3]": "model.hiden: there is no such key; did you mean model.hidden?",
     "hidden=[1,2,3]": "hidden: there is no such key; did you mean model.hidden, with model=mlp?",
-    "model.hidden=[1,2,3]": "one more); did you mean model.hidden, with model=mlp?",
+    "model.hidden=[1,2,3]": "adds an argument); did you mean model.hidden, with model=mlp?",
     "warmup=3": "warmup: there is no such key; did you mean schedule.warmup",
     "optimizer=sgd optimizer.momentun=0.8": "there is no such key; did you mean optimizer.momentum?",
     "optimizer.momentum=0.8": "there is no such key; optimizer has betas, eps, weight_decay, fused (+",
@@ -107,9 +107,9 @@ BAD = {
     "hydra.launcher.worker=2": "hydra.launcher.worker: there is no such key; did you mean hydra.launcher.workers?",
     "-m hydra.sweeper.foo=1": "hydra.sweeper.foo: there is no such key; hydra.sweeper has max_batch_size",
     "+optimizer.momentum=0.9": "optimizer.momentum: Adam takes no such argument; it takes: betas, eps, ",
-    "+lr=0.1": "+lr=0.1: lr is there already; leave out the +",
-    "+optimizer=adam": "+optimizer=adam: optimizer is there already; leave out the +",
-    "~lr": "~lr: lr cannot be removed; leave this out, or set another value by lr=",
+    "+lr=0.1": "+lr=0.1: lr already exists; leave out the +",
+    "+optimizer=adam": "+optimizer=adam: optimizer already exists; leave out the +",
+    "~lr": "~lr: lr cannot be removed; leave this out, or set another value with lr=",
     "~lr=0.0005": "~lr=0.0005: lr cannot be removed",
     "~model": "~model: model cannot be removed",
     "~data": "~data: data cannot be removed",
@@ -164,7 +164,7 @@ BAD = {
     "lr=[0.1]": f"lr=[0.1]: {ABOVE_0}",
     "+lr.x=1": f"lr={{'x': 1}}: {ABOVE_0}",
     "+study=smoke lr=": f"lr=: {ABOVE_0}",
-    "lr=???": "lr: is missing; give one",
+    "lr=???": "lr: is missing; set lr=",
     "epochs=???": "epochs: Missing mandatory value",
     "lr=${nope}": "lr: Interpolation key 'nope' not found",
     "lr=${lr}": "lr: Recursive interpolation detected",
@@ -223,15 +223,15 @@ BAD = {
     "output_dir=true": f"output_dir=True: {FOLDER}",
     "output_dir=3": f"output_dir=3: {FOLDER}; write 'output_dir=\"3\"' for a number",
     "-m output_dir=null seed=0,1": f"output_dir=: {FOLDER}",
-    "output_dir=a=b": f"output_dir=a=b: {QUOTES}, for the shell and within them; write 'output_dir=\"a=b\"'",
-    "output_dir=größe": f"{QUOTES}, for the shell and within them; write 'output_dir=\"größe\"'",
-    "output_dir=a b": "b: is no setting; write key=value, with quotes where the value has spaces: 'output_dir=\"a b\"'",
+    "output_dir=a=b": f"output_dir=a=b: {QUOTES}, for the shell and inside them; write 'output_dir=\"a=b\"'",
+    "output_dir=größe": f"{QUOTES}, for the shell and inside them; write 'output_dir=\"größe\"'",
+    "output_dir=a b": "b: is not a setting; write key=value, with quotes if the value has spaces: 'output_dir=\"a b\"'",
     "output_dir=~/x": f'output_dir=~/x: {QUOTES}, and ~ is not expanded here; write output_dir="$HOME/x"',
     "'output_dir=\"~/x\"'": 'output_dir=~/x: ~ is not expanded here; write output_dir="$HOME/x"',
     "output_dir=a,b": ONE_VALUE.format("output_dir"),
     "output_dir=/dev/null": "/dev/null/mnist/lenet/",
-    "output_dir=/dev/null/below": "Not a directory; choose another place",
-    f"output_dir={LONG}": "File name too long; choose another place",
+    "output_dir=/dev/null/below": "Not a directory; choose another path",
+    f"output_dir={LONG}": "File name too long; choose another path",
     "data_root=": f"data_root=: {FOLDER}; try data_root=data",
     "data_root=null": f"data_root=: {FOLDER}; try data_root=data",
     "data_root=[a]": f"data_root=['a']: {FOLDER}",
@@ -244,7 +244,7 @@ BAD = {
     "optimizer.weight_decay=-inf": "optimizer.weight_decay=-inf: must be a finite number",
     "optimizer.betas=[0.9,nan]": "optimizer.betas=nan: must be a finite number",
     "optimizer.eps=99999999999999999999": "optimizer.eps=99999999999999999999: must be a number below 2^63",
-    "+optimizer.foo={1:2}": "optimizer.foo.1: is no key",
+    "+optimizer.foo={1:2}": "optimizer.foo.1: is not a valid key",
     "optimizer.eps=-1": "Invalid epsilon value: -1",
     "optimizer._target_=src.models.LeNet": "optimizer._target_=src.models.LeNet: is no Optimizer",
     "model._target_=src.models.ResNet": "model._target_=src.models.ResNet: cannot be imported",
@@ -259,7 +259,7 @@ BAD = {
     "schedule=step epochs=2": "epoch 15 is never reached with epochs=2; try schedule.milestones=[1]",
     "schedule=step schedule.milestones=[0]": "milestones=0: must be a whole number, 1 or more",
     "schedule=step schedule.factor=99999999999999999999": "must be a number below 2^63",
-    "schedule=exponential schedule.gamma=true": "gamma=True: must lie above 0 and not above 1",
+    "schedule=exponential schedule.gamma=true": "gamma=True: must be above 0 and at most 1",
     # Sweeps.
     "lr=1,2": f"lr=1,2: {SEVERAL}",
     "seed=range(0,3)": f"seed=range(0,3): {SEVERAL}",
@@ -269,13 +269,13 @@ BAD = {
     "-m lr=choice()": f"lr=choice(): {EMPTY}",
     "-m optimizer=glob(x*)": f"optimizer=glob(x*): {EMPTY}",
     "+study=smoke lr=range(1,1)": f"lr=range(1,1): {EMPTY}",
-    "-m seed=range(0,1e9)": "seed=range(0,1e9): makes 1,000,000,000 runs; a sweep may have 10,000",
+    "-m seed=range(0,1e9)": "seed=range(0,1e9): makes 1,000,000,000 runs; a sweep may have at most 10,000",
     "+study=smoke seed=range(0,1e9)": "seed=range(0,1e9): makes 6,000,000,000 runs",
-    f"-m seed=range({HUGE})": "runs; a sweep may have 10,000",
-    "-m seed=range(101) epochs=range(1,101)": "seed=range(101): makes 10,100 runs; a sweep may have 10,000",
-    "-m seed=range(0,5,0)": "seed=range(0,5,0): is no range",
-    "-m lr=range(0.0,inf)": "lr=range(0.0,inf): is no range",
-    "-m lr=range(nan,1)": "lr=range(nan,1): is no range",
+    f"-m seed=range({HUGE})": "runs; a sweep may have at most 10,000",
+    "-m seed=range(101) epochs=range(1,101)": "seed=range(101): makes 10,100 runs; a sweep may have at most 10,000",
+    "-m seed=range(0,5,0)": "seed=range(0,5,0): is not a range",
+    "-m lr=range(0.0,inf)": "lr=range(0.0,inf): is not a range",
+    "-m lr=range(nan,1)": "lr=range(nan,1): is not a range",
     "-m lr=interval(0.1,0.2)": "lr=interval(0.1,0.2): only a search takes an interval; add hydra/sweeper=optuna",
     "-m lr=tag(log,interval(0.1,0.2))": "only a search takes an interval; add hydra/sweeper=optuna",
     "-m output_dir=a,b": ONE_VALUE.format("output_dir"),
@@ -301,24 +301,24 @@ BAD = {
     "-m ~hydra/launcher": "hydra.launcher: Missing mandatory value",
     "-m hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: must be a whole number, 1 or more",
     "-m hydra.sweeper.max_batch_size=a": "hydra.sweeper.max_batch_size=a: must be a whole number, 1 or more",
-    "-m hydra/launcher=basic dry_run=true": "dry_run=true: writes nothing, so hands nothing to basic",
-    "hydra.launcher.workers=2": "hydra.launcher.workers=2: is for a sweep, and this is one run; add -m",
-    "hydra/launcher=joblib": "hydra/launcher=joblib: is for a sweep, and this is one run; add -m",
-    "hydra/sweeper=optuna": "hydra/sweeper=optuna: is for a sweep, and this is one run; add -m",
-    "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: there is no sbatch here; run this on a node",
+    "-m hydra/launcher=basic dry_run=true": "dry_run=true: works only with the local launcher, not with basic",
+    "hydra.launcher.workers=2": "hydra.launcher.workers=2: applies only to a sweep; add -m",
+    "hydra/launcher=joblib": "hydra/launcher=joblib: applies only to a sweep; add -m",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna: applies only to a sweep; add -m",
+    "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: there is no sbatch here; run this on a login node",
     "-m hydra/sweeper=optuna hydra/launcher=slurm lr=1,2": "hydra/launcher=slurm: there is no sbatch here",
-    "-m hydra/sweeper=optuna lr=range(1,1)": "lr=range(1,1): spans nothing that can be searched",
-    "-m hydra/sweeper=optuna lr=range(0,1,0)": "lr=range(0,1,0): is no range",
+    "-m hydra/sweeper=optuna lr=range(1,1)": "lr=range(1,1): has no values to search",
+    "-m hydra/sweeper=optuna lr=range(0,1,0)": "lr=range(0,1,0): is not a range",
     # Searches.
     f"{SEARCH} hydra.sweeper.objective=test_loss lr=0.1,0.2": "test_loss: would choose on the test set",
-    f"{SEARCH} hydra.sweeper.objective=loss lr=0.1,0.2": "hydra.sweeper.objective=loss: is no objective",
+    f"{SEARCH} hydra.sweeper.objective=loss lr=0.1,0.2": "hydra.sweeper.objective=loss: is not an objective",
     f"{SEARCH} lr=0.1,0.2 data.validation=0": "no images are held out for it; try data.validation=5000",
-    f"{SEARCH} lr=0.1,0.2 dry_run=true": "dry_run=true: what a search will try is not known",
+    f"{SEARCH} lr=0.1,0.2 dry_run=true": "dry_run=true: a search chooses trials as it runs",
     f"{SEARCH} lr=0.1": "hydra/sweeper=optuna: has nothing to search",
     f"{SEARCH} lr=tag(lg,interval(1,2))": "lr=tag(lg,interval(1,2)): an interval can be tagged log, and nothing else",
-    f"{SEARCH} lr=tag(log,interval(0,2))": "lr=tag(log,interval(0,2)): spans nothing that can be searched",
-    f"{SEARCH} lr=interval(3,2)": "lr=interval(3,2): spans nothing that can be searched",
-    f"{SEARCH} lr=range(3,2)": "lr=range(3,2): spans nothing that can be searched",
+    f"{SEARCH} lr=tag(log,interval(0,2))": "lr=tag(log,interval(0,2)): has no values to search",
+    f"{SEARCH} lr=interval(3,2)": "lr=interval(3,2): has no values to search",
+    f"{SEARCH} lr=range(3,2)": "lr=range(3,2): has no values to search",
     f"{SEARCH} lr=0.1,-1": "lr=-1: must be a finite number above 0",
     f"{SEARCH} lr=interval(-1,1)": "lr=-1.0: must be a finite number above 0",
     f"{SEARCH} batchsize=8,16": "batchsize: there is no such key; did you mean batch_size?",
@@ -326,12 +326,12 @@ BAD = {
     f"{SEARCH} lr=0.1,0.2 hydra.sweeper.n_trials=0": "hydra.sweeper.n_trials=0: must be a whole number, 1 or more",
     f"{SEARCH} lr=0.1,0.2 hydra.sweeper.n_trails=9": "hydra.sweeper.n_trails: there is no such key",
     # Words that are no settings.
-    "lr": "lr: is no setting; write key=value",
-    "+study": "+study: is no setting; write key=value",
-    "lr:3": "lr:3: is no setting; write key=value",
-    "-1": "-1: is no setting; write key=value",
-    "=3": "=3: is no setting; write key=value",
-    "=": "=: is no setting; write key=value",
+    "lr": "lr: is not a setting; write key=value",
+    "+study": "+study: is not a setting; write key=value",
+    "lr:3": "lr:3: is not a setting; write key=value",
+    "-1": "-1: is not a setting; write key=value",
+    "=3": "=3: is not a setting; write key=value",
+    "=": "=: is not a setting; write key=value",
     "lr==3": UNREADABLE,
     "lr=3=4": UNREADABLE,
     "lr=[": UNREADABLE,
@@ -356,8 +356,8 @@ BAD = {
     "--cfg": "argument --cfg/-c: expected one argument",
     "--cfg nope": "argument --cfg/-c: invalid choice: 'nope'",
     "--h": "ambiguous option: --h could match --help, --hydra-help",
-    "--resolve": "--resolve: goes with --cfg or --help",
-    "--run -m": "--run, --multirun, --cfg, --info, --shell-completion: are one or the other",
+    "--resolve": "--resolve: needs --cfg or --help",
+    "--run -m": "--run, --multirun, --cfg, --info, --shell-completion: only one of these can be given",
     "--experimental-rerun=x": "--experimental-rerun: is not supported",
     "--config-name=nope": "Cannot find primary config 'nope'",
     "--config-dir=missing": "missing' not found",
@@ -411,7 +411,7 @@ def test_a_search_ends_where_the_grid_does(start: Decimal, stop: Decimal, step: 
     value = override.value()
     assert isinstance(value, RangeSweep)
     if step == 0:
-        with pytest.raises(UserError, match="is no range"):
+        with pytest.raises(UserError, match="is not a range"):
             length("", value)
     else:
         assert length("", value) == len(list(value.range()))

@@ -15,7 +15,7 @@ from src.errors import one_line
 from src.interrupts import Interrupted, interruptible, raise_interrupts
 from tests.conftest import ROOT, Command, environment, processes, start, the_run
 
-HINT = "SIGINT: what is done is kept; the same command (without force=true) goes on from there\n"
+HINT = "SIGINT: completed epochs are kept; the same command (without force=true) resumes\n"
 DIGITS = ("data=digits", "model=mlp")
 
 
@@ -155,6 +155,6 @@ def test_an_error_that_a_library_makes_of_an_interrupt_is_that(capsys: pytest.Ca
 
 def test_a_full_disk_is_named_with_the_remedy() -> None:
     full = OSError(28, "No space left on device", "outputs/last.ckpt")
-    remedy = "free some space, or name another place by output_dir="
+    remedy = "free some space, or choose another folder with output_dir="
     assert one_line(full) == f"outputs/last.ckpt: No space left on device; {remedy}"
     assert one_line(OSError(28, "No space left on device")) == f"No space left on device; {remedy}"

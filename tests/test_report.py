@@ -67,7 +67,7 @@ def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"12 of 36 runs are missing in {tmp_path}: adam batch 64 lr 0.05 seed 0, ")
     command = f"python -m src.train +study=assignment output_dir={tmp_path} seed=0,1"
-    assert f"train them by `{command}`; or go on without them by allow_missing=true" in line
+    assert f"train them with `{command}`; or leave them out with allow_missing=true" in line
     assert not (tmp_path / "reports").exists()
     asked = select(command.split()[3:]).runs
     assert len(asked) == 36  # the command that it names is the study's
@@ -108,8 +108,8 @@ def test_another_grids_files_are_no_obstacle(tmp_path: Path, capsys: pytest.Capt
         (["+study=nonsense"], "study=nonsense: there is no such study; choose one of: assignment"),
         (["allow_missing=perhaps"], "allow_missing=perhaps: must be allow_missing=true or allow_missing=false"),
         (["optimizr=sgd"], "optimizr: there is no such key; did you mean optimizer?"),
-        (["data=mnist,digits"], "data=digits,mnist: a table of a study mixes no data sets; ask for one"),
-        ([], "no run has ended there; python -m src.train trains one, output_dir= names another place"),
+        (["data=mnist,digits"], "data=digits,mnist: a report of a study covers one data set; give one"),
+        ([], "contains no ended run; train one with python -m src.train, or choose another folder with output_dir="),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
     text = page.read_text()
     assert "<h2>lenet on mnist, 20 epochs</h2>" in text
     assert "<h2>lenet on fashion_mnist, 3 epochs</h2>" in text
-    assert f"{damaged.record_file}: no JSON" in text
+    assert f"{damaged.record_file}: not JSON" in text
     assert (page.parent / "1-tables.md").exists()
     assert (page.parent / "2-tables.md").exists()
 
@@ -160,7 +160,7 @@ def test_damaged_runs_are_counted_and_the_first_named(tmp_path: Path, capsys: py
 def test_nothing_but_damaged_runs_is_told_from_no_runs(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
     run.record_file.write_text("{")
-    with pytest.raises(UserError, match=r"no run that has ended can be read there; damaged are .*run\.json: "):
+    with pytest.raises(UserError, match=r"contains no readable ended run; damaged: .*run\.json: "):
         report([f"output_dir={tmp_path}"])
     assert not (tmp_path / "reports").exists()
 
@@ -203,9 +203,9 @@ def test_damaged_predictions_are_named_once_and_stop_nothing(
         cell(tmp_path, optimizer, 64, 0.05, [0.97])
     page = report([f"output_dir={tmp_path}"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: no regular file; ")
+    assert line.startswith(f"1 damaged file left out: {damaged.predictions_file}: not a regular file; ")
     assert "no test: the predictions cannot be read" in page.read_text()
-    assert f"{damaged.predictions_file}: no regular file" in page.read_text()
+    assert f"{damaged.predictions_file}: not a regular file" in page.read_text()
 
 
 @pytest.mark.parametrize("words", [[], ["+study='assignment'", "-m", "allow_missing=True"]])

@@ -38,7 +38,7 @@ def test_runs_of_any_launcher_are_seen(train: Command, outputs: Path) -> None:
     content = finished.read_bytes()
     finished.write_bytes(content[:50])
     seen = status(outputs)
-    assert f"{finished}: damaged (no JSON (" in seen.stdout
+    assert f"{finished}: damaged (not JSON (" in seen.stdout
     assert finished.read_bytes() == content[:50]  # only looked at
 
 

@@ -262,7 +262,7 @@ def test_a_run_on_other_files_is_neither_shown_nor_gone_on_with(train: Command, 
     write_mnist(root, train=301)
     ended = train("model=mlp", "epochs=1", data_root=root)
     assert ended.returncode == 2
-    assert "was trained on other files than lie there now; force=true begins anew" in ended.stderr
+    assert "was trained on other data files than the current ones; force=true trains it again" in ended.stderr
     assert train("model=mlp", "epochs=1", "force=true", data_root=root).returncode == 0
 
 

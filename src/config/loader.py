@@ -1,4 +1,4 @@
-"""The configurations of a sweep's jobs, composed in milliseconds each."""
+"""Fast composition of the configurations of a sweep's jobs."""
 
 import copy
 from typing import Any
@@ -12,10 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 class Composer:
-    """A config loader that composes once what jobs share.
+    """A config loader that caches compositions.
 
-    Hydra takes some 120 ms to compose a job, and composes each twice. Jobs that differ only in plain values, such as
-    `lr` or `seed`, here get a copy of one composition with their values put in.
+    Hydra takes about 120 ms to compose a job, and composes each twice. Here jobs that differ only in plain values,
+    such as `lr` or `seed`, get a copy of one composition with their values set, in milliseconds.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
@@ -24,15 +24,15 @@ class Composer:
         self._is_group: dict[str, bool] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # while it is unpickled
+        if name == "_loader":  # during unpickling
             raise AttributeError(name)
         return getattr(self._loader, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_composed": {}}  # a worker has no use for it
+        return self.__dict__ | {"_composed": {}}  # workers do not need the cache
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """What `ConfigLoader.load_sweep_config` returns."""
+        """Return what `ConfigLoader.load_sweep_config` returns."""
         parsed = OverridesParser.create(config_loader=self._loader).parse_overrides(sweep_overrides)
         plain = [self._is_plain_value(override) for override in parsed]
         values = [override for override, is_plain in zip(parsed, plain, strict=True) if is_plain]
@@ -43,7 +43,7 @@ class Composer:
         try:
             for override in values:
                 OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
-        except OmegaConfBaseException:  # which Hydra words better
+        except OmegaConfBaseException:  # Hydra's own error is clearer
             return self._loader.load_sweep_config(master_config, sweep_overrides)
         job = cfg.hydra.job
         with open_dict(cfg.hydra):
@@ -54,7 +54,7 @@ class Composer:
         return cfg
 
     def _is_plain_value(self, override: Override) -> bool:
-        """Whether an override only sets a value that is there, so that neither files nor defaults depend on it."""
+        """Return True if an override only sets an existing value, so that neither files nor defaults depend on it."""
         key = override.key_or_group
         prefixed = override.is_add() or override.is_force_add() or override.is_delete()
         if key not in self._is_group:

@@ -1,4 +1,4 @@
-"""Overrides of the command line: what is wrong with one whatever the configuration, and the jobs of a grid."""
+"""Command-line overrides: checks that need no configuration, and the jobs of a grid."""
 
 import math
 import shutil
@@ -13,23 +13,23 @@ from omegaconf import DictConfig
 from src.config.settings import DATA_KEYS, KEYS, NON_IDENTITY_KEYS
 from src.errors import UserError
 
-MAX_RUNS = 10_000  # of a grid; each takes milliseconds to compose
+MAX_RUNS = 10_000  # in a grid; each takes milliseconds to compose
 GROUPS = {"data", "model", "optimizer", "schedule", "study"}
-FIXED = NON_IDENTITY_KEYS | {"study", "data.classes"}  # in a sweep
+FIXED = NON_IDENTITY_KEYS | {"study", "data.classes"}  # a sweep cannot vary these
 REQUIRED = KEYS | NON_IDENTITY_KEYS | {f"data.{key}" for key in DATA_KEYS}
 
 
 def check_overrides(overrides: Iterable[Override]) -> None:
-    """Raise UserError for an override that Hydra would refuse with no word of help, or misunderstand."""
+    """Raise UserError for an override that Hydra would reject without help, or misinterpret."""
     for override in overrides:
         key, typed = override.key_or_group, override.input_line
         if not key:
-            raise UserError(f"{typed}: is no setting; write key=value")
+            raise UserError(f"{typed}: is not a setting; write key=value")
         if override.is_add() and key in KEYS | NON_IDENTITY_KEYS and not isinstance(override.value(), dict | list):
-            raise UserError(f"{typed}: {key} is there already; leave out the +")
+            raise UserError(f"{typed}: {key} already exists; leave out the +")
         if override.is_delete():
             if key in REQUIRED:
-                raise UserError(f"{typed}: {key} cannot be removed; leave this out, or set another value by {key}=")
+                raise UserError(f"{typed}: {key} cannot be removed; leave this out, or set another value with {key}=")
         elif override.is_sweep_override() and (key in FIXED or override.is_hydra_override()):
             raise UserError(f"{typed}: a sweep cannot vary {key}; give it one value (quoted, if it has a comma)")
         elif key == "study" and not (override.is_add() or override.is_force_add()):
@@ -40,18 +40,18 @@ def check_overrides(overrides: Iterable[Override]) -> None:
                 raise UserError(f"{typed}: does not check its runs before it starts them; leave it out")
             for name in value.list if isinstance(value, ChoiceSweep) else [value]:
                 if not _is_name(Override._convert_value(name)):
-                    raise UserError(f"{typed}: must be a name, without folder and .yaml; --help lists those there are")
+                    raise UserError(f"{typed}: must be a name without folder or .yaml; --help lists the names")
 
 
 def _is_name(value: object) -> bool:
-    """Whether Hydra takes a group's value for one choice, or for a choice's keys, or will look for names."""
+    """Return True if a group's value is the name of a member, a dictionary of keys, or a glob of names."""
     if isinstance(value, str):
         return not (value.startswith(("/", ".")) or "/.." in value or value.endswith((".yaml", ".yml")))
     return isinstance(value, dict | Glob)
 
 
 def combinations(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of each job of a grid. Raises UserError where there is none, or too many, before they are made."""
+    """Return the overrides of each job of a grid. Raises UserError for no jobs or too many, before expanding them."""
     check_overrides(overrides)
     last = {override.get_key_element(): override for override in overrides}
     runs, longest = 1, 0
@@ -63,7 +63,7 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
         if n > longest:
             widest, longest = override.input_line, n
     if runs > MAX_RUNS:
-        raise UserError(f"{widest}: makes {runs:,} runs; a sweep may have {MAX_RUNS:,}, so take fewer values")
+        raise UserError(f"{widest}: makes {runs:,} runs; a sweep may have at most {MAX_RUNS:,}; give fewer values")
     (jobs,) = BasicSweeper.split_arguments(list(last.values()), None)
     return jobs
 
@@ -80,18 +80,18 @@ def _number_of_values(override: Override) -> int:
 
 
 def length(typed: str | None, sweep: RangeSweep) -> int:
-    """How many numbers a range has; a long one is not counted. Raises UserError where it has no end."""
+    """Return the number of values in a range, computed without expanding a long one. Raises UserError if endless."""
     try:
         start, stop, step = (Decimal(number) for number in (sweep.start, sweep.stop, sweep.step))  # type: ignore[arg-type]
         n = max(0, math.ceil((stop - start) / step))
-        # Hydra adds step by step, and rounds each time, so it may come to one number more.
+        # Hydra adds the step repeatedly, so rounding can give one value more.
         return n if n > MAX_RUNS else sum(1 for _ in sweep.range())
     except (ArithmeticError, ValueError):  # a step of 0, an infinite end, NaN
-        raise UserError(f"{typed}: is no range; write range(start,stop,step), with finite numbers") from None
+        raise UserError(f"{typed}: is not a range; write range(start,stop,step), finite and with step not 0") from None
 
 
 def check_launcher(config: DictConfig) -> None:
-    """Raise UserError where jobs are for Slurm and Slurm is not here, or where files would be left behind."""
+    """Raise UserError for a Slurm launcher without Slurm, or a launcher that would leave files behind."""
     choice = config.hydra.runtime.choices.get("hydra/launcher")
     if choice == "submitit_local":
         raise UserError(
@@ -99,6 +99,6 @@ def check_launcher(config: DictConfig) -> None:
         )
     if str(config.hydra.launcher._target_).endswith(".SlurmLauncher") and not shutil.which("sbatch"):
         raise UserError(
-            f"hydra/launcher={choice}: there is no sbatch here; run this on a node of the cluster that submits jobs, "
-            "or leave hydra/launcher= out to train on this machine"
+            f"hydra/launcher={choice}: there is no sbatch here; run this on a login node of the cluster, or leave out "
+            "hydra/launcher= to train on this machine"
         )

@@ -13,7 +13,7 @@ from src.data.datasets import Images
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run, before anything of it is loaded or built."""
+    """A run before its data are loaded or its model is built."""
 
     settings: Settings
     names: ConfigChoices
@@ -21,7 +21,7 @@ class Resolved:
     data_root: str
 
     def load(self) -> Images:
-        """The images of the data set, downloaded if need be. Raises UserError, also if there are too few."""
+        """Return the images of the data set, downloaded if missing. Raises UserError, also if there are too few."""
         name = datasets.choose(self.settings.data, self.data_root)
         images = datasets.load(name, self.data_root)
         images.check_sizes(self.settings.validation, self.settings.batch_size)
@@ -29,9 +29,9 @@ class Resolved:
 
 
 def resolve(cfg: DictConfig, choices: Mapping[str, str]) -> Resolved:
-    """The run that a configuration without Hydra's own node describes; `choices` are the names of the chosen groups.
+    """Return the run that a configuration without Hydra's own node describes; `choices` maps groups to chosen members.
 
-    `data=auto` becomes the data set that it stands for here. Raises UserError.
+    `data=auto` is replaced by the data set available here. Raises UserError.
     """
     settings, data_root = check(cfg), str(cfg.data_root)
     if settings.data == "auto":
@@ -41,5 +41,5 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str]) -> Resolved:
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """A configuration without Hydra's own node."""
+    """Return the configuration without Hydra's own node."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

@@ -1,4 +1,4 @@
-"""The runs that a command line would train, without training them."""
+"""The runs that a command line would train."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ CONF = str(Path(__file__).parents[2] / "conf")
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for: runs, in the order of training, and where they lie."""
+    """Selected runs, in the order of training, and their output directory."""
 
     runs: list[tuple[Settings, ConfigChoices]]
     output: Path
@@ -26,7 +26,7 @@ class Selection:
 
 
 def select(overrides: list[str]) -> Selection:
-    """What `python -m src.train` with these arguments stands for. Raises what that would."""
+    """Return the runs that `python -m src.train` would train with these arguments. Raises the same errors."""
     with initialize_config_dir(CONF, version_base="1.3"):
         hydras = GlobalHydra.instance().config_loader()
         loader = Composer(hydras)

@@ -1,4 +1,4 @@
-"""The settings of a run: checked, and the source of its name."""
+"""The settings of a run: their checks, and the name and directory that follow from them."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from src.data import datasets
 from src.errors import UserError
 from src.hints import no_such_key
 
-RECIPE = 5  # raised when the same settings begin to give other numbers: then they are another run
+RECIPE = 5  # increase it when the same settings give other numbers: they become another run
 
 KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
 DATA_KEYS = {"name", "validation", "normalize", "classes"}
@@ -25,7 +25,7 @@ NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads"} | SWITCHES
 
 @dataclass(frozen=True)
 class Settings:
-    """All that can change a run's numbers, and nothing else. Equal settings are the same run."""
+    """Everything that can change a run's numbers, and nothing else. Equal settings are the same run."""
 
     data: str
     validation: int
@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def digest(self) -> str:
-        """8 hexadecimal digits of the SHA-256 of the settings, in which 1 and 1.0 are the same number."""
+        """8 hexadecimal digits of the SHA-256 of the settings, with 1 and 1.0 as the same number."""
         numbers_alike = json.loads(json.dumps(asdict(self) | {"recipe": RECIPE}), parse_int=float)
         return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -55,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ConfigChoices:
-    """What the config groups call the chosen model, optimizer and schedule."""
+    """Names of the chosen model, optimizer and schedule in their config groups."""
 
     model: str
     optimizer: str
@@ -63,34 +63,34 @@ class ConfigChoices:
 
 
 def display_name(settings: Settings, names: ConfigChoices) -> str:
-    """A run's name for a person; the rest of its settings are in its record."""
+    """Return a run's name for display; the rest of its settings are in its record."""
     swept = f"lr {settings.lr:g} batch {settings.batch_size} seed {settings.seed}"
     schedule = "" if names.schedule == "constant" else f" {names.schedule}"
     return f"{settings.data} {names.model} {names.optimizer}{schedule} {swept}"
 
 
 def optimizer_order(name: str) -> tuple[int, str]:
-    """By what optimizers are sorted: the assignment's three first, in its order, then by name."""
+    """Return the sort key of an optimizer: the assignment's three first, in its order, then by name."""
     known = ["sgd", "adagrad", "adam"]
     first = name.split()[0]
     return (known.index(first) if first in known else len(known), name)
 
 
 def directory(settings: Settings, names: ConfigChoices) -> Path:
-    """Where a run lies under the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
+    """Return a run's directory in the output directory: `<data>/<model>/<optimizer>-bs64-lr0.0005-seed0-<digest>`."""
     run = f"{names.optimizer}-bs{settings.batch_size}-lr{settings.lr:g}-seed{settings.seed}-{settings.digest}"
     return Path(settings.data, names.model, run)
 
 
 def check_whole(key: str, value: Any, least: int, example: str) -> int:
-    """The value of `key`, if it is a whole number. Raises UserError."""
+    """Return the value of `key` if it is a whole number, `least` or more. Raises UserError."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
         raise UserError(f"{key}={value}: must be a whole number, {least} or more; try {example}")
     return value
 
 
 def check_machine(cfg: DictConfig) -> None:
-    """Check the keys that no run of a sweep has to itself. Raises UserError."""
+    """Check the keys that all runs of a sweep share. Raises UserError."""
     if unknown := set(cfg) - KEYS - NON_IDENTITY_KEYS - {"hydra"}:
         raise UserError(no_such_key(min(map(str, unknown)), cfg))
     for key, example in (("data_root", "data"), ("output_dir", "outputs")):
@@ -116,19 +116,19 @@ def check_machine(cfg: DictConfig) -> None:
 
 
 def check_cores(threads: int) -> None:
-    """Raise UserError for more threads than there are cores on this machine, which is where they are to run."""
-    from joblib import cpu_count  # a tenth of a second to import
+    """Raise UserError for more threads than cores available on this machine."""
+    from joblib import cpu_count  # takes 0.1 s to import
 
     if threads > (cores := int(cpu_count())):
-        raise UserError(f"threads={threads}: must not be above {cores}, the cores that may be used here")
+        raise UserError(f"threads={threads}: must not be above {cores}, the cores available here")
 
 
 def _check_values(key: str, value: Any) -> None:
-    """Raise UserError for a setting that is no plain value, or a number with no finite float."""
+    """Raise UserError for a setting that is not a plain value, or a number that is not finite or too large."""
     if isinstance(value, dict):
         for name, each in value.items():
             if not isinstance(name, str):
-                raise UserError(f"{key}.{name}: is no key; the keys of settings are texts")
+                raise UserError(f"{key}.{name}: is not a valid key; keys must be text")
             _check_values(f"{key}.{name}", each)
     elif isinstance(value, list):
         for each in value:
@@ -140,18 +140,18 @@ def _check_values(key: str, value: Any) -> None:
         if abs(value) >= 2**63:
             raise UserError(f"{key}={value}: must be a number below 2^63")
     elif not (value is None or isinstance(value, str)):
-        raise UserError(f"{key}={value}: must be a number, a text, true, false, null, or a list or dictionary of these")
+        raise UserError(f"{key}={value}: must be a number, text, true, false, null, or a list or dictionary of these")
 
 
 def check(cfg: DictConfig) -> Settings:
-    """The settings in `cfg`; `data` is still as asked for, so possibly `auto`. Raises UserError."""
+    """Return the settings in `cfg`, with `data` as given, possibly `auto`. Raises UserError."""
     check_machine(cfg)
     if unknown := {str(key) for key in set(cfg.data) - DATA_KEYS}:
         raise UserError(no_such_key(f"data.{min(unknown)}", cfg))
     if cfg.data.name not in datasets.NAMES:
         raise UserError(f"data.name={cfg.data.name}: must be one of: {', '.join(datasets.NAMES)}")
     if OmegaConf.is_missing(cfg, "lr"):
-        raise UserError("lr: is missing; give one, or put one into the optimizer's file in conf/optimizer/")
+        raise UserError("lr: is missing; set lr=, or a default in the optimizer's file in conf/optimizer/")
     if cfg.data.normalize not in get_args(Normalize):
         raise UserError(f"data.normalize={cfg.data.normalize}: must be one of: {', '.join(get_args(Normalize))}")
     lr = cfg.lr

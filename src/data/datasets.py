@@ -1,4 +1,4 @@
-"""The data sets: where each comes from, checked, as arrays in memory."""
+"""Data sets: downloaded if missing, checked, and loaded as arrays."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from src.interrupts import raise_interrupts
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 NAMES = ("auto", *TORCHVISION, "digits")
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-DOWNLOAD_TIMEOUT = 15.0  # seconds without a byte; torchvision itself would wait for ever
+DOWNLOAD_TIMEOUT = 15.0  # seconds without data; torchvision itself has no timeout
 
 # `Images.sha256` of MNIST as published.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
@@ -45,7 +45,7 @@ class Images:
         object.__setattr__(self, "sha256", digest.hexdigest())
 
     def check_sizes(self, validation: int, batch_size: int) -> None:
-        """Raise UserError where there are too few images to hold out so many, or for one such batch."""
+        """Raise UserError if there are too few images for the validation set or for one batch."""
         n = len(self.train_labels)
         if validation >= n:
             raise UserError(f"data.validation={validation}: must be fewer than the {n} training images")
@@ -66,9 +66,9 @@ def _complete(folder: Path) -> bool:
 
 @cache
 def choose(name: str, root: str) -> str:
-    """The data set meant by `name`; `auto` is mnist where it can be had, else digits. Downloads what is missing.
+    """Return the data set that `name` stands for: `auto` is mnist if available, else digits. Downloads missing files.
 
-    Raises UserError where a data set asked for by name cannot be had.
+    Raises UserError if a data set other than `auto` is not available.
     """
     if name == "digits":
         return name
@@ -85,7 +85,7 @@ def choose(name: str, root: str) -> str:
 
 
 def _download(name: str, root: str) -> None:
-    """Fetch through torchvision, which tries its mirrors and checks MD5 sums; once, whoever else wants it too."""
+    """Download through torchvision, which tries its mirrors and checks MD5 sums. Concurrent processes download once."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # torchvision's progress bars
     folder = _folder(name, root)
@@ -96,13 +96,13 @@ def _download(name: str, root: str) -> None:
     raise_interrupts()
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
-        lock.touch()  # where files cannot be created, FileLock may try for ever
+        lock.touch()  # raises if files cannot be created here; FileLock may then retry forever
         with FileLock(lock):
             if _complete(folder):
                 return
-            from torchvision import datasets  # seconds to import, and seldom wanted
+            from torchvision import datasets  # takes seconds to import, and is seldom needed
 
-            shutil.rmtree(partial, ignore_errors=True)  # of a download that was killed
+            shutil.rmtree(partial, ignore_errors=True)  # left by a killed download
             socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
             try:
                 getattr(datasets, TORCHVISION[name])(str(partial), download=True)
@@ -117,17 +117,17 @@ def _download(name: str, root: str) -> None:
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UserError(
             f"data={name}: its files are not in {folder} and cannot be downloaded ({flat(error)}); put them there, "
-            f"name the folder that holds {TORCHVISION[name]}/raw by data_root= or DATA_ROOT, or take data=digits"
+            f"set data_root= or DATA_ROOT to the folder that contains {TORCHVISION[name]}/raw, or use data=digits"
         ) from error
     finally:
         for path in created:
-            with suppress(OSError):  # it holds the files now, or never came to be
+            with suppress(OSError):  # not empty, or never created
                 path.rmdir()
 
 
 @cache
 def load(name: str, root: str) -> Images:
-    """The images of a data set that `choose` named. Raises UserError, naming the file that is at fault."""
+    """Return the images of a data set that `choose` returned. Raises UserError that names the faulty file."""
     if name == "digits":
         return _digits()
     folder = _folder(name, root)
@@ -143,12 +143,12 @@ def load(name: str, root: str) -> Images:
         arrays += [images, labels]
     loaded = Images(*arrays)
     if name == "mnist" and loaded.sha256 != MNIST_SHA256:
-        print(f"{folder}: these are not the published MNIST files; do not compare figures", file=sys.stderr)
+        print(f"{folder}: these are not the published MNIST files; do not compare results", file=sys.stderr)
     return loaded
 
 
 def _digits() -> Images:
-    """scikit-learn's bundled digits: 1,797 of 8 x 8 in 17 greys, the last 297 (other writers) for the test."""
+    """Return scikit-learn's digits: 1,797 images of 8 x 8 in 17 greys, the last 297 (other writers) as test set."""
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 

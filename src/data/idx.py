@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST and its like are published (LeCun, Cortes & Burges)."""
+"""The IDX format of MNIST and similar data sets (LeCun, Cortes & Burges)."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ UNSIGNED_BYTE = 0x08
 
 
 def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in an IDX file of so many dimensions. Raises UserError, which names the file.
+    """Return the array of unsigned bytes in an IDX file with `dimensions` dimensions. Raises UserError.
 
     Header, big-endian: two zero bytes, the type, the number of dimensions, then each dimension in 32 bits.
     """
     content = np.fromfile(path, np.uint8)
-    remedy = f"delete it, and the data set is downloaded anew (or put the original file in {path.parent})"
+    remedy = f"delete it to download the data set again, or put the original file in {path.parent}"
     magic = bytes((0, 0, UNSIGNED_BYTE, dimensions))
     header = 4 + 4 * dimensions
     if len(content) < header:
-        raise UserError(f"{path}: truncated: {len(content)} bytes, of which the header alone takes {header}; {remedy}")
+        raise UserError(f"{path}: truncated: {len(content)} bytes, but its header alone takes {header}; {remedy}")
     if content[:4].tobytes() != magic:
         raise UserError(f"{path}: wrong magic number 0x{content[:4].tobytes().hex()}, not 0x{magic.hex()}; {remedy}")
     shape = tuple(int(size) for size in content[4:header].view(">u4"))

@@ -12,13 +12,13 @@ from rich.text import Text
 from src.config.settings import optimizer_order
 from src.runs.state import State
 
-LEGEND = "test accuracy in %, last epoch; (n): the mean of n seeds; * highest"
-CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
+LEGEND = "test accuracy in %, last epoch; (n): mean of n seeds; * highest"
+CHANCE = 0.15  # an accuracy up to here counts as guessing one of ten classes
 ALWAYS = ("optimizer", "batch")
 
 
 def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
-    """A table for each data set, with its caption: accuracies on different ones are never set side by side."""
+    """Return a caption and a table per data set: accuracies on different data sets are never compared."""
     by_data: defaultdict[str, list[State]] = defaultdict(list)
     for state in states:
         by_data[state.settings.data].append(state)
@@ -26,15 +26,15 @@ def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
 
 
 def _choice(states: list[State]) -> str:
-    """By what the highest is chosen: the validation set, of runs that have one."""
+    """Return the end of the caption: by which images the highest is chosen, validation images if there are any."""
     validate = [state.settings.validation > 0 for state in states]
     if not any(validate):
-        return ": a choice by the test set"
+        return ", chosen on the test set"
     return " on the validation set" + ("" if all(validate) else ", or on the test set where no images are held out")
 
 
 def cells(states: list[State]) -> Table:
-    """Rows by all that differs between the runs but lr and seed, a column for each lr."""
+    """Return a table with a column per lr and a row per combination of the other settings that differ, except seed."""
     rows = [_row(state) for state in states]
     keys = [key for key in _keys(rows) if key in ALWAYS or _differs(key, rows)]
     grid: defaultdict[tuple[str, ...], defaultdict[float, list[State]]] = defaultdict(lambda: defaultdict(list))
@@ -58,7 +58,7 @@ def cells(states: list[State]) -> Table:
 
 
 def differences(states: Iterable[State]) -> dict[Path, str]:
-    """What tells a run from the others and is not in its title, by its directory."""
+    """Return, by directory, the settings that differ between the runs and are not in their display names."""
     rows = {state.directory: _row(state) for state in states}
     in_titles = {"model", "optimizer", "schedule", "batch"}
     keys = [key for key in _keys(rows.values()) if key not in in_titles and _differs(key, list(rows.values()))]
@@ -70,7 +70,7 @@ def _keys(rows: Iterable[dict[str, str]]) -> list[str]:
 
 
 def _in_order(keys: list[str], rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], list[float]]:
-    """Sorts numbers by value, optimizers in their order, and other names as they first come."""
+    """Return a sort key for rows: numbers by value, optimizers in their order, other names by first appearance."""
     columns = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
     if "optimizer" in keys:
         columns[keys.index("optimizer")].sort(key=optimizer_order)
@@ -85,7 +85,7 @@ def _in_order(keys: list[str], rows: Iterable[tuple[str, ...]]) -> Callable[[tup
 
 
 def _row(state: State) -> dict[str, str]:
-    """What names a run's row: short names first, then single settings."""
+    """Return the labels of a run's row: short names first, then single settings."""
     settings, names = state.settings, state.names
     row = {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule}
     row |= {"batch": str(settings.batch_size), "epochs": str(settings.epochs)}
@@ -94,7 +94,7 @@ def _row(state: State) -> dict[str, str]:
 
 
 def _differs(key: str, rows: list[dict[str, str]]) -> bool:
-    """Whether rows differ in a setting, other than by their choice of the model, optimizer or schedule it is of."""
+    """Return True if rows with the same choice of the setting's model, optimizer or schedule differ in the setting."""
     values: defaultdict[Any, set[str | None]] = defaultdict(set)
     for row in rows:
         values[row.get(key.partition(".")[0]) if "." in key else None].add(row.get(key))
@@ -106,14 +106,14 @@ def _finished(cell: Iterable[State]) -> list[float]:
 
 
 def _score(cell: list[State]) -> float | None:
-    """What the highest is chosen by; None where a run has not finished."""
+    """Return the mean accuracy by which the highest is chosen; None if a run has not finished."""
     scores = [each.validation_accuracy if each.settings.validation else each.test_accuracy for each in cell]
     finished = all(each.status == "finished" for each in cell)
     return mean(score for score in scores if score is not None) if finished and None not in scores else None
 
 
 def _text(cell: list[State], best: dict[int, float]) -> Text:
-    """The mean over the finished runs, and how many runs have another status."""
+    """Return the mean over the finished runs, and the number of runs with each other status."""
     parts: list[Text] = [] if cell else [Text("-")]
     if accuracies := _finished(cell):
         number, style = f"{100 * mean(accuracies):.2f}", ""

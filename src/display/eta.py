@@ -1,4 +1,4 @@
-"""How long an epoch takes, from the runs that there are."""
+"""Seconds per epoch and time left, estimated from existing runs."""
 
 import json
 from collections import defaultdict
@@ -11,14 +11,14 @@ from src.runs.state import State
 
 
 class EpochTimes:
-    """Seconds an epoch: the median over the runs that are most alike."""
+    """Seconds per epoch: the median over the most similar runs."""
 
     def __init__(self) -> None:
         self._seen: defaultdict[Hashable, dict[Path, float]] = defaultdict(dict)
         self._medians: dict[Hashable, float] = {}
 
     def note(self, states: Iterable[State]) -> None:
-        """Learn from runs that have trained an epoch or more; from the same run again, its newest figure."""
+        """Add the times of runs with one epoch or more; a newer time of the same run replaces the older one."""
         for state in states:
             if state.seconds is not None:
                 for kind in _kinds(state.settings):
@@ -26,7 +26,7 @@ class EpochTimes:
                     self._medians.pop(kind, None)
 
     def seconds(self, settings: Settings) -> float | None:
-        """What an epoch of such a run takes; None where nothing like it is known."""
+        """Return the seconds per epoch of such a run; None if no similar run is known."""
         for kind in _kinds(settings):
             if kind in self._seen:
                 if kind not in self._medians:
@@ -35,18 +35,18 @@ class EpochTimes:
         return None
 
     def left(self, state: State) -> float | None:
-        """Seconds that a run still takes in one worker."""
+        """Return the seconds that one worker still needs for a run; None if no similar run is known."""
         seconds = self.seconds(state.settings) if state.epochs_left else 0.0
         return None if seconds is None else seconds * state.epochs_left
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as 0:00:07 or 100:00:00."""
+    """Return hours, minutes and seconds, as 0:00:07 or 100:00:00."""
     minutes, second = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 def _kinds(settings: Settings) -> list[Hashable]:
-    """What decides how long an epoch takes, from most alike to least."""
+    """Return the keys that similar runs share, from most to least similar."""
     network = settings.data, json.dumps(settings.model, sort_keys=True)
     return [(*network, settings.batch_size), network]

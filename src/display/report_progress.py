@@ -1,4 +1,4 @@
-"""How far a report is."""
+"""Progress of a report."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +10,9 @@ from rich.progress import Progress
 
 @contextmanager
 def reported(total: int) -> Iterator[Callable[[str], None]]:
-    """Show on stderr which of `total` parts is being drawn: a bar on a terminal, else a line a part if there are several.
+    """Show on stderr which of `total` parts is being drawn: a bar on a terminal, else a line per part if several.
 
-    The function that it gives is called with the title of each part as that begins.
+    The function that it yields is to be called with the title of each part when the part begins.
     """
     console = Console(file=sys.stderr, markup=False, highlight=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

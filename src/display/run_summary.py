@@ -1,4 +1,4 @@
-"""The table at the end of a run."""
+"""Summary at the end of a run."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from src.runs.directory import Run
 
 
 def show(run: Run, record: dict[str, Any], console: Console) -> None:
-    """Print the figures, the data and the places of a run that has ended."""
+    """Print the figures, the data and the files of an ended run."""
     figures = record["figures"]
     color = "bold green" if record["status"] == "finished" else "bold red"
     title = Text(f"{run.directory.name}: ").append(record["status"], style=color)

@@ -1,4 +1,4 @@
-"""What a sweep prints: how each run has ended, how far all are, and the results."""
+"""Printed output of a sweep: ended runs, progress and results."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ from src.display.next_steps import next_steps
 from src.display.sweep_progress import SweepProgress, counts_of
 from src.runs.state import State
 
-REPORT = 60.0  # seconds between two lines of progress where there is no terminal
+REPORT = 60.0  # seconds between two lines of progress without a terminal
 
 
 class SweepLog:
@@ -33,32 +33,32 @@ class SweepLog:
 
     @property
     def live(self) -> AbstractContextManager[Any]:
-        """The part of the terminal that is redrawn, while it is entered."""
+        """A context in which a part of the terminal is redrawn."""
         return self._live or nullcontext()
 
     def preview(self, states: Sequence[State]) -> None:
-        """Print what would be trained, and how long it would take."""
+        """Print what would be trained and how long it would take."""
         for state in states:
             begun = f"  {state.epoch}/{state.settings.epochs} epochs done" if state.epoch and state.epochs_left else ""
             self._say(f"{state.status:<9} {self.progress.display_name(state)}{begun}")
-        time_left = self.progress.time_left(states) or "an unknown time, since no run like these is there,"
+        time_left = self.progress.time_left(states) or "an unknown time (no similar run exists)"
         workers = f"{self.workers} worker{'s' * (self.workers != 1)}"
         self._say(f"{counts_of(states)}; expected to take {time_left} with {workers}")
 
     def begin(self, states: Sequence[State], group_sizes: Sequence[int]) -> None:
-        """Print what is to do; `group_sizes` are those of the groups that are trained as one model."""
+        """Print what is to do; `group_sizes` are the sizes of the groups that are trained as one model."""
         self._say(self.progress.line(states))
         if group_sizes:
             models = f"{len(group_sizes)} model{'s' * (len(group_sizes) > 1)}"
-            self._say(f"{sum(group_sizes)} runs are to be trained as {models}")
+            self._say(f"{sum(group_sizes)} runs will be trained as {models}")
 
     def ended(self, state: State) -> None:
-        """Print how a run has ended."""
+        """Print how a run ended."""
         accuracy = f"  test {state.test_accuracy:.2%}" if state.test_accuracy is not None else ""
         self._say(f"{state.status:<9} {self.progress.display_name(state)}{accuracy}")
 
     def failed(self, state: State | None, overrides: str, reason: str) -> None:
-        """Print why a job has failed; without a state, by its overrides."""
+        """Print why a job failed; without a state, it is named by its overrides."""
         self.warn(f"failed    {self.progress.display_name(state) if state else overrides}: {reason}")
 
     def show(self, states: Sequence[State]) -> None:
@@ -70,10 +70,10 @@ class SweepLog:
             self._say(self.progress.line(states))
 
     def results(self, states: Sequence[State], without_run: Iterable[tuple[str, str]], alone: Sequence[str]) -> None:
-        """Print the table of results and what went wrong.
+        """Print the table of results and the failures.
 
-        `without_run`: overrides and reason of failed jobs that have no run; `alone`: why runs were not trained as one
-        model with others.
+        `without_run`: overrides and reason of failed jobs that have no run; `alone`: why runs were not trained in a
+        group.
         """
         if states:
             self.progress.print_results(states, self.console)
@@ -83,13 +83,13 @@ class SweepLog:
             self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
 
     def next_steps(self, output: str, selection: list[str]) -> None:
-        """Print what to do next."""
+        """Print the commands that may follow."""
         for line in next_steps(output, selection):
             self._say(line)
 
     def interrupted(self, states: Sequence[State]) -> None:
         """Print how many epochs are kept."""
-        self.warn(f"{sum(state.epoch for state in states)} epochs of {counts_of(states)} are kept")
+        self.warn(f"kept {sum(state.epoch for state in states)} epochs of {counts_of(states)}")
 
     def warn(self, text: str) -> None:
         """Print to stderr; the same text only once."""

@@ -1,4 +1,4 @@
-"""How far many runs are: counts, epochs, ETA, and a line for each that trains."""
+"""Progress of many runs: counts, epochs, ETA, and a line per training run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ COUNTED: tuple[RunStatus, ...] = ("finished", "diverged", "failed", "interrupted
 
 
 class SweepProgress:
-    """Pictures of the states of runs. `workers` is how many train at once; else as many as are seen to."""
+    """Displays of the states of runs. `workers` is how many train at once; by default, as many as are running."""
 
     def __init__(self, workers: int | None = None, epoch_times: EpochTimes | None = None) -> None:
         self.workers = workers
@@ -26,15 +26,15 @@ class SweepProgress:
         self._differences: dict[Path, str] = {}
 
     def compare(self, states: Sequence[State]) -> None:
-        """See by what else than their titles these runs differ."""
+        """Find the settings by which these runs differ, other than those in their names."""
         self._differences = differences(states)
 
     def display_name(self, state: State) -> str:
-        """A run's name, no other's among those that were compared."""
+        """Return a run's name, unique among the compared runs."""
         return state.display_name + self._differences.get(state.directory, "")
 
     def time_left(self, states: Sequence[State]) -> str | None:
-        """Hours, minutes and seconds until all is done; None where the pace of such runs is not known."""
+        """Return hours, minutes and seconds until all runs are done; None if a run's time per epoch is unknown."""
         each = [self.epoch_times.left(state) for state in states if state.status != "failed"]
         known = [seconds for seconds in each if seconds is not None]
         if len(known) < len(each):
@@ -44,13 +44,13 @@ class SweepProgress:
         return clock(seconds)
 
     def line(self, states: Sequence[State]) -> str:
-        """All on one line; with an ETA where somebody is at it."""
+        """Return the progress on one line, with an ETA if runs are running or to do."""
         eta = f"  ETA {self.time_left(states) or '-:--:--'}"
         at_it = self.workers or any(state.status in ("running", "to do") for state in states)
         return f"{counts_of(states)}  {_epochs(states)}{eta if at_it else ''}"
 
     def picture(self, states: Sequence[State]) -> Table:
-        """A bar, the line, and a line for each run that trains; for a terminal."""
+        """Return a bar, the line, and a line per training run, for a terminal."""
         done, total = _epochs_done(states)
         picture = Table.grid(expand=True)
         picture.add_row(ProgressBar(total=max(total, 1), completed=done))
@@ -59,7 +59,7 @@ class SweepProgress:
         return picture
 
     def running(self, states: Sequence[State]) -> list[str]:
-        """A line for each run that trains: its last epoch, accuracy and name."""
+        """Return a line per training run: its last epoch, accuracy and name."""
         return [
             f"epoch {state.epoch:>{len(str(state.settings.epochs))}}/{state.settings.epochs}  "
             + ("test   -    " if state.test_accuracy is None else f"test {state.test_accuracy:7.2%}")
@@ -69,10 +69,10 @@ class SweepProgress:
         ]
 
     def print_results(self, states: Sequence[State], console: Console) -> None:
-        """The table of cells, if there is more than one run, and each run that diverged or failed by its name."""
+        """Print the table of cells, if there is more than one run, and the name of each diverged or failed run."""
         for caption, table in tables(states) if len(states) > 1 else ():
             console.print(caption, soft_wrap=True)
-            if not console.is_terminal:  # a file is as wide as need be
+            if not console.is_terminal:  # a file has no maximal width
                 uncut = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
                 console.width = max(console.width, uncut)
             console.print(table)
@@ -84,14 +84,14 @@ class SweepProgress:
 
 
 def counts_of(states: Sequence[State]) -> str:
-    """How many runs there are of each status."""
+    """Return the number of runs of each status, as text."""
     counts = Counter(state.status for state in states)
     parts = [f"{counts[status]} {status}" for status in COUNTED if counts[status]]
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(parts)}"
 
 
 def _epochs_done(states: Sequence[State]) -> tuple[int, int]:
-    """Epochs done, and of how many; what a diverged run left out is none."""
+    """Return the epochs done and in total, without those that a diverged run left out."""
     total = sum(state.epoch + state.epochs_left for state in states)
     return sum(state.epoch for state in states), total
 

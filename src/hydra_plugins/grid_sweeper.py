@@ -1,6 +1,6 @@
-"""hydra/sweeper=grid: every combination of the overrides with several values, as Hydra's basic sweeper makes them.
+"""`hydra/sweeper=grid`: every combination of the overrides with several values, like Hydra's basic sweeper.
 
-It refuses what that one would expand without end, or ignore; and writes nothing, no multirun.yaml.
+Unlike that sweeper, it rejects endless ranges and settings that would be ignored, and writes no multirun.yaml.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 class GridSweeper(BasicSweeper):
-    """Gives all jobs to the launcher, `max_batch_size` at a time. Raises what Hydra's does, and UserError."""
+    """Gives jobs to the launcher, `max_batch_size` at a time. Raises the errors of Hydra's sweeper, and UserError."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.config.overrides import check_launcher
@@ -24,7 +24,7 @@ class GridSweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Run all jobs; after a batch, raise the error of its first job that failed."""
+        """Run all jobs; after each batch, raise the error of its first failed job."""
         from src.config.overrides import combinations
         from src.config.settings import check_machine, check_whole
 
@@ -37,7 +37,7 @@ class GridSweeper(BasicSweeper):
         choice = self.config.hydra.runtime.choices["hydra/launcher"]
         if self.config.dry_run and choice != "local":
             raise HydraException(
-                f"dry_run=true: writes nothing, so hands nothing to {choice}; leave hydra/launcher= out"
+                f"dry_run=true: works only with the local launcher, not with {choice}; leave out hydra/launcher="
             )
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs = combinations(parser.parse_overrides([*self._parse_config(), *arguments]))
@@ -46,13 +46,13 @@ class GridSweeper(BasicSweeper):
             self._check(batch)
             returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
             for ret in returns[-1]:
-                _ = ret.return_value  # raises what the job did
+                _ = ret.return_value  # raises the error of the job
         return returns
 
     def _check(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose each job, and raise the error that all have. One that only some have is told when its job fails.
+        """Compose each job, and raise the error if all have the same. Other errors are reported when their job fails.
 
-        Data files are looked at only for the local launcher: the machine that submits jobs to a cluster may lack them.
+        Data files are checked only for the local launcher: the machine that submits jobs to a cluster may lack them.
         """
         from src.config.resolve import resolve, without_hydra
         from src.config.settings import check

@@ -1,6 +1,6 @@
-"""`hydra/launcher=local`: a sweep's jobs in worker processes of this machine: one a core, or as groups on its GPUs.
+"""`hydra/launcher=local`: run a sweep's jobs in worker processes of this machine, one per core, or in groups on GPUs.
 
-Hydra finds it in the package `hydra_plugins` and imports it at each start, so what is slow is imported on use.
+Hydra finds this module in the package `hydra_plugins` and imports it at each start, so slow imports are deferred.
 """
 
 import atexit
@@ -17,15 +17,15 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class LocalLauncherConf:
-    """What `hydra.launcher` holds."""
+    """The settings in `hydra.launcher`."""
 
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
-    workers: int | None = None  # as many as there are cores to use, or, for groups, GPUs
-    vectorize: Any = "auto"  # true: runs that are alike are trained as one model; auto: on a GPU
+    workers: int | None = None  # None: one per available core or, for groups, per GPU
+    vectorize: Any = "auto"  # true: train compatible runs as one model; auto: only on a GPU
 
 
 class LocalLauncher(Launcher):
-    """Runs what is not done, and shows how far it is."""
+    """Runs the jobs that are not done and shows their progress."""
 
     def __init__(self, workers: int | None = None, vectorize: Any = "auto") -> None:
         self.workers, self.vectorize = workers, vectorize
@@ -34,7 +34,7 @@ class LocalLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.config.loader import Composer
 
-        # The sweeper, which composes each job once more to check it, holds the same context.
+        # The sweeper holds the same context, and composes each job too, to check it.
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
         self.context, self.function, self.config = hydra_context, task_function, config
 
@@ -44,7 +44,7 @@ class LocalLauncher(Launcher):
         from src.sweep.job import Job
         from src.sweep.scheduler import SweepScheduler
 
-        if set(self.config) >= KEYS:  # else another application's than Ravine
+        if set(self.config) >= KEYS:  # else an application other than Ravine
             check_cores(self.config.threads)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -54,10 +54,10 @@ class LocalLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
             jobs.append(Job(config))
-        by_identity = {job.identity: job for job in jobs}  # two jobs may be one run
+        by_identity = {job.identity: job for job in jobs}  # two jobs may have the same run
         if self.crew is None:
             self.crew = Crew()
-            atexit.register(self.crew.dismiss)  # later, Python's own modules that their pools need would be gone
+            atexit.register(self.crew.dismiss)  # later, standard modules that the pools need would be gone
         scheduler = SweepScheduler(list(by_identity.values()), self.workers, self.crew, self.vectorize)
         if scheduler.dry_run:
             scheduler.preview()

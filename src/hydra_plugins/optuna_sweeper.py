@@ -1,6 +1,6 @@
-"""hydra/sweeper=optuna: trials in batches for whatever launcher is chosen, each by what the ones before have shown."""
+"""`hydra/sweeper=optuna`: Optuna chooses trials by the results of earlier ones; any launcher runs them in batches."""
 
-# Every Hydra application imports this file at its start, so what is large or the application's own is imported in time.
+# Every Hydra application imports this file at its start, so slow imports and those of `src` are deferred.
 import hashlib
 import json
 import math
@@ -31,7 +31,7 @@ DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
 
 
 class OptunaSweeper(Sweeper):
-    """Searches the space that the swept overrides span, until the study has `n_trials`. Raises HydraException."""
+    """Searches the space of the swept overrides until the study has `n_trials` trials. Raises HydraException."""
 
     def __init__(
         self, objective: str, n_trials: int, n_jobs: int, seed: int, params: Mapping[str, object] | None = None
@@ -40,7 +40,7 @@ class OptunaSweeper(Sweeper):
         self.objective, self.n_trials, self.n_jobs, self.seed = objective, n_trials, n_jobs, seed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """What Hydra gives before `sweep`."""
+        """Take what Hydra passes before `sweep`."""
         from src.config.overrides import check_launcher
 
         check_launcher(config)
@@ -52,7 +52,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run what is missing of the study; at the end raise the error of the first run that failed."""
+        """Run the missing trials of the study; at the end, raise the error of the first failed run."""
         self._check()
         try:
             import optuna
@@ -78,15 +78,17 @@ class OptunaSweeper(Sweeper):
                 failed = failed or newly
             self._show(study)
         if failed:
-            _ = failed.return_value  # raises what the run did
+            _ = failed.return_value  # raises the error of the run
 
     def _check(self) -> None:
         if self.cfg.dry_run:
-            raise HydraException("dry_run=true: what a search will try is not known before it has tried; leave it out")
-        if self.objective not in DIRECTIONS:
-            why = "would choose on the test set" if str(self.objective).startswith("test") else "is no objective"
             raise HydraException(
-                f"hydra.sweeper.objective={self.objective}: {why}; take one of: {', '.join(DIRECTIONS)}"
+                "dry_run=true: a search chooses trials as it runs, so none can be listed; leave it out"
+            )
+        if self.objective not in DIRECTIONS:
+            why = "would choose on the test set" if str(self.objective).startswith("test") else "is not an objective"
+            raise HydraException(
+                f"hydra.sweeper.objective={self.objective}: {why}; choose one of: {', '.join(DIRECTIONS)}"
             )
         for key, least in (("n_trials", 1), ("n_jobs", 1), ("seed", 0)):
             value = getattr(self, key)
@@ -94,7 +96,7 @@ class OptunaSweeper(Sweeper):
                 raise HydraException(f"hydra.sweeper.{key}={value}: must be a whole number, {least} or more")
 
     def _name(self, space: "Space") -> str:
-        """The study's name: the data, the keys searched, and a hash of all that could change what is found."""
+        """Return the study's name: the data, the searched keys, and a hash of all that can change the result."""
         from optuna.distributions import distribution_to_json
 
         from src.config.resolve import resolve, without_hydra
@@ -117,10 +119,10 @@ class OptunaSweeper(Sweeper):
         return (*self.fixed, *(f"{key}={value}" for key, value in trial.params.items()))
 
     def _run(self, study: "Study", batch: "list[BaseTrial]") -> JobReturn | None:
-        """Have the launcher run a batch, and tell the study; the first run that failed."""
+        """Run a batch with the launcher and report it to the study. Return the first failed run."""
         from optuna.trial import TrialState
 
-        jobs = list(dict.fromkeys(self._overrides(trial) for trial in batch))  # twins are one run
+        jobs = list(dict.fromkeys(self._overrides(trial) for trial in batch))  # equal trials are one run
         returns = self.launch([list(job) for job in jobs], initial_job_idx=batch[0].number)
         returned = dict(zip(jobs, returns, strict=True))
         worst = math.inf if DIRECTIONS[self.objective] == "minimize" else -math.inf
@@ -129,7 +131,7 @@ class OptunaSweeper(Sweeper):
             ret = returned[self._overrides(trial)]
             if ret.status == JobStatus.COMPLETED:
                 figure = ret.return_value[self.objective]
-                study.tell(trial.number, worst if figure is None else figure)  # None: it was not finite
+                study.tell(trial.number, worst if figure is None else figure)  # None: not finite
             else:
                 study.tell(trial.number, state=TrialState.FAIL)
                 failed = failed or ret
@@ -140,7 +142,7 @@ class OptunaSweeper(Sweeper):
         values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
         print(f"search {study.study_name}: {len(values)} trial{'s' * (len(values) != 1)}")
         if not any(map(math.isfinite, values)):
-            print(f"no trial has come to a finite {self.objective}")
+            print(f"no trial has a finite {self.objective}")
             return
         best = study.best_trial
         print(f"best: trial {best.number}, {self.objective} {best.value:.4f}")

@@ -1,4 +1,4 @@
-"""What live studies mean to do, for those who look on."""
+"""Lists of the runs that live studies plan to train, for `src.status`."""
 
 import json
 import os
@@ -32,11 +32,11 @@ PLANNED = TypeAdapter(list[_Planned])
 
 @contextmanager
 def announced(output: Path, states: Sequence[State]) -> Iterator[None]:
-    """Name a study's runs in a file, as long as this process lives; what dead processes left is removed."""
+    """Keep a file that lists a study's runs while this process lives. Files of dead processes are removed."""
     planned(output)
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}.json"  # containers may share the first two
+    file = folder / f"{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}.json"  # containers may share host and pid
     runs = [
         {
             "directory": str(state.directory.relative_to(output)),
@@ -54,13 +54,13 @@ def announced(output: Path, states: Sequence[State]) -> Iterator[None]:
 
 
 def planned(output: Path) -> list[State]:
-    """The runs of the studies that are at work in an output directory, in their order, as if none had begun."""
+    """Return the runs of all live studies in an output directory, in their order, with status `to do`."""
     states: dict[Path, State] = {}
     for file in sorted((output / FOLDER).glob("*.json")):
-        with suppress(OSError, ValueError):  # it was removed meanwhile, or is none of ours
+        with suppress(OSError, ValueError):  # removed meanwhile, or not written by Ravine
             try:
                 with FileLock(file.with_suffix(".lock"), timeout=0):
-                    _remove(file)  # of a process that was killed
+                    _remove(file)  # left by a killed process
             except Timeout:
                 for run in PLANNED.validate_json(read_file(file)):
                     path = output / run["directory"]

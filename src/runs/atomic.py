@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files that anybody may have put there."""
+"""Atomic writes of files, and safe reads of files that may be damaged or not regular."""
 
 import errno
 import os
@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LARGEST = 2**28  # bytes of a file that is read whole
+LARGEST = 2**28  # bytes
 
 
 class Damaged(ValueError):
-    """A file is not what was written there; the text says in what."""
+    """A file does not have the content that Ravine wrote; the text gives the reason."""
 
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
-    """The content of a file. Raises Damaged for anything but a regular file: a pipe, for one, would never end."""
+    """Return the content of a file. Raises Damaged if it is too large or not regular: a pipe might never end."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -25,7 +25,7 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
-            raise Damaged("no regular file")
+            raise Damaged("not a regular file")
         if about.st_size > largest:
             raise Damaged(f"larger than {largest:,} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -35,15 +35,15 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: whoever reads, or is killed meanwhile, finds the old bytes or the new. Raises OSError.
+    """Replace a file atomically: after a kill, and for readers, it has the old or the new content. Raises OSError.
 
-    One writer at a time, which a run's lock gives.
+    Only one process may write a file at a time, which a run's lock ensures.
     """
     replace_files({path: content})
 
 
 def replace_files(contents: Mapping[Path, bytes]) -> None:
-    """Replace several, each as `replace_file` does, and all within an instant: none before all are written."""
+    """Replace several files, each atomically; none is replaced before all are written. Raises OSError."""
     partials = {path.with_name(f".{path.name}.partial"): path for path in contents}
     try:
         for partial, path in partials.items():
@@ -61,7 +61,7 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file in an OSError, as a full disk's does not."""
+    """Add the file name to an OSError; that of a full disk has none."""
     try:
         yield
     except OSError as error:
@@ -70,7 +70,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Write a file where there is none; a killed writer's is removed first, a link is never followed."""
+    """Write a new file. A killed writer's file is removed first; links are never followed."""
     path.unlink(missing_ok=True)
     with os.fdopen(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "wb"
@@ -81,6 +81,6 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what lies at `path` to `*.damaged`, so that it is neither used nor lost; the new path."""
+    """Rename `path` to `*.damaged`, so that it is neither used nor lost. Return the new path."""
     names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in range(1000))
     return path.rename(next(name for name in names if not os.path.lexists(name)))

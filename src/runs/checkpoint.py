@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, of the run that they lie with, and known to be."""
+"""Checkpoints: atomic writes, and reads that check that the file is intact and belongs to the run."""
 
 import io
 import os
@@ -17,13 +17,13 @@ from src.runs.atomic import Damaged, replace_files, set_aside
 from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
 
-DIGEST = "digest"  # the key under which a checkpoint says of which settings it is
+DIGEST = "digest"  # the key of the settings' digest in a checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, replaced atomically, with the digest of the run's settings.
 
-    Lightning itself writes to `$TMPDIR` and renames without fsync, which tears the file where that is another disk.
+    Lightning itself writes to `$TMPDIR` and moves the file without fsync: on another disk, a kill can leave half of it.
     """
 
     def __init__(self, digest: str) -> None:
@@ -35,45 +35,45 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def serialised(checkpoint: dict[str, Any]) -> bytes:
-    """A checkpoint as its file holds it."""
+    """Return the bytes of a checkpoint's file."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return buffer.getvalue()
 
 
 def read(path: Path, digest: str) -> dict[str, Any]:
-    """A checkpoint of the run of this digest, its curve checked. Raises Damaged.
+    """Return the checkpoint of the run with this digest, its curve checked. Raises Damaged.
 
-    `torch.load` takes a flipped byte for a weight; but the file is a ZIP archive, with a CRC-32 for each member.
+    `torch.load` does not notice a flipped byte, but the CRC-32 of each member of this ZIP archive does.
     """
     if not path.is_file():
-        raise Damaged("no regular file")
+        raise Damaged("not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged_member = archive.testzip()
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes either reader raise
+    except Exception as error:  # a damaged file can raise anything
         raise Damaged(flat(error)) from None
     if damaged_member is not None:
-        raise Damaged(f"its part {damaged_member} has changed")
+        raise Damaged(f"its member {damaged_member} has a wrong checksum")
     if not isinstance(checkpoint, dict):
-        raise Damaged("no checkpoint")
+        raise Damaged("not a checkpoint")
     curve = checked_curve(checkpoint.get("curve"))
     if DIGEST not in checkpoint:  # written by version 0.1
         record, rows = Run(path.parent).read()
         if not record or rows[: len(curve)] != curve or len(rows) > len(curve) + 1:
-            raise Damaged("by version 0.1, and perhaps of another run: its curve is not that of metrics.csv")
+            raise Damaged("written by version 0.1, perhaps for another run: its curve differs from metrics.csv")
     elif checkpoint[DIGEST] != digest:
-        raise Damaged(f"of run {checkpoint[DIGEST]}")
+        raise Damaged(f"belongs to run {checkpoint[DIGEST]}")
     return checkpoint
 
 
 def read_fitting(path: Path, digest: str, epochs: int, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """A checkpoint from which a run of this length, model and optimizer can resume. Raises Damaged."""
+    """Return a checkpoint from which a run with these epochs, model and optimizer can resume. Raises Damaged."""
     checkpoint = read(path, digest)
     done = len(checkpoint["curve"])
     if not 1 <= done <= epochs or checkpoint.get("epoch") != done - 1:
-        raise Damaged(f"of epoch {checkpoint.get('epoch')}, with a curve of {done} epochs")
+        raise Damaged(f"its epoch {checkpoint.get('epoch')} does not fit a curve of {done} epochs in a run of {epochs}")
     shapes = {f"model.{name}": getattr(each, "shape", None) for name, each in model.state_dict().items()}
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     try:
@@ -88,7 +88,7 @@ def read_fitting(path: Path, digest: str, epochs: int, model: nn.Module, optimiz
 
 
 def restore_curve(run: Run) -> None:
-    """Write the curve of a run that has ended anew, from its checkpoint. Raises Damaged where that is no remedy."""
+    """Rewrite the damaged curve of an ended run from its checkpoint. Raises Damaged if that is not possible."""
     record, damage = run.record(), run.damage()
     if run.curve_file not in damage or record.get("status") not in ENDED:
         raise Damaged(*damage.values())

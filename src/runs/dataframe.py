@@ -1,4 +1,4 @@
-"""All runs of an output directory as tidy frames: a row a run, and a row a run and epoch."""
+"""All runs of an output directory as tidy frames: one row per run, and one per run and epoch."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validati
 class Frames:
     """`runs` is indexed by a run's directory, `curves` by directory and epoch; accuracies are 0 to 1, losses in nats.
 
-    Runs that differ in their seed alone have the same `cell`, and those that differ in optimizer, lr and batch size too
-    the same `grid`. `damaged` says which records cannot be read, and why; they are in neither frame.
+    Runs that differ only in seed have the same `cell`; runs that differ only in seed, optimizer, schedule, lr and batch
+    size have the same `grid`. `damaged` maps each damaged file to the reason; its run is in neither frame.
     """
 
     runs: pd.DataFrame
@@ -28,13 +28,13 @@ class Frames:
     damaged: dict[Path, str]
 
     def of(self, directories: "pd.Index[str]") -> "Frames":
-        """Some of the runs."""
+        """Return the frames of these runs only."""
         curves = self.curves[self.curves.index.get_level_values("directory").isin(directories)]
         return Frames(self.runs.loc[directories], curves, self.damaged)
 
 
 def read(output: Path) -> Frames:
-    """All runs that there are below `output`, whatever their status."""
+    """Return all runs below `output`, whatever their status."""
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     damaged: dict[Path, str] = {}
@@ -44,7 +44,7 @@ def read(output: Path) -> Frames:
             try:
                 record, curve = run.read()
             except Damaged:
-                from src.runs.checkpoint import restore_curve  # torch, which others do not wait for
+                from src.runs.checkpoint import restore_curve  # imports torch, which is slow and seldom needed
 
                 restore_curve(run)
                 record, curve = run.read()
@@ -54,7 +54,7 @@ def read(output: Path) -> Frames:
         except OSError as error:
             damaged[file] = one_line(error)
             continue
-        if record:  # it was there when the folder was listed
+        if record:  # empty if the run was removed after the folder was listed
             row = _row(run, record)
             rows.append(row)
             curves += [{"directory": row["directory"]} | point for point in curve]
@@ -63,7 +63,7 @@ def read(output: Path) -> Frames:
 
 
 def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, ConfigChoices]]) -> Frames:
-    """The wanted runs alone; one that is not there has the status `to do`, and no figures."""
+    """Return the wanted runs only; a missing one has status `to do` and no figures."""
     rows = {str(output / directory(settings, names)): _asked_for(settings, names) for settings, names in wanted}
     there = frames.of(frames.runs.index.intersection(pd.Index(list(rows), dtype=object)))
     to_do = [{"directory": name, "status": "to do"} | row for name, row in rows.items() if name not in there.runs.index]
@@ -74,12 +74,12 @@ def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, ConfigChoi
 
 
 def printable(text: str) -> str:
-    r"""In UTF-8, which the name of a folder or file need not be: a byte that is none becomes `\udcff`."""
+    r"""Return `text` as valid UTF-8, which a file name need not be: an invalid byte becomes `\udcff`."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
-    """A frame, with these columns if there are no rows; its index keeps bytes that pandas' own strings cannot hold."""
+    """Return a frame, with these columns if there are no rows. Its index keeps bytes that pandas' strings cannot."""
     index = pd.Index([row["directory"] for row in rows], dtype=object, name="directory")
     cleaned = [
         {key: printable(value) if isinstance(value, str) else value for key, value in row.items() if key != "directory"}
@@ -89,7 +89,7 @@ def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
 
 
 def _asked_for(settings: Settings, names: ConfigChoices) -> dict[str, Any]:
-    """What is known of a run before it is trained."""
+    """Return the columns that are known before a run is trained."""
     alike = replace(settings, seed=0)
     grid = replace(alike, lr=1.0, batch_size=1, optimizer={}, schedule={})
     flat = {key: value if isinstance(value, int | float | str) else str(value) for key, value in settings.flat.items()}

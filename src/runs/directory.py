@@ -23,13 +23,11 @@ from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set
 from src.runs.provenance import command_id
 from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
 
-GLANCE = (
-    0.3  # seconds that a trainer waits for a lock, which somebody may hold for an instant to see whether it is free
-)
+GLANCE = 0.3  # seconds that a trainer waits for a lock, which `held` takes for an instant to test it
 
 
 class Run:
-    """The directory of one run. Its files are replaced atomically, so that a kill leaves each old or new."""
+    """The directory of one run. Its files are replaced atomically, so a kill leaves each file old or new."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -41,11 +39,11 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """That of its settings, with which the directory's name ends."""
+        """The digest of the run's settings, with which the directory's name ends."""
         return self.directory.name[-8:]
 
     def read(self) -> tuple[dict[str, Any], list[Row]]:
-        """Record and curve, which agree; an empty record where there is none. Raises Damaged and OSError."""
+        """Return record and curve, checked to agree; empty if missing. Raises Damaged and OSError."""
         record = self._read_record()
         return record, self._read_curve(record)
 
@@ -64,7 +62,7 @@ class Run:
         return rows
 
     def damage(self) -> dict[Path, str]:
-        """The damaged ones of record and curve, each with what is wrong with it. Raises OSError."""
+        """Return the damaged file, record or curve, with the reason; empty if both are intact. Raises OSError."""
         try:
             record = self._read_record()
         except Damaged as error:
@@ -76,7 +74,7 @@ class Run:
         return {}
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says; empty where there is none, or a damaged one. Raises OSError."""
+        """Return the content of `run.json`; empty if it is missing or damaged. Raises OSError."""
         try:
             return self._read_record()
         except Damaged:
@@ -91,7 +89,7 @@ class Run:
         self.write(self.record() | fields)
 
     def write_curve(self, rows: list[Row]) -> None:
-        """Write all epochs; floats as their shortest decimals, which read back to the same bits."""
+        """Write all epochs. Floats are written as their shortest decimals, which read back to the same bits."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -99,22 +97,22 @@ class Run:
         replace_file(self.curve_file, text.getvalue().encode())
 
     def write_predictions(self, predictions: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-        """Write what the last epoch's network takes each test image for, and what it is; each (N,), in their order."""
+        """Write the predicted and the true label of every test image after the last epoch; each (N,)."""
         replace_file(self.predictions_file, predictions_file.serialised(predictions, labels))
 
     def predictions(self, images: int) -> NDArray[np.uint8] | None:
-        """What `write_predictions` wrote for so many, (2, images); None if nothing. Raises Damaged."""
+        """Return predicted and true labels, (2, images); None if there are none. Raises Damaged."""
         return predictions_file.read(self.predictions_file, images)
 
     def write_error_figure(self, pixels: NDArray[np.uint8]) -> None:
-        """Write the mistakes; pixels (H, W, 3)."""
+        """Write the error figure as PNG; pixels (H, W, 3)."""
         png = io.BytesIO()
         Image.fromarray(pixels).save(png, format="PNG")
         replace_file(self.directory / "error_figure.png", png.getvalue())
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to train: the record says so, and the curve agrees with it."""
+        """True if nothing is left to train: the record says so, and the curve agrees with it."""
         try:
             return self.read()[0].get("status") in ENDED
         except Damaged:
@@ -122,13 +120,13 @@ class Run:
 
     @contextmanager
     def locked(self, wait: bool = False) -> Iterator[None]:
-        """Hold this run alone; the lock of a dead process is no obstacle.
+        """Hold the lock of this run; the lock of a dead process does not count.
 
-        Where another process trains it: waits for that to end, or raises UserError.
+        If another process is training the run, wait for that to end, or raise UserError if not `wait`.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(self._lock) and not self._lock_is_a_file:
-            set_aside(self._lock)  # FileLock would empty what a link names
+            set_aside(self._lock)  # FileLock would truncate a link's target
         try:
             with FileLock(self._lock, timeout=-1 if wait else GLANCE):
                 yield
@@ -141,7 +139,7 @@ class Run:
 
     @property
     def held(self) -> bool:
-        """Whether a live process is training this run."""
+        """True if a live process is training this run."""
         if not self._lock_is_a_file:
             return False
         try:
@@ -149,16 +147,16 @@ class Run:
                 return False
         except Timeout:
             return True
-        except OSError:  # another user's run, perhaps
+        except OSError:  # perhaps another user's run
             return False
 
     def to_be_cleared(self, force: bool) -> bool:
-        """Whether `force` still applies: a command, and a Slurm job that is requeued, clears each run once."""
+        """Return True if `force` still applies: a command, or a requeued Slurm job, clears each run only once."""
         sessions = self.record().get("sessions") or [{}]
         return force and (command_id() is None or sessions[0].get("command_id") != command_id())
 
     def write_hydra_files(self, cfg: DictConfig, hydra: Any) -> None:
-        """Write what Hydra itself writes for a job, but whose folder it would have to know before it checks."""
+        """Write the files in `.hydra/`. Hydra would need the run's directory before the settings are checked."""
         folder = self.directory / ".hydra"
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             set_aside(folder)
@@ -167,14 +165,16 @@ class Run:
         replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(each).encode() for name, each in contents.items()})
 
     def check_data(self, sha256: str) -> None:
-        """Raise UserError where this run was trained on other images than those of this hash."""
+        """Raise UserError if this run was trained on images with another hash."""
         if self.record().get("data", {}).get("sha256", sha256) != sha256:
-            raise UserError(f"{self.directory}: was trained on other files than lie there now; force=true begins anew")
+            raise UserError(
+                f"{self.directory}: was trained on other data files than the current ones; force=true trains it again"
+            )
 
     def clear(self) -> None:
-        """Remove what an earlier training left, but not the lock; a link, but not what it names.
+        """Remove what an earlier training left, except the lock. Links are removed, not their targets.
 
-        All is moved out of the way first, the record before the rest: a clear that is cut short leaves no half run.
+        Files are first moved to a hidden folder, the record first, so that an interrupted clear leaves no partial run.
         """
         trash = self.directory / ".cleared"
         _remove(trash)
@@ -194,5 +194,5 @@ def _remove(path: Path) -> None:
 
 
 def now() -> str:
-    """The time, in UTC, as ISO 8601 to the second."""
+    """Return the time in UTC, as ISO 8601 to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: versions, commit, machine."""
+"""Provenance of a run's numbers: versions, commit, machine."""
 
 import hashlib
 import json
@@ -42,22 +42,20 @@ def _processor() -> str:
 
 
 def command_id() -> str | None:
-    """An id that all processes of a command share, also after Slurm has requeued its job; None where there is none."""
+    """Return the id that all processes of a command share, even after Slurm requeues its job; None without one."""
     return os.environ.get(COMMAND_ID) or os.environ.get("SLURM_JOB_ID")
 
 
 def begin_command() -> None:
-    """Give the command that a person typed or a batch job runs its id; the processes that it starts inherit it."""
-    job = (
-        None if os.isatty(0) else os.environ.get("SLURM_JOB_ID")
-    )  # only batch jobs are requeued: they have no terminal
-    words = hashlib.sha256(json.dumps(sys.argv).encode()).hexdigest()[:8]  # a job's script may give several commands
+    """Set the id of a typed command or of a command in a batch job; the processes that it starts inherit the id."""
+    job = None if os.isatty(0) else os.environ.get("SLURM_JOB_ID")  # only batch jobs, without terminal, are requeued
+    words = hashlib.sha256(json.dumps(sys.argv).encode()).hexdigest()[:8]  # a job's script may run several commands
     os.environ[COMMAND_ID] = f"{job}-{words}" if job else uuid4().hex
 
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Versions, commit (`dirty` where tracked files differ from it, None without a repository) and machine."""
+    """Return versions, commit (`dirty` if tracked files differ from it, None without a repository) and machine."""
     commit = _git("rev-parse", "HEAD")
     return {
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
@@ -73,7 +71,7 @@ def provenance() -> dict[str, Any]:
 
 
 def machine() -> str:
-    """Processor, cores and versions on one line, for beneath a benchmark."""
+    """Return processor, cores and versions on one line, for benchmark results."""
     about = provenance()
     versions = (f"{package} {number}" for package, number in about["versions"].items())
     return ", ".join((about["machine"]["processor"], f"{about['machine']['cores']} cores", *versions))

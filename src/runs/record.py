@@ -1,4 +1,4 @@
-"""What `run.json` and `metrics.csv` must hold to be believed."""
+"""Schemas and checks of `run.json` and `metrics.csv`."""
 
 import csv
 import io
@@ -22,16 +22,16 @@ Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
-Loss = FiniteFloat | None  # None: it was not finite
+Loss = FiniteFloat | None  # None: not finite
 
 
 CLOSED = with_config(ConfigDict(extra="forbid", strict=True))
-OPEN = with_config(ConfigDict(extra="allow", strict=True))  # another version may say more
+OPEN = with_config(ConfigDict(extra="allow", strict=True))  # another version may add keys
 
 
 @CLOSED
 class SettingsEntry(TypedDict):
-    """The `Settings` of a run as JSON has them."""
+    """The `Settings` of a run in JSON."""
 
     data: str
     validation: Natural
@@ -47,7 +47,7 @@ class SettingsEntry(TypedDict):
 
 @CLOSED
 class ChoicesEntry(TypedDict):
-    """The `ConfigChoices` of a run as JSON has them."""
+    """The `ConfigChoices` of a run in JSON."""
 
     model: str
     optimizer: str
@@ -115,44 +115,44 @@ RECORD: TypeAdapter[Any] = TypeAdapter(Annotated[_Begun | _Ended, Field(discrimi
 
 
 def parse_record(content: bytes, digest: str) -> dict[str, Any]:
-    """The record in the content of a `run.json`, which is to be of the run of this digest. Raises Damaged."""
+    """Return the record in the content of a `run.json`. Raises Damaged, also if its settings have another digest."""
     try:
-        # Not by pydantic's own parser: the command line may hold a path that is not UTF-8.
+        # Not parsed by pydantic: the command line may contain a path that is not UTF-8.
         record: dict[str, Any] = RECORD.validate_python(json.loads(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"][1:]))
         raise Damaged(f"{key}: {first['msg']}" if key else first["msg"]) from None
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"no JSON ({error})") from None
+        raise Damaged(f"not JSON ({error})") from None
     settings = Settings(**record["settings"])
     if settings.digest != digest:
-        raise Damaged(f"its settings are those of run {settings.digest}, perhaps of another version of Ravine")
+        raise Damaged(f"its settings are those of run {settings.digest}, perhaps written by another version of Ravine")
     if record["status"] in ENDED:
         epochs = record["figures"]["epochs"]
         if epochs > settings.epochs or (record["status"] == "finished" and epochs < settings.epochs):
-            raise Damaged(f"figures.epochs: {epochs}, but {settings.epochs} epochs were to be trained")
+            raise Damaged(f"figures.epochs: {epochs}, but {settings.epochs} in the settings")
         if settings.validation and not {"validation_loss", "validation_accuracy"} <= record["figures"].keys():
-            raise Damaged(f"figures: none of the {settings.validation} validation images")
+            raise Damaged(f"figures: no validation loss or accuracy, but {settings.validation} images are held out")
     return record
 
 
 def parse_curve(content: bytes) -> list[Row]:
-    """The epochs in the content of a `metrics.csv`. Raises Damaged."""
+    """Return the epochs in the content of a `metrics.csv`. Raises Damaged."""
     try:
         lines = csv.DictReader(io.StringIO(content.decode()))
         rows = [{key: float(value) for key, value in line.items()} for line in lines]
-    except (ValueError, TypeError, csv.Error) as error:  # a ValueError also where it is no UTF-8
+    except (ValueError, TypeError, csv.Error) as error:  # invalid UTF-8 is a ValueError too
         raise Damaged(str(error)) from None
     if not rows:
-        raise Damaged("no epoch")
+        raise Damaged("has no epochs")
     return checked_curve(rows)
 
 
 def checked_curve(rows: Any) -> list[Row]:
-    """These rows, if they are epochs from 1 on without a gap, each with its figures. Raises Damaged."""
+    """Return the rows if they are epochs from 1 on without a gap, each with its figures. Raises Damaged."""
     if not isinstance(rows, list):
-        raise Damaged("is no list of epochs")
+        raise Damaged("its curve is not a list of epochs")
     for epoch, row in enumerate(rows, 1):
         if not isinstance(row, dict) or row.get("epoch") != epoch:
             raise Damaged(f"epoch {epoch} is missing")
@@ -165,18 +165,18 @@ def checked_curve(rows: Any) -> list[Row]:
 
 
 def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
-    """Raise Damaged where the final figures of an ended run are not those of its last epoch."""
+    """Raise Damaged if the final figures of an ended run are not those of its last epoch."""
     if record.get("status") in ENDED:
         figures = record["figures"]
         if len(rows) != figures["epochs"]:
-            raise Damaged(f"holds {len(rows)} epochs, and run.json {figures['epochs']}")
+            raise Damaged(f"has {len(rows)} epochs, but run.json says {figures['epochs']}")
         scores = [key for key in rows[-1] if key.endswith(("_loss", "_accuracy"))]
         for key in scores:
             value = rows[-1][key]
             if (value if math.isfinite(value) else None) != figures.get(key):
-                raise Damaged(f"{key}={value} in the last epoch, and {figures.get(key)} in run.json")
+                raise Damaged(f"{key}={value} in the last epoch, but {figures.get(key)} in run.json")
 
 
 def finite(row: Row) -> bool:
-    """Whether the losses of an epoch are."""
+    """Return True if all losses of an epoch are finite."""
     return all(math.isfinite(value) for key, value in row.items() if key.endswith("_loss"))

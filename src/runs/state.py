@@ -1,4 +1,4 @@
-"""A run as it is seen from outside, perhaps while it trains."""
+"""The state of a run as read from disk, also while it is training."""
 
 import os
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from src.runs.atomic import Damaged
 from src.runs.directory import Run
 from src.runs.record import ENDED, Status
 
-RunStatus = Literal["to do", Status]  # a run that waits for its turn has no status yet
+RunStatus = Literal["to do", Status]  # "to do": waits to be trained or resumed
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands; its figures are those of the last epoch on disk."""
+    """The state of a run; its figures are those of the last epoch on disk."""
 
     directory: Path
     settings: Settings
@@ -23,7 +23,7 @@ class State:
     status: RunStatus = "to do"
     epoch: int = 0
     test_accuracy: float | None = None
-    seconds: float | None = None  # an epoch, with its evaluation
+    seconds: float | None = None  # per epoch, with its evaluation
     error: str = ""
     validation_accuracy: float | None = None  # of runs that hold images out
 
@@ -41,7 +41,7 @@ class State:
 
 
 def read_state(run: Run) -> State | None:
-    """The state of a run; None where it has no record, or a damaged one, or a damaged curve."""
+    """Return the state of a run; None if its record is missing, or its record or curve is damaged."""
     try:
         record, rows = run.read()
     except (Damaged, OSError):
@@ -57,7 +57,7 @@ def read_state(run: Run) -> State | None:
         chosen_by = figures.get("validation_accuracy")
         return State(run.directory, settings, names, status, epoch, accuracy, seconds, error, chosen_by)
     if status == "running" and not run.held:
-        status = "interrupted"  # its process was killed, and could not say so
+        status = "interrupted"  # its process was killed and could not record it
     last = rows[-1] if rows else {}
     seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
     epoch = int(last.get("epoch", 0))
@@ -65,11 +65,11 @@ def read_state(run: Run) -> State | None:
 
 
 def records(output: Path) -> list[Path]:
-    """The record files of all runs under an output directory, or a part of one, in order."""
+    """Return the record files of all runs under an output directory, or a part of one, sorted."""
     folders = [output, *(folder for depth in (1, 2, 3) for folder in output.glob("/".join("*" * depth)))]
     return sorted(
         folder / "run.json"
         for folder in folders
-        # A glob of files leaves out a link to itself. A hidden folder is what a `clear` that was cut short has left.
+        # A glob of files leaves out links to themselves. Hidden folders are left by an interrupted `clear`.
         if os.path.lexists(folder / "run.json") and not folder.name.startswith(".")
     )

@@ -7,24 +7,24 @@ from src.sweep.workers import Worker, end_all
 
 
 class Crew:
-    """Workers, which stay from one batch of a sweep to the next."""
+    """Workers that are kept between the batches of a sweep."""
 
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
 
     def hire(self, start: BaseContext, places: int, waiting: int, gpus: Sequence[str]) -> None:
-        """As many workers as there are places and jobs that wait, spread over the GPUs."""
+        """Start workers, at most `places` in all and one for each waiting job, spread over the GPUs."""
         while len(self.workers) < places and len(self.idle) < waiting:
             worker = Worker(start, gpus[len(self.workers) % len(gpus)] if gpus else None)
             self.workers.append(worker)
             self.idle.append(worker)
 
     def end(self) -> None:
-        """End all, busy or not."""
+        """End all workers, busy or idle."""
         end_all(self.workers)
         self.dismiss()
 
     def dismiss(self) -> None:
-        """Let go of all; idle processes end by themselves."""
+        """Forget all workers; idle processes end by themselves."""
         self.workers, self.idle = [], []

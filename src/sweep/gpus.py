@@ -5,10 +5,10 @@ import os
 
 
 def gpus() -> list[str]:
-    """Their names as CUDA_VISIBLE_DEVICES has them; none where torch cannot use any."""
+    """Return their names as in CUDA_VISIBLE_DEVICES; empty if torch cannot use any."""
     try:
         ctypes.CDLL("libcuda.so.1")
-    except OSError:  # no driver; a machine without one need not wait for the import of torch
+    except OSError:  # no driver, so the slow import of torch is not needed
         return []
     import torch
 

@@ -1,4 +1,4 @@
-"""Which jobs of a study are trained as one model."""
+"""Groups of the jobs of a study that are trained as one model."""
 
 import json
 from collections import defaultdict
@@ -6,16 +6,17 @@ from collections.abc import Hashable, Sequence
 
 from src.sweep.job import Job
 
-LARGEST = 128  # runs: each has its open files
+LARGEST = 128  # runs; each keeps files open
 
 
 def groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
-    """The jobs, in groups of those that may be one model, none larger than `LARGEST`.
+    """Return the jobs in groups that can be trained as one model, none larger than `LARGEST`.
 
-    The largest are cut further until there are as many as `parts`, or none is left of more than three.
+    The largest groups are halved until there are at least `parts` groups, or none has more than three jobs.
     """
     alike: defaultdict[Hashable, list[Job]] = defaultdict(list)
-    for job in sorted(jobs, key=lambda job: job.state.settings.seed if job.state else 0):  # they share minibatches
+    # Sorted by seed, since runs of one seed share minibatches.
+    for job in sorted(jobs, key=lambda job: job.state.settings.seed if job.state else 0):
         alike[_kind(job)].append(job)
     found = list(alike.values())
     while found and len(largest := max(found, key=len)) > (3 if len(found) < parts else LARGEST):
@@ -25,7 +26,7 @@ def groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
 
 
 def _kind(job: Job) -> Hashable:
-    """Equal in jobs that differ only in optimizer, lr, schedule and seed, and in what does not change numbers."""
+    """Return a key that is equal for jobs that differ only in optimizer, lr, schedule and seed."""
     if job.state is None:
         return job
     settings, config = job.state.settings, job.config

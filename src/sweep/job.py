@@ -1,4 +1,4 @@
-"""One job of a sweep, and the run that it is."""
+"""A job of a sweep and its run."""
 
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -18,7 +18,7 @@ JobStatus = Literal["waiting", "running", "ended", "failed"]
 
 
 class Failed(JobReturn):
-    """Of a job whose failure is already printed. Hydra's own class would print it again."""
+    """The result of a job whose failure is already printed. Hydra's own class would print it again."""
 
     @property
     def return_value(self) -> Any:
@@ -30,7 +30,7 @@ class Failed(JobReturn):
 
 
 class Job:
-    """A configuration, and the run that it is: None where it is wrong, or another application's than Ravine."""
+    """A configuration and its run, which is None if the configuration is invalid or of another application."""
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
@@ -38,7 +38,7 @@ class Job:
         self.run: Run | None = None
         self.state: State | None = None
         self.reason = ""  # of its failure
-        self.why_alone = ""  # why it is not trained as one model with others
+        self.why_alone = ""  # why it is not trained in a group
         self.forced = False
         self._figures: dict[str, Any] = {}  # of a run that has ended
         self._returned: JobReturn | None = None  # by another application's job
@@ -62,12 +62,12 @@ class Job:
 
     @property
     def identity(self) -> object:
-        """Equal in jobs that are the same run."""
+        """A value that is equal for jobs of the same run."""
         return self.run.directory if self.run else self
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to do."""
+        """True if there is nothing left to do."""
         return self.status in ("ended", "failed")
 
     @property
@@ -76,12 +76,12 @@ class Job:
 
     @property
     def overrides(self) -> str:
-        """What the command line says of it."""
+        """The job's overrides, as on the command line."""
         return " ".join(self.config.hydra.overrides.task)
 
     @property
     def result(self) -> JobReturn:
-        """What Hydra gets: the figures of an ended run, or the error of a failed one."""
+        """The result for Hydra: the figures of an ended run, or the error of a failed one."""
         if self._returned:
             return self._returned
         ret = Failed() if self.failed else JobReturn()
@@ -91,7 +91,7 @@ class Job:
         return ret
 
     def refresh(self) -> None:
-        """Read the run's state from disk. A run that has ended ends the job, unless it shall be repeated."""
+        """Read the run's state from disk. An ended run ends the job, unless force=true is to repeat it."""
         if self.run is None or self.state is None:
             return
         seen = read_state(self.run)
@@ -103,18 +103,18 @@ class Job:
             self.state = seen if seen.status == "running" else replace(seen, status="to do", error="")
 
     def begin(self) -> None:
-        """Note that a worker trains it."""
+        """Mark the job as running in a worker."""
         self.status = "running"
         if self.state:
             self.state = replace(self.state, status="running")
 
     def poll(self) -> None:
-        """Read how far the worker is. What another training left there is not this one's."""
+        """Read the worker's progress, ignoring what an earlier training left."""
         if self.run and (seen := read_state(self.run)) and seen.status == "running":
             self.state = seen
 
     def take(self, ret: JobReturn) -> None:
-        """Take what the worker returned. The job waits again if another study has begun to repeat the run."""
+        """Take the worker's result. The job waits again if another study has started to repeat the run."""
         if self.run is None:
             self._returned = ret
             self.status = "failed" if ret.status == HydraStatus.FAILED else "ended"
@@ -124,12 +124,12 @@ class Job:
         elif (seen := read_state(self.run)) and seen.ended:
             self._end(seen)
         elif seen is None:
-            self.fail(f"{self.run.record_file}: was there when the run ended, and cannot be read any more")
+            self.fail(f"{self.run.record_file}: was written when the run ended, but is now missing or damaged")
         else:
             self.status, self.state, self.forced = "waiting", seen, False
 
     def keep_alone(self, reason: str, begun: bool) -> None:
-        """Wait again, to be trained alone. `begun`: its group has cleared a run that was to be repeated."""
+        """Make the job wait again, to be trained alone. `begun`: its group has already cleared the run."""
         self.status, self.why_alone = "waiting", reason
         if begun:
             self.forced = self.config.force = False
@@ -138,9 +138,9 @@ class Job:
             self.why_alone = ""
 
     def killed(self, reason: str) -> None:
-        """Fail, since the worker died and could not write so into the record; end if the run had ended before."""
+        """Fail and record the failure, since the worker died; if the run had ended before, end the job."""
         if self.run and self.state:
-            # Another process may train it by now, or the disk may be full.
+            # Another process may be training it by now, or the disk may be full.
             with suppress(UserError, OSError), self.run.locked():
                 if not self.run.ended:
                     names, settings = asdict(self.state.names), asdict(self.state.settings)
@@ -151,7 +151,7 @@ class Job:
         return self.fail(reason)
 
     def fail(self, reason: str) -> None:
-        """Fail for this reason."""
+        """Mark the job as failed for this reason."""
         self.status, self.reason = "failed", reason
         if self.state:
             self.state = replace(self.state, status="failed", error=reason)

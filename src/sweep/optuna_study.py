@@ -1,4 +1,4 @@
-"""A search on disk: an Optuna study that goes on after a kill as if there had been none."""
+"""A search on disk: an Optuna study that resumes after a kill as if it had not been interrupted."""
 
 import random
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def distribution(override: Override) -> Distribution:
-    """What a sweep override spans. Raises UserError."""
+    """Return the distribution of a sweep override's values. Raises UserError."""
     value = override.value()
     try:
         if isinstance(value, IntervalSweep):
@@ -47,12 +47,12 @@ def distribution(override: Override) -> Distribution:
         if all(isinstance(bound, int) for bound in bounds):
             return IntDistribution(int(bounds[0]), int(bounds[1]), log, int(step or 1))
         return FloatDistribution(*bounds, log, step)
-    except (ValueError, IndexError, HydraException) as error:  # no values, or none that have a logarithm
-        raise UserError(f"{override.input_line}: spans nothing that can be searched ({flat(error)})") from None
+    except (ValueError, IndexError, HydraException) as error:  # no values, or values without a logarithm
+        raise UserError(f"{override.input_line}: has no values to search ({flat(error)})") from None
 
 
 def corners(space: Space) -> list[dict[str, str]]:
-    """Points that together have every choice, and both ends of every range."""
+    """Return points that together cover every choice and both ends of every range."""
     ends = {
         key: values.choices if isinstance(values, CategoricalDistribution) else (values.low, values.high)
         for key, values in space.items()
@@ -62,15 +62,15 @@ def corners(space: Space) -> list[dict[str, str]]:
 
 
 class Search:
-    """The trials of a study, until `n_trials` have not failed, or have failed since this search began.
+    """The trials of a study: `n_trials`, not counting those that failed before this search began.
 
-    The same command repeats what failed, as it does in a grid.
+    Failed trials are repeated, as the same command repeats failed runs of a grid.
     """
 
     def __init__(self, study: optuna.Study, space: Space, n_trials: int, seed: int) -> None:
         self.study, self.space, self.seed = study, space, seed
         for trial in self._trials(TrialState.RUNNING):
-            if trial.params.keys() != space.keys():  # killed while its values were written
+            if trial.params.keys() != space.keys():  # the search was killed while writing them
                 study.tell(trial.number, state=TrialState.FAIL)
         failed = self._trials(TrialState.FAIL)
         repeated = {trial.user_attrs.get("repeats") for trial in study.get_trials(deepcopy=False)}
@@ -83,13 +83,13 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=states)
 
     def next(self, n: int) -> list[BaseTrial]:
-        """Up to `n` trials to run: those that were cut off, else new ones; none when all are done."""
+        """Return up to `n` trials to run: interrupted ones, else new ones; none if all are done."""
         cut_off = self._trials(TrialState.RUNNING)[:n]
         missing = self.total - len(self._trials(TrialState.RUNNING, TrialState.COMPLETE, TrialState.FAIL))
         return [*cut_off] or [self._ask() for _ in range(min(n, missing))]
 
     def _ask(self) -> BaseTrial:
-        # Each trial has a seed of its own: after a kill, one sampler would draw the same again.
+        # One seed per trial: after a kill, a single sampler would draw the same values again.
         number = len(self._trials(TrialState.RUNNING, TrialState.COMPLETE, TrialState.FAIL))
         seed = random.Random(f"{self.seed} {number}").getrandbits(32)
         self.study.sampler = optuna.samplers.TPESampler(seed=seed)
@@ -98,18 +98,18 @@ class Search:
 
 @contextmanager
 def journal(file: Path) -> Iterator[JournalStorage]:
-    """Optuna's storage in `file`, held alone. Raises UserError where another process holds it."""
+    """Give Optuna's storage in `file`, locked. Raises UserError if another process holds the lock."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file.with_suffix(".lock"), timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"{file}: another process goes on with this search; wait for it, or end it") from None
+        raise UserError(f"{file}: another process is running this search; wait for it, or end it") from None
     try:
         content = file.read_bytes() if file.exists() else b"\n"
-        if not content.endswith(b"\n"):  # the machine died while it wrote
+        if not content.endswith(b"\n"):  # the machine died during a write
             file.write_bytes(content[: content.rfind(b"\n") + 1])
-        # Optuna's own lock would outlive a process that is killed, by half a minute.
+        # Optuna's own lock would outlive a killed process by half a minute.
         yield JournalStorage(JournalFileBackend(str(file), lock_obj=lock))  # type: ignore[arg-type]
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""Groups of jobs that wait for a worker, the longest first."""
+"""Queue of groups of jobs that wait for a worker, the longest first."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from src.sweep.job import Job
 
 
 class Queue:
-    """Groups of jobs that wait; most are of one job."""
+    """Waiting groups of jobs; most groups have one job."""
 
     def __init__(self, groups: Sequence[list[Job]], epoch_times: EpochTimes) -> None:
         self.groups, self.epoch_times = list(groups), epoch_times
@@ -17,13 +17,13 @@ class Queue:
         return len(self.groups)
 
     def add(self, job: Job) -> None:
-        """Put a job into the queue, as a group of its own."""
+        """Add a job as a group of one."""
         self.groups.append([job])
 
     def take(self) -> tuple[list[Job], list[Job]]:
-        """The longest group that waits, and jobs that have ended meanwhile.
+        """Return the longest waiting group, and jobs that have ended meanwhile.
 
-        Jobs whose run another process trains stay in the queue; the group is empty where there are no others.
+        Jobs whose run another process is training stay in the queue; the group is empty if there are no others.
         """
         ended: list[Job] = []
         for group in sorted(self.groups, key=self._cost, reverse=True):
@@ -40,7 +40,7 @@ class Queue:
         return [], ended
 
     def _cost(self, group: Sequence[Job]) -> tuple[float, ...]:
-        """What the longest come first by: seconds, then epochs, then minibatches an epoch."""
+        """Return the sort key of a group: seconds, then epochs, then minibatches per epoch."""
         return tuple(map(sum, zip(*map(self._cost_of, group), strict=True)))
 
     def _cost_of(self, job: Job) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, handed to workers until none is left."""
+"""Scheduler of a sweep: hands jobs to workers until none is left."""
 
 import time
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ from src.sweep.job import Job
 from src.sweep.queue import Queue
 from src.sweep.workers import Died, Task, Worker, start_method
 
-POLL = 0.5  # seconds between two looks at the runs
+POLL = 0.5  # seconds between two polls of the runs
 
 
 class SweepScheduler:
-    """Hires workers, hands jobs out, collects results. No two jobs are the same run.
+    """Starts workers, hands out jobs and collects results. No two jobs have the same run.
 
-    `vectorize`: whether runs that are alike are trained as one model; "auto" means on a GPU. Raises UserError.
+    `vectorize`: train compatible runs as one model; "auto" means only on a GPU. Raises UserError.
     """
 
     def __init__(self, jobs: Sequence[Job], workers: int | None, crew: Crew, vectorize: bool | str = "auto") -> None:
         self.jobs, self.crew = jobs, crew
-        self.config = next((job.config for job in jobs if job.state), None)  # None in another application than Ravine
+        self.config = next((job.config for job in jobs if job.state), None)  # None in an application other than Ravine
         self.gpus = gpus() if self.config and self.config.device != "cpu" else []
         self.vectorize = self.config is not None and _vectorize(vectorize, self.gpus)
         self.asked_for = _checked(workers)
@@ -51,21 +51,21 @@ class SweepScheduler:
         return [job.state for job in self.jobs if job.state is not None]
 
     def _others(self) -> list[State]:
-        """Earlier runs on the same data and networks, which tell how long such runs take."""
+        """Return earlier runs with the same data and model, whose times serve the ETA."""
         known = {state.directory for state in self.states if state.seconds}
         folders = {state.directory.parent for state in self.states}
         others = [file.parent for folder in folders for file in folder.glob("*/run.json") if file.parent not in known]
         return [state for directory in others if (state := read_state(Run(directory)))]
 
     def preview(self) -> None:
-        """Print what `train` would do, and how long it would take."""
+        """Print what `train` would do and how long it would take."""
         self._tell([job for job in self.jobs if job.failed])
         self.log.preview(self.states)
 
     def train(self, function: TaskFunction, context: HydraContext) -> None:
-        """Run all jobs that are not over; after a failure, with `fail_fast`, no more.
+        """Run all jobs that are not over; with `fail_fast`, only until one fails.
 
-        What ends this early, an `Interrupted` too, ends the runs in progress; they keep their checkpoints.
+        An exception here, also `Interrupted`, ends the runs in progress; they keep their checkpoints.
         """
         self._tell([job for job in self.jobs if job.failed])
         waiting = [job for job in self.jobs if not job.over]
@@ -85,7 +85,7 @@ class SweepScheduler:
                 raise
 
     def print_results(self) -> None:
-        """Print the table of results, and what went wrong. Raises Reported if `fail_fast` left jobs undone."""
+        """Print the table of results and the failures. Raises Reported if `fail_fast` left jobs undone."""
         for job in self.jobs:
             if not job.over:
                 job.refresh()
@@ -100,7 +100,7 @@ class SweepScheduler:
 
     @property
     def _stopped(self) -> bool:
-        """Whether a failure has ended the sweep."""
+        """True if a failure has ended the sweep."""
         return self.config is not None and self.config.fail_fast and any(job.failed for job in self.jobs)
 
     def _work_off(self, function: TaskFunction, context: HydraContext) -> None:
@@ -110,7 +110,7 @@ class SweepScheduler:
             while (self.queue or busy) and not self._stopped:
                 in_work = [group for _, group in busy.values()]
                 places = self._places(any(len(group) > 1 for group in [*self.queue.groups, *in_work]))
-                self.crew.hire(start, places, len(self.queue), self.gpus)  # again, since a group may fall apart
+                self.crew.hire(start, places, len(self.queue), self.gpus)  # again, since a group may be split up
                 while self.crew.idle and len(busy) < places and (group := self._next()):
                     worker = self.crew.idle.pop()
                     task = Task(function, context, [job.config for job in group], quiet=self.config is not None)
@@ -130,9 +130,9 @@ class SweepScheduler:
             self.crew.end()
 
     def _places(self, groups: bool) -> int:
-        """How many workers at once: one a core that this process may use, by its affinity and its cgroup.
+        """Return the number of workers: one per core available to this process by its affinity and cgroup.
 
-        Fewer if runs take several threads; for `groups` on GPUs one each.
+        Fewer if runs use several threads; for `groups` on GPUs, one per GPU.
         """
         cores = max(1, int(cpu_count()) // (self.config.threads if self.config else 1))
         return self.asked_for or (len(self.gpus) if groups and self.gpus else cores)
@@ -141,13 +141,13 @@ class SweepScheduler:
         group, ended = self.queue.take()
         self._tell(ended)
         if self.vectorize and len(group) == 1:
-            group[0].why_alone = group[0].why_alone or "no other run that was left is like it"
+            group[0].why_alone = group[0].why_alone or "no other run to train is compatible with it"
         return group
 
     def _collect(self, worker: Worker, future: "Future[bytes]", group: Sequence[Job]) -> None:
         try:
             ret, stderr = worker.result(future)
-        except Exception as error:  # Died, or it called sys.exit, or what it returned cannot be sent
+        except Exception as error:  # Died, or the job called sys.exit, or its result cannot be pickled
             reason = str(error) if isinstance(error, Died) else one_line(error)
             for job in group:
                 if len(group) == 1:
@@ -199,7 +199,5 @@ def _vectorize(asked_for: bool | str, gpus: Sequence[str]) -> bool:
 
 def _checked(asked_for: int | None) -> int | None:
     if asked_for is not None and asked_for < 1:
-        raise UserError(
-            f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for as many as are useful"
-        )
+        raise UserError(f"hydra.launcher.workers={asked_for}: must be 1 or more; leave it out for one per core or GPU")
     return asked_for

@@ -1,4 +1,4 @@
-"""Worker processes that import once, train many runs, and may die without taking anything along."""
+"""Worker processes: each imports once and trains many runs; one that dies affects no other."""
 
 import gc
 import io
@@ -25,32 +25,32 @@ from omegaconf import DictConfig
 
 from src.interrupts import Interrupted, raise_on_signals
 
-GRACE = 2.0  # seconds that a run gets to note that it was interrupted
-IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # nearly all of a run's start is these
+GRACE = 2.0  # seconds for a run to record that it was interrupted
+IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
 
 
 class Died(Exception):
-    """A worker process ended in the midst of a job; the text says how."""
+    """A worker process ended during a job; the text says how."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What it takes to run a job elsewhere, as Hydra's own launchers run it here; or several as one model."""
+    """All that a worker needs to run one job as Hydra's own launchers do, or several jobs as one model."""
 
     function: TaskFunction
     context: HydraContext
     configs: Sequence[DictConfig]
-    quiet: bool  # what it prints is not shown
+    quiet: bool  # discard what the job prints
 
 
 def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
-    """How workers start: forked from a server that has imported once for all of them; where none can fork, anew."""
+    """Return how workers start: forked from a server that has done the imports, or spawned if fork is unavailable."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(imports))
-    # Ctrl-C reaches every process of the terminal, and would have the server print a traceback while it imports.
-    resource_tracker.ensure_running()  # which unblocks it, unless it runs already
+    # Ctrl-C reaches every process of the terminal; the server would print a traceback during its imports.
+    resource_tracker.ensure_running()  # first, since starting it unblocks SIGINT
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     forkserver.ensure_running()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -58,9 +58,9 @@ def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
 
 
 class Worker:
-    """One process, in a pool of its own, since a pool whose process dies gives up the jobs of all others too.
+    """One process in a separate pool, since a pool abandons all its jobs if one of its processes dies.
 
-    It sees no other GPU than `gpu`, if it is given one.
+    If `gpu` is given, the process sees only that GPU.
     """
 
     def __init__(self, context: BaseContext, gpu: str | None = None) -> None:
@@ -71,38 +71,38 @@ class Worker:
         return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin, initargs=(self.gpu,))
 
     def submit(self, task: Task) -> "Future[bytes]":
-        """Begin a job, whose future `result` takes."""
+        """Start a job. Return its future, for `result`."""
         pickled = cloudpickle.dumps((task, Singleton.get_state()))
         try:
             future = self._pool.submit(_work, pickled)
-        except BrokenProcessPool:  # its process was killed while it had nothing to do
+        except BrokenProcessPool:  # its process was killed while idle
             self._pool = self._new_pool()
             future = self._pool.submit(_work, pickled)
         self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
         return future
 
     def result(self, future: "Future[bytes]") -> tuple[Any, str]:
-        """What the job returned, a JobReturn, or several a GroupResult; and what was written to stderr.
+        """Return the JobReturn of one job or the GroupResult of several, and what was written to stderr.
 
-        Raises Died, with another process in place.
+        Raises Died, after replacing the dead process.
         """
         try:
             return cloudpickle.loads(future.result())
         except BrokenProcessPool:
             self._pool.shutdown()
             self._pool = self._new_pool()
-            if self._process.exitcode == 255 and self._process.pid:  # so says a server that has died itself
+            if self._process.exitcode == 255 and self._process.pid:  # the fork server died; the process may be alive
                 with suppress(ProcessLookupError):
                     os.kill(self._process.pid, signal.SIGKILL)
             raise Died(_how_it_ended(self._process.exitcode)) from None
 
     def close(self) -> None:
-        """Wait for the pool's thread, whose process has ended."""
+        """Wait for the thread of the pool, whose process has ended."""
         self._pool.shutdown(cancel_futures=True)
 
 
 def end_all(workers: Sequence[Worker]) -> None:
-    """End all workers, busy or not; a run gets `GRACE` to note that it was interrupted."""
+    """End all workers, busy or idle; a run has `GRACE` seconds to record that it was interrupted."""
     children = multiprocessing.active_children()
     for child in children:
         child.terminate()
@@ -111,7 +111,7 @@ def end_all(workers: Sequence[Worker]) -> None:
         child.join(max(0, deadline - time.monotonic()))
         if child.is_alive():
             child.kill()
-    if server := getattr(forkserver._forkserver, "_forkserver_pid", None):  # or it might still start one
+    if server := getattr(forkserver._forkserver, "_forkserver_pid", None):  # it might still start a worker
         os.kill(server, signal.SIGKILL)
     for worker in workers:
         worker.close()
@@ -120,18 +120,18 @@ def end_all(workers: Sequence[Worker]) -> None:
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
         return f"its process exited with code {code}"
-    cause = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
+    cause = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
     return f"its process was ended by {signal.Signals(-code).name}{cause}"
 
 
 def _begin(gpu: str | None) -> None:
-    """What a worker process does first."""
+    """Set up a worker process."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.freeze()  # what the server has imported will stay; to look for garbage in it takes half a second, twice a run
+    gc.freeze()  # a search for garbage in what the server has imported would take half a second, twice per run
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -159,7 +159,7 @@ def _run(task: Task) -> Any:
 
 
 def _work(pickled: bytes) -> bytes:
-    """Run a job; what `Worker.result` returns, pickled."""
+    """Run a job. Return, pickled, what `Worker.result` returns."""
     task, singletons = cloudpickle.loads(pickled)
     Singleton.set_state(singletons)
     setup_globals()
@@ -168,12 +168,12 @@ def _work(pickled: bytes) -> bytes:
         raise_on_signals([signal.SIGTERM])
         with redirect_stdout(io.StringIO()) if task.quiet else nullcontext(), redirect_stderr(stderr):
             ret = _run(task)
-    except Interrupted:  # the run has noted it
+    except Interrupted:  # the run has recorded it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     except SystemExit as end:
         raise RuntimeError(f"the job called sys.exit({end})") from None
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.collect()  # Lightning's trainer is a cycle that holds the data
+    gc.collect()  # frees the data, which are held by a reference cycle in Lightning's trainer
     return cloudpickle.dumps((ret, stderr.getvalue()))

@@ -79,7 +79,7 @@ def test_the_mark_is_a_choice_by_the_validation_set_where_there_is_one() -> None
     captions = [caption for states in (held_out, plain, held_out + plain) for caption, _ in tables(states)]
     assert [caption.partition("* ")[2] for caption in captions] == [
         "highest on the validation set",
-        "highest: a choice by the test set",
+        "highest, chosen on the test set",
         "highest on the validation set, or on the test set where no images are held out",
     ]
 

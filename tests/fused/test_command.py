@@ -26,7 +26,7 @@ def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
     assert len(ended[0]) == 4
     assert [line.split("  test")[0] for line in ended[0]] == [line.split("  test")[0] for line in ended[1]]
     assert "trained alone" not in shown[0].stdout
-    assert "4 runs are to be trained as 1 model\n" in shown[0].stdout
+    assert "4 runs will be trained as 1 model\n" in shown[0].stdout
     assert runs_in(fused) == runs_in(plain)
     for run in runs_in(plain):
         assert_near(plain / run, fused / run, 1e-3)
@@ -44,7 +44,7 @@ def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) 
     assert "2 runs were trained alone: LBFGS evaluates the network more than once an update" in mixed.stdout
     assert sorted(Run(outputs / run).record()["fused"] for run in runs_in(outputs)) == [False, False, True, True]
     different = train(*command, "batch_size=32,128,128", "seed=5")
-    assert "2 runs were trained alone: no other run that was left is like it" in different.stdout
+    assert "2 runs were trained alone: no other run to train is compatible with it" in different.stdout
 
 
 def test_a_run_that_ends_the_process_is_found_out(train: Command, outputs: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_failed_run_is_a_failed_trial_and_repeated_by_the_same_command(
     assert failed.returncode == 1
     assert failed.stderr.count("broken on purpose") == 2  # it goes on with the next
     assert "Traceback" not in failed.stderr
-    assert "no trial has come to a finite validation_loss" in failed.stdout
+    assert "no trial has a finite validation_loss" in failed.stdout
     first = trials(outputs)
     assert [trial.state for trial in first] == [TrialState.FAIL] * 2
     assert train(*command, PYTHONPATH=str(tmp_path)).returncode == 0

@@ -65,4 +65,4 @@ def test_damaged_predictions_give_no_test_and_are_named_once(tmp_path: Path) -> 
     found = pairs(grid)
     unreadable = "no test: the predictions cannot be read"
     assert [pair.verdict for pair in found] == [unreadable, unreadable, "no difference shown"]
-    assert [pair.damaged for pair in found] == [{damaged.predictions_file: "no array of numpy's"}] * 2 + [{}]
+    assert [pair.damaged for pair in found] == [{damaged.predictions_file: "not a NumPy array"}] * 2 + [{}]

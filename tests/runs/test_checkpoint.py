@@ -60,5 +60,5 @@ def test_a_torn_file_is_found(checkpoint: Path, share: float) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_told(checkpoint: Path) -> None:
-    with pytest.raises(Damaged, match="of run 0123abcd"):
+    with pytest.raises(Damaged, match="belongs to run 0123abcd"):
         read(checkpoint, "another_")

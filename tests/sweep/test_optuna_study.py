@@ -32,7 +32,7 @@ def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
 def test_two_processes_do_not_go_on_with_one_search(tmp_path: Path) -> None:
     with (
         journal(tmp_path / "a.log"),
-        pytest.raises(UserError, match=r"a\.log: another process goes on with this search"),
+        pytest.raises(UserError, match=r"a\.log: another process is running this search"),
         journal(tmp_path / "a.log"),
     ):
         pass

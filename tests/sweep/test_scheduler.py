@@ -120,7 +120,7 @@ def test_a_failure_is_one_runs_own_and_told(
         "raise": "ValueError: broken on purpose",
         "exit": "its process exited with code 7",
         "sys.exit": "RuntimeError: the job called sys.exit(0)",
-        "memory": "its process was ended by SIGKILL, as the system does when memory runs out",
+        "memory": "its process was ended by SIGKILL, perhaps because memory ran out",
         "segfault": "its process was ended by SIGSEGV",
     }
     found = {record["settings"]["model"]["how"]: record for record in records(outputs)}
@@ -177,9 +177,7 @@ def test_ending_the_launcher_ends_all(signum: signal.Signals, whole_group: bool,
     if signum == signal.SIGKILL:
         assert set(states) <= {"interrupted", "running"}
     else:
-        assert (
-            stderr == f"{signum.name}: what is done is kept; the same command (without force=true) goes on from there\n"
-        )
+        assert stderr == f"{signum.name}: completed epochs are kept; the same command (without force=true) resumes\n"
         assert states == ["interrupted"] * 2
     assert len(list(tmp_path.rglob("last.ckpt"))) == 2
 

@@ -95,7 +95,7 @@ def test_outputs_that_cannot_be_written(train: Command, tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith(str(forbidden))
     assert ended.stderr.count("\n") == 1
-    assert ended.stderr.endswith("choose another place, or see to the rights of this one\n")
+    assert ended.stderr.endswith("choose another path, or check its permissions\n")
 
 
 def test_a_clock_that_jumps_changes_nothing(train: Command, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_signal_ends_a_run_as_interrupted(
     _, stderr = process.communicate(timeout=20)
     assert time.monotonic() - sent < 10  # a second or two, but for a busy machine
     assert process.returncode == code
-    assert stderr == f"{signum.name}: what is done is kept; the same command (without force=true) goes on from there\n"
+    assert stderr == f"{signum.name}: completed epochs are kept; the same command (without force=true) resumes\n"
     record = json.loads((the_run(tmp_path) / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert (the_run(tmp_path) / "last.ckpt").exists()
