@@ -93,7 +93,7 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
     assert machine.order == list(range(62))
     assert machine.eager == 62
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("no CUDA graph, so each step is launched by itself, slower: operation not permitted when")
+    assert said.startswith("CUDA graphs are not used, so training is slower: operation not permitted when")
 
 
 def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
     members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
     data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
     group = GroupClassifier([SeedGroup(members, data)])
-    assert group._capture_blocker() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
+    assert group._capture_blocker() == "Adagrad does not keep its step on the GPU; fused=true may help"
     members[0].optimizer.state.clear()
     assert group._capture_blocker() == ""
 

@@ -130,7 +130,7 @@ def test_runs_at_different_epochs_go_on_by_themselves(
     train_group(configs(tmp_path, SMALL, FOUR[:2]))
     cut(10**9)
     result = train_group(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
-    assert result.alone == {0: "no other run was in step with it"}
+    assert result.alone == {0: "no other run was at the same epoch with the same batch sizes"}
     assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
 
 
@@ -156,7 +156,7 @@ def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
     train_group(configs(tmp_path / "cut", SMALL, each))
     cut(10**9)
     resumed = train_group(configs(tmp_path / "cut", SMALL, each))
-    assert resumed.alone == dict.fromkeys((1, 4), "all its epochs had been trained")
+    assert resumed.alone == dict.fromkeys((1, 4), "its training had already ended")
     for config in configs(tmp_path / "cut", SMALL, each)[1::3]:
         train_alone(config)
     for run in runs_in(tmp_path / "whole"):
@@ -202,10 +202,11 @@ def test_a_group_is_cut_to_fit_the_memory(
     limit(1, 1)
     both = train_group(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
     assert both.alone.keys() == {0, 1}
-    assert both.alone[0] == "its group failed: there is not enough memory"
+    assert both.alone[0] == "its group failed: not enough memory"
 
 
-OVER, FULL = "all its epochs had been trained", "its group failed: there is not enough memory"
+OVER, FULL = "its training had already ended", "its group failed: not enough memory"
+NO_OTHER = "no other run was at the same epoch with the same batch sizes"
 
 
 @pytest.mark.usefixtures("double")
@@ -214,7 +215,7 @@ OVER, FULL = "all its epochs had been trained", "its group failed: there is not 
     [
         (("1e30", "0.01", "0.02", "0.03"), (0,), 3, {0: OVER}),  # what is left fits
         (("1e30", "0.01", "0.02", "0.03"), (0,), 2, {0: OVER, 1: FULL, 2: FULL, 3: FULL}),
-        (("1e30", "0.01", "1e29", "1e28"), (0,), 3, {0: OVER, 1: "no other run was in step with it", 2: OVER, 3: OVER}),
+        (("1e30", "0.01", "1e29", "1e28"), (0,), 3, {0: OVER, 1: NO_OTHER, 2: OVER, 3: OVER}),
         (("1e30", "0.01", "0.02", "0.03"), (0, 1), 3, {0: OVER, 4: OVER}),  # in the first places of each seed
         (("1e30", "0.01", "0.02", "0.03", "0.04"), (0, 1), 3, {0: OVER, 5: OVER}),  # halves are halved
     ],
@@ -331,12 +332,12 @@ def with_(config: DictConfig, group: str, target: str) -> DictConfig:
 @pytest.mark.parametrize(
     ("group", "target", "reason"),
     [
-        ("model", "Statistics", "the network keeps buffers, such as batch statistics"),
+        ("model", "Statistics", "the network has buffers, such as batch statistics"),
         ("model", "Dropping", "the network draws random numbers, as dropout does"),
-        ("model", "Branching", "the network decides something by the values of a tensor"),
-        ("model", "Fading", "the network changes something when it is called"),
-        ("model", "Skipping", "the network changes something when it is called"),
-        ("model", "Hiding", "vmap does not compute the network (Tensor-likes are not close!"),
+        ("model", "Branching", "the network's control flow depends on the values of a tensor"),
+        ("model", "Fading", "the network changes its state in a forward pass"),
+        ("model", "Skipping", "the network changes its state in a forward pass"),
+        ("model", "Hiding", "torch.func.vmap does not reproduce the network (Tensor-likes are not close!"),
         ("optimizer", "Own", "Own is not one of torch.optim's optimizers"),
         (
             "optimizer",
@@ -420,5 +421,5 @@ def test_a_gpu_that_is_lost_ends_the_process(
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit):
         train_group(configs(tmp_path, SMALL, FOUR))
-    assert "a group's process ends: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
+    assert "the group's process exits: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
     assert {run.record()["status"] for run in by_lr(tmp_path).values()} == {"interrupted"}
