@@ -12,9 +12,7 @@ class EpochMetrics:
     def __init__(self, device: torch.device, runs: int = 1) -> None:
         self.loss = torch.zeros(runs, dtype=torch.float64, device=device)
         self.correct = torch.zeros(runs, dtype=torch.int64, device=device)
-        self.images = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # on the device, so that a CUDA graph counts them
+        self.images = torch.zeros((), dtype=torch.int64, device=device)  # a tensor, so that CUDA graphs count it too
 
     def reset(self) -> None:
         """Set all sums to zero, in place."""
