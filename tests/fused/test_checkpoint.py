@@ -9,7 +9,7 @@ from src.fused.checkpoint import GroupCheckpointIO
 from src.runs.directory import Run
 
 
-def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
+def test_capturable_is_saved_as_in_the_settings(tmp_path: Path) -> None:
     runs = [Run(tmp_path / name) for name in "abc"]
     for run in runs:
         run.directory.mkdir()

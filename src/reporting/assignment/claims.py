@@ -123,9 +123,8 @@ def sgd_struggles(grid: Grid) -> Claim:
     sgd, *others = (gained[optimizer] for optimizer in OPTIMIZERS)
     if sgd.high < SETTLED or any(other.low > SETTLED for other in others):
         return Claim(text, test, "does not hold", numbers)
-    as_claimed = sgd.low > SETTLED and all(
-        other.high < SETTLED for other in others
-    )  # neither can be told from one seed
+    # With one seed, the bounds are NaN and the claim cannot be told.
+    as_claimed = sgd.low > SETTLED and all(other.high < SETTLED for other in others)
     return Claim(text, test, "holds" if as_claimed else "cannot be told", numbers)
 
 
