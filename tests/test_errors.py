@@ -1,4 +1,4 @@
-"""Ctrl-C and closed pipes, as typed, at any moment: no traceback, and what is done is kept."""
+"""Ctrl-C and closed pipes at any moment give no traceback and lose no finished epoch."""
 
 import json
 import os

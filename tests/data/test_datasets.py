@@ -159,7 +159,7 @@ def test_missing_files_are_downloaded_from_the_mirror_that_answers(
     assert len(server) == 4
 
 
-def test_two_processes_download_a_file_once(server: list[str], tmp_path: Path) -> None:
+def test_two_threads_download_a_file_once(server: list[str], tmp_path: Path) -> None:
     root = str(tmp_path / "root")
     threads = [threading.Thread(target=datasets._download, args=("mnist", root)) for _ in range(2)]
     for thread in threads:
