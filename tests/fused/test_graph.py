@@ -74,7 +74,7 @@ def test_replayed_steps_equal_direct_steps(
 ) -> None:
     """With two seeds, changing lrs, a smaller last minibatch, a diverging run and a validation set."""
     # As on a GPU, the operators are torch's: the tape does not see what native code writes.
-    for user in ("gather", "library"):
+    for user in ("gather", "build"):
         monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
     each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]
