@@ -1,4 +1,4 @@
-"""Small images that the tests make, and the user's command as typed."""
+"""Fixtures: small image sets, and the user's commands."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """An IDX file, written from the format's description: big-endian, type 8, dimensions, sizes, bytes."""
+    """Write an IDX file after the format's description: big-endian, type 8, dimensions, sizes, bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
         struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
@@ -37,7 +37,7 @@ def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
 
 
 def bars(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images (n, 28, 28) of a bright bar in noise, whose row is the label: learnt in a few updates."""
+    """Return images (n, 28, 28) of a bright bar in noise and labels (n,): the bar's row, learnt in a few updates."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, n).astype(np.uint8)
     images = rng.integers(0, 120, (n, 28, 28)).astype(np.uint8)
@@ -47,7 +47,7 @@ def bars(n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def write_mnist(root: Path, train: int = 300, test: int = 80, name: str = "MNIST") -> Path:
-    """A data root with a small set in MNIST's files."""
+    """Create a data root with a small data set in MNIST's files."""
     for split, n, seed in (("train", train, 1), ("t10k", test, 2)):
         images, labels = bars(n, seed)
         write_idx(root / name / "raw" / f"{split}-images-idx3-ubyte", images)
@@ -61,7 +61,7 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(data_root: Path, **extra: str) -> dict[str, str]:
-    """No network: both proxies are a closed port of this machine, which refuses at once."""
+    """Return an environment without network: the proxies are a closed local port, which refuses at once."""
     kept = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "RAVINE_TRACEBACK")}
     refused = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     return kept | refused | {"DATA_ROOT": str(data_root), "NO_PROXY": "", "no_proxy": ""} | extra
@@ -105,7 +105,7 @@ def typed_train(small_mnist: Path, tmp_path: Path) -> Command:
 
 
 def own_choice(folder: Path, choice: str, yaml: str, module: str = "") -> tuple[str, str]:
-    """Arguments that have a person's own `choice` found, such as model/mine; `module` is the text of mine.py."""
+    """Write a user-defined `choice`, such as model/mine, and its `module`, mine.py; return the arguments to find it."""
     file = folder / "conf" / f"{choice}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml)
@@ -115,18 +115,18 @@ def own_choice(folder: Path, choice: str, yaml: str, module: str = "") -> tuple[
 
 
 def run_of(settings: Settings, output: Path) -> Run:
-    """The run of these settings under an output directory."""
+    """Return the run of these settings under an output directory."""
     return Run(output / directory(settings, ConfigChoices("mine", "mine", "mine")))
 
 
 def the_run(outputs: Path) -> Path:
-    """The directory of the only run under an output directory."""
+    """Return the directory of the only run under an output directory."""
     (directory,) = (file.parent for file in outputs.rglob("run.json"))
     return directory
 
 
 def curve(run: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv."""
+    """Return the rows of a run's metrics.csv."""
     return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
 
 
@@ -134,7 +134,7 @@ TIMED = ("seconds", "evaluation_seconds", "images_per_second")
 
 
 def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
-    """What must be the same: curve and figures but for their timing, and the checkpoint's weights and optimizer."""
+    """Return what equal runs share: curve and figures without times, and the checkpoint's weights and optimizer."""
     rows = curve(run)
     for row in rows:
         for key in TIMED:
@@ -153,7 +153,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def start(output: Path, data_root: Path, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
-    """The command, in a session of its own, still running."""
+    """Start the command in its own session."""
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *arguments, f"output_dir={output}"],
         cwd=ROOT,
@@ -166,7 +166,7 @@ def start(output: Path, data_root: Path, *arguments: str, **extra: str) -> "subp
 
 
 def processes(session: int) -> list[int]:
-    """The live processes of a session."""
+    """Return the live processes of a session."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

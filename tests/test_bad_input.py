@@ -1,4 +1,4 @@
-"""Bad command lines: one line on stderr with the reason, the exit code, and no file left behind."""
+"""Bad command lines give one line on stderr with the reason, the exit code, and no file."""
 
 import logging
 import re
@@ -32,7 +32,7 @@ Typed = Callable[..., tuple[int, str, str]]  # exit code, stdout and stderr of t
 def typed(
     small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Typed]:
-    """`python -m src.train ...` in this process, from an empty folder and without a network."""
+    """Run `python -m src.train` in this process, in an empty folder and without a network."""
     here, nothing = tmp_path / "here", tmp_path / "bin"
     here.mkdir()
     nothing.mkdir()
@@ -205,7 +205,7 @@ BAD = {
     "-m data.classes=[a] seed=0,1": f"data.classes=['a']: {TEN}",
     "device=tpu": "device=tpu: must be one of: auto, cpu, cuda",
     "device=null": "device=None: must be one of: auto, cpu, cuda",
-    "device=cuda": "device=cuda: there is no CUDA device here; take device=cpu or device=auto",
+    "device=cuda": "device=cuda: no CUDA device is available; use device=cpu or device=auto",
     "-m device=tpu seed=0,1": "device=tpu: must be one of: auto, cpu, cuda",
     "threads=0": "threads=0: must be a whole number, 1 or more",
     "threads=1.5": "threads=1.5: must be a whole number, 1 or more",
@@ -246,7 +246,7 @@ BAD = {
     "optimizer.eps=99999999999999999999": "optimizer.eps=99999999999999999999: must be a number below 2^63",
     "+optimizer.foo={1:2}": "optimizer.foo.1: is not a valid key",
     "optimizer.eps=-1": "Invalid epsilon value: -1",
-    "optimizer._target_=src.models.LeNet": "optimizer._target_=src.models.LeNet: is no Optimizer",
+    "optimizer._target_=src.models.LeNet": "optimizer._target_=src.models.LeNet: is not a subclass of Optimizer",
     "model._target_=src.models.ResNet": "model._target_=src.models.ResNet: cannot be imported",
     "model._target_=null": "model._target_=None: must be a class",
     f"model._target_=torch.nn.Flatten {BARE}": "its output for 2 images has shape (2, 784); must be (2, 10)",
@@ -325,7 +325,7 @@ BAD = {
     f"{SEARCH} optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of",
     f"{SEARCH} lr=0.1,0.2 hydra.sweeper.n_trials=0": "hydra.sweeper.n_trials=0: must be a whole number, 1 or more",
     f"{SEARCH} lr=0.1,0.2 hydra.sweeper.n_trails=9": "hydra.sweeper.n_trails: there is no such key",
-    # Words that are no settings.
+    # Arguments that are not settings.
     "lr": "lr: is not a setting; write key=value",
     "+study": "+study: is not a setting; write key=value",
     "lr:3": "lr:3: is not a setting; write key=value",
@@ -373,13 +373,13 @@ def test_bad_input_gets_one_clear_line(line: str, typed: Typed) -> None:
     code, stdout, stderr = typed(*shlex.split(line))
     assert BAD[line] in stderr
     assert stderr.count("\n") == 1, stderr
-    assert re.fullmatch(r"(mnist \w+ \w+ .*  in outputs/.*/\n)?", stdout)  # it is named before its network is built
+    assert re.fullmatch(r"(mnist \w+ \w+ .*  in outputs/.*/\n)?", stdout)  # named before the network is built
     assert code == (1 if line in A_RUN_FAILED else 2)
     assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize("line", AS_TYPED)
-def test_so_it_does_from_a_shell(line: str, train: Command, outputs: Path) -> None:
+def test_bad_input_from_a_shell_gets_one_clear_line(line: str, train: Command, outputs: Path) -> None:
     ended = train(*shlex.split(line))
     (said,) = [each for each in ended.stderr.splitlines() if "not the published MNIST" not in each]
     assert BAD[line] in said
@@ -406,7 +406,7 @@ def test_a_dry_run_writes_nothing(line: str, runs: int, typed: Typed) -> None:
 
 @given(*3 * [st.decimals(-2, 2, places=2)])
 @example(Decimal("0.4"), Decimal("0.8"), Decimal("0.1"))  # 0.4, 0.5, 0.6, 0.7 and, by rounding, 0.8
-def test_a_search_ends_where_the_grid_does(start: Decimal, stop: Decimal, step: Decimal) -> None:
+def test_the_length_of_a_range_equals_hydras(start: Decimal, stop: Decimal, step: Decimal) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"lr=range({start},{stop},{step})"])
     value = override.value()
     assert isinstance(value, RangeSweep)
@@ -417,7 +417,7 @@ def test_a_search_ends_where_the_grid_does(start: Decimal, stop: Decimal, step: 
         assert length("", value) == len(list(value.range()))
 
 
-def test_a_sweep_may_have_so_many_runs() -> None:
+def test_a_sweep_has_a_maximum_number_of_runs() -> None:
     parsed = OverridesParser.create().parse_overrides(["seed=0,1", "epochs=3", f"seed=range({MAX_RUNS})"])
     jobs = combinations(parsed)  # in which the last seed counts
     assert len(jobs) == MAX_RUNS

@@ -1,4 +1,4 @@
-"""Ctrl-C and closed pipes, as typed, at any moment: no traceback, and what is done is kept."""
+"""Ctrl-C and closed pipes at any moment give no traceback and lose no finished epoch."""
 
 import json
 import os
@@ -20,7 +20,7 @@ DIGITS = ("data=digits", "model=mlp")
 
 
 def interrupt(process: "subprocess.Popen[str]") -> str:
-    """Four times Ctrl-C within a tenth of a second, as a terminal sends it; what the command says to that."""
+    """Send Ctrl-C four times within a tenth of a second, as a terminal does; return the command's stderr."""
     for _ in range(4):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.025)
@@ -32,17 +32,17 @@ def interrupt(process: "subprocess.Popen[str]") -> str:
     [
         ("hydra", ("src.train",)),
         ("src.data.datasets", ("src.train",)),
-        (str(ROOT / "conf" / "config.yaml"), ("src.train",)),  # Hydra composes
+        (str(ROOT / "conf" / "config.yaml"), ("src.train",)),  # while Hydra composes
         ("src.config.loader", ("src.train", "-m", "lr=0.1,0.2")),
         ("torch", ("src.train",)),
         ("pytorch_lightning", ("src.train",)),
-        ("src.training.error_figure", ("src.train", "epochs=1")),  # the last epoch is done
+        ("src.training.error_figure", ("src.train", "epochs=1")),  # after the last epoch
         ("rich", ("src.status",)),
         ("pandas", ("src.report",)),
         ("src.config.selection", ("src.report", "+study=smoke")),
     ],
 )
-def test_while_it_imports_or_composes(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
+def test_interrupt_while_importing_or_composing(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "def hook(event, arguments):\n"
@@ -64,7 +64,7 @@ def test_while_it_imports_or_composes(name: str, command: tuple[str, ...], tmp_p
     assert re.fullmatch(r"(SIGINT: .*\n)?", ended.stderr)
 
 
-def test_while_it_trains(tmp_path: Path) -> None:
+def test_interrupt_while_training(tmp_path: Path) -> None:
     process = start(tmp_path, tmp_path, *DIGITS, "epochs=100000")
     assert process.stdout is not None
     for line in process.stdout:
@@ -76,7 +76,7 @@ def test_while_it_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("until", [".studies/*.json", "digits/mlp/*/last.ckpt"])  # workers start; they train
-def test_while_a_sweep_trains(until: str, tmp_path: Path) -> None:
+def test_interrupt_while_a_sweep_trains(until: str, tmp_path: Path) -> None:
     process = start(tmp_path, tmp_path, "-m", *DIGITS, "epochs=100000", "seed=0,1,2")
     while not list(tmp_path.glob(until)):
         assert process.poll() is None
@@ -85,12 +85,12 @@ def test_while_a_sweep_trains(until: str, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert list(tmp_path.glob(".studies/*")) == []
     ends = time.monotonic() + 10
-    while processes(process.pid):  # a server that was about to import ends when it has
+    while processes(process.pid):  # a server in the middle of an import ends after it
         assert time.monotonic() < ends
         time.sleep(0.1)
 
 
-def test_while_it_ends(tmp_path: Path) -> None:
+def test_interrupt_at_the_end(tmp_path: Path) -> None:
     process = start(tmp_path, tmp_path, *DIGITS, "epochs=1")
     assert process.stdout is not None
     for line in process.stdout:
@@ -102,7 +102,7 @@ def test_while_it_ends(tmp_path: Path) -> None:
 
 
 def read_a_line(*command: str) -> int:
-    """The exit code of a command that says nothing when the reader of its output closes it after a line."""
+    """Read one line of a command's output and close it; return the exit code. The command must print no error."""
     with subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -119,7 +119,7 @@ def read_a_line(*command: str) -> int:
         return process.wait(timeout=60)
 
 
-def test_a_run_whose_output_nobody_reads_any_more_is_interrupted(train: Command, outputs: Path) -> None:
+def test_a_run_with_a_closed_stdout_is_interrupted(train: Command, outputs: Path) -> None:
     assert read_a_line("src.train", *DIGITS, "epochs=200", f"output_dir={outputs}") == 141
     assert json.loads((the_run(outputs) / "run.json").read_text())["status"] == "interrupted"
     assert train(*DIGITS, "epochs=200").returncode == 0
@@ -139,11 +139,11 @@ def interrupted_while_a_library_works() -> None:
     raise_interrupts()
     with pytest.raises(Interrupted):
         signal.raise_signal(signal.SIGINT)
-    signal.raise_signal(signal.SIGINT)  # one is enough
+    signal.raise_signal(signal.SIGINT)  # a second one is ignored
     one_line(AttributeError("what OmegaConf makes of it"))
 
 
-def test_an_error_that_a_library_makes_of_an_interrupt_is_that(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_librarys_error_after_an_interrupt_is_the_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as ended:
         interrupted_while_a_library_works()
@@ -153,7 +153,7 @@ def test_an_error_that_a_library_makes_of_an_interrupt_is_that(capsys: pytest.Ca
     assert "an error" in one_line(ValueError("an error"))
 
 
-def test_a_full_disk_is_named_with_the_remedy() -> None:
+def test_a_full_disk_error_names_the_remedy() -> None:
     full = OSError(28, "No space left on device", "outputs/last.ckpt")
     remedy = "free some space, or choose another folder with output_dir="
     assert one_line(full) == f"outputs/last.ckpt: No space left on device; {remedy}"

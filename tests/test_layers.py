@@ -1,4 +1,4 @@
-"""Imports point one way: a package imports packages of later layers alone."""
+"""The layers of src: a package imports only packages of later layers."""
 
 import ast
 from pathlib import Path

@@ -68,7 +68,7 @@ def test_weights_have_the_variance_of_their_initialisation(model: type[MLP | LeN
 @pytest.mark.parametrize(
     ("key", "value"), [("init", "he"), ("activation", "relu6"), ("pooling", "min"), ("padding", 1), ("padding", True)]
 )
-def test_lenet_refuses_other_variants(key: str, value: object) -> None:
+def test_other_variants_of_lenet_are_errors(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{key}={value}: must be one of: "):
         LeNet(**{key: value})  # type: ignore[arg-type]
 
@@ -86,6 +86,6 @@ def test_mlp_is_four_linear_layers() -> None:
 
 
 @pytest.mark.parametrize("hidden", [[], [1, 2], [1, 2, 3, 4], [1, 0, 2], [1, 2.5, 3]])
-def test_mlp_refuses_other_depths(hidden: list[int]) -> None:
+def test_other_depths_of_mlp_are_errors(hidden: list[int]) -> None:
     with pytest.raises(ValueError, match="three whole numbers"):
         MLP(hidden)

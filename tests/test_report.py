@@ -1,4 +1,4 @@
-"""`python -m src.report` as typed, and the files it leaves."""
+"""The command `python -m src.report`, and the files it writes."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def assignment(output: Path, *overrides: str) -> int:
-    """The assignment's runs, all as good as the next; how many."""
+    """Write the assignment's runs, equally good in all cells; return their number."""
     runs = select(["+study=assignment", *overrides]).runs
     for settings, names in runs:
         write(output, settings, names, 0.98 + settings.seed / 1000)
@@ -30,7 +30,7 @@ def assignment(output: Path, *overrides: str) -> int:
 
 def test_a_study_is_reported_whole(tmp_path: Path) -> None:
     assert assignment(tmp_path, "seed=0,1") == 36
-    cell(tmp_path, "sgd", 64, 0.7, [0.5])  # none of it
+    cell(tmp_path, "sgd", 64, 0.7, [0.5])  # not in the study
     ended = typed("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
@@ -52,14 +52,14 @@ def test_a_study_is_reported_whole(tmp_path: Path) -> None:
     assert len(list((folder / "figures").iterdir())) == 3 * len(names)
     page = (folder / "index.html").read_text()
     assert len(page) < 5e6
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # it needs nothing from elsewhere
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # self-contained
     anchors = set(re.findall(r'href="#(cell-\w+)"', page))
     assert len(anchors) == 18
     assert all(f'id="{anchor}"' in page for anchor in anchors)
     assert [path.name for path in (tmp_path / "reports").iterdir() if path.name != ".lock"] == ["assignment"]
 
 
-def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path) -> None:
+def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path) -> None:
     assignment(tmp_path, "optimizer=sgd,adagrad", "seed=0,1")
     ended = typed("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 2
@@ -70,13 +70,13 @@ def test_what_is_missing_is_named_with_the_command_that_trains_it(tmp_path: Path
     assert f"train them with `{command}`; or leave them out with allow_missing=true" in line
     assert not (tmp_path / "reports").exists()
     asked = select(command.split()[3:]).runs
-    assert len(asked) == 36  # the command that it names is the study's
+    assert len(asked) == 36  # the named command trains the study
     ended = typed("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
     assert ended.returncode == 0, ended.stderr
     assert "24 runs in 18 cells of 0 to 2 seeds; 12 are missing." in ended.stdout
 
 
-def test_the_command_that_it_names_trains_what_is_missing(train: Command, outputs: Path) -> None:
+def test_the_named_command_trains_the_missing_runs(train: Command, outputs: Path) -> None:
     ended = typed("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}")
     command = ended.stderr.partition("`")[2].partition("`")[0].split()
     assert command[:4] == ["python", "-m", "src.train", "-m"]
@@ -87,7 +87,7 @@ def test_the_command_that_it_names_trains_what_is_missing(train: Command, output
     )
 
 
-def test_another_grids_files_are_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_data_files_in_another_grid_do_not_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assignment(tmp_path, "optimizer=sgd", "batch_size=64", "lr=0.05")
     cell(tmp_path, "sgd", 64, 0.05, [0.9], epochs=2)
     (other,) = cell(tmp_path, "adam", 64, 0.05, [0.9], epochs=2)
@@ -98,7 +98,7 @@ def test_another_grids_files_are_no_obstacle(tmp_path: Path, capsys: pytest.Capt
     page = report([f"output_dir={tmp_path}"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("1 run left out, trained on other data files than the newest run: ")
-    assert line.endswith("; force=true trains them again on the files that are there now")
+    assert line.endswith("; force=true repeats them on the current files")
     assert "1 run in 2 cells of 0 to 1 seed; 1 is missing." in page.read_text()
 
 
@@ -120,7 +120,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments: list[str], says: st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
+def test_each_data_set_has_its_own_section(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98, 0.97])
     cell(tmp_path, "sgd", 64, 0.05, [0.88], data="fashion_mnist", epochs=3)
     (damaged,) = cell(tmp_path, "sgd", 64, 0.01, [0.98])
@@ -134,7 +134,7 @@ def test_several_data_sets_are_sections_of_their_own(tmp_path: Path) -> None:
     assert (page.parent / "2-tables.md").exists()
 
 
-def test_a_report_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_report_keeps_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
     page = report([f"output_dir={tmp_path}"])
     before = page.read_bytes()
@@ -153,11 +153,11 @@ def test_damaged_runs_are_counted_and_the_first_named(tmp_path: Path, capsys: py
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"7 damaged files left out: {runs[1].record_file}: ")
     assert [run.directory.name in line for run in runs] == [False, *[True] * 5, False, False]
-    assert " and 2 more; the run's own command renames a damaged run.json" in line
+    assert " and 2 more; repeating the run's command renames a damaged run.json" in line
     assert "1 run in 1 cell of 1 seed." in page.read_text()
 
 
-def test_nothing_but_damaged_runs_is_told_from_no_runs(tmp_path: Path) -> None:
+def test_only_damaged_runs_gives_another_error_than_no_runs(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
     run.record_file.write_text("{")
     with pytest.raises(UserError, match=r"contains no readable ended run; damaged: .*run\.json: "):
@@ -194,7 +194,7 @@ def test_a_damaged_run_of_a_seed_that_no_other_has_is_named(tmp_path: Path, caps
     assert str(damaged) in capsys.readouterr().err
 
 
-def test_damaged_predictions_are_named_once_and_stop_nothing(
+def test_damaged_predictions_are_named_once_and_do_not_stop_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (damaged,) = cell(tmp_path, "sgd", 64, 0.05, [0.98])
@@ -209,7 +209,7 @@ def test_damaged_predictions_are_named_once_and_stop_nothing(
 
 
 @pytest.mark.parametrize("words", [[], ["+study='assignment'", "-m", "allow_missing=True"]])
-def test_words_mean_what_they_mean_to_train(words: list[str], tmp_path: Path) -> None:
+def test_overrides_mean_the_same_as_for_train(words: list[str], tmp_path: Path) -> None:
     output = tmp_path / "a=b, ~c 'd'"
     runs = select(["+study=assignment", "optimizer=sgd", "lr=0.05"]).runs
     for settings, names in runs:
@@ -228,7 +228,7 @@ def test_words_mean_what_they_mean_to_train(words: list[str], tmp_path: Path) ->
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("more", [[], ["optimizer=sgd"]])
-def test_a_word_that_is_wrong_is_named(
+def test_a_wrong_override_is_named(
     argument: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -242,7 +242,7 @@ def test_a_word_that_is_wrong_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_is_not_utf8_is_printed(tmp_path: Path) -> None:
+def test_an_output_directory_that_is_not_utf8_is_printed(tmp_path: Path) -> None:
     output = tmp_path / os.fsdecode(b"out\xff")
     cell(output, "sgd", 64, 0.05, [0.98])
     ended = typed(f'output_dir="{output}"')

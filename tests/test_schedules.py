@@ -19,7 +19,7 @@ EPOCHS = 12
 
 
 def torchs(schedule: type[LRScheduler], **arguments: object) -> list[float]:
-    """The lrs that a scheduler of torch's gives, from 1."""
+    """Return the lrs of a torch scheduler that starts at 1."""
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = schedule(optimizer, **arguments)  # type: ignore[arg-type]
     lrs = []
@@ -44,7 +44,7 @@ def test_equals_torchs_scheduler(ours: Schedule, theirs: list[float]) -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 30))
-def test_warm_up_rises_linearly_to_the_lr_and_hands_over(warmup: int, rest: int) -> None:
+def test_warmup_rises_linearly_to_the_lr(warmup: int, rest: int) -> None:
     for schedule in (Schedule, Exponential, Cosine):
         factors = [schedule(warmup + rest, warmup).lr_factor(epoch) for epoch in range(warmup + rest)]
         rises = [after - before for before, after in pairwise(factors[: warmup + 1])]
@@ -53,7 +53,7 @@ def test_warm_up_rises_linearly_to_the_lr_and_hands_over(warmup: int, rest: int)
         assert all(math.isfinite(factor) and 0 < factor <= 1 for factor in factors)
 
 
-def test_the_batch_grows_where_step_would_cut_the_lr() -> None:
+def test_the_batch_grows_where_step_would_divide_the_lr() -> None:
     grow, step = GrowBatch(20, milestones=[10, 15], factor=5), Step(20, milestones=[10, 15], factor=5)
     for epoch in range(20):
         assert grow.lr_factor(epoch) == 1
@@ -79,7 +79,7 @@ def test_the_batch_grows_where_step_would_cut_the_lr() -> None:
         (Cosine, {"warmup": -1}, "warmup=-1"),
     ],
 )
-def test_refuses_what_makes_no_schedule(schedule: type[Schedule], arguments: dict[str, object], complaint: str) -> None:
+def test_wrong_arguments_are_errors(schedule: type[Schedule], arguments: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         schedule(EPOCHS, **arguments)  # type: ignore[arg-type]
 

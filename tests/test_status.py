@@ -1,4 +1,4 @@
-"""`python -m src.status`, as typed."""
+"""The command `python -m src.status`."""
 
 import json
 import re
@@ -16,14 +16,14 @@ def status(*arguments: str | Path, **extra: str) -> "subprocess.CompletedProcess
     return subprocess.run(command, cwd=ROOT, env=environment(ROOT, **extra), capture_output=True, text=True, timeout=60)
 
 
-def test_runs_of_any_launcher_are_seen(train: Command, outputs: Path) -> None:
+def test_runs_of_any_launcher_are_shown(train: Command, outputs: Path) -> None:
     grid = ("-m", "data=digits", "model=mlp", "epochs=2", "hydra/launcher=basic")
     assert train(*grid, "lr=0.01,0.02").returncode == 0
     assert train(*grid, "lr=1e9", "optimizer=sgd").returncode == 0
     finished, other, _ = sorted(outputs.glob("*/*/*/run.json"))
     record = json.loads(finished.read_text()) | {"status": "failed", "error": "ValueError: broken on purpose"}
     finished.write_text(json.dumps(record))
-    other.write_text(other.read_text().replace('"finished"', '"running"'))  # as a killed process leaves it
+    other.write_text(other.read_text().replace('"finished"', '"running"'))  # as a killed process would leave it
     seen = status(outputs)
     assert seen.returncode == 0, seen.stderr
     assert "3 runs: 1 diverged, 1 failed, 1 interrupted" in seen.stdout
@@ -33,16 +33,16 @@ def test_runs_of_any_launcher_are_seen(train: Command, outputs: Path) -> None:
 
     part = status(outputs / "digits" / "mlp").stdout
     assert part == seen.stdout
-    assert max(map(len, status(outputs, COLUMNS="30").stdout.splitlines())) > 30  # a file is as wide as need be
+    assert max(map(len, status(outputs, COLUMNS="30").stdout.splitlines())) > 30  # a file is not cut to a width
 
     content = finished.read_bytes()
     finished.write_bytes(content[:50])
     seen = status(outputs)
     assert f"{finished}: damaged (not JSON (" in seen.stdout
-    assert finished.read_bytes() == content[:50]  # only looked at
+    assert finished.read_bytes() == content[:50]  # status writes nothing
 
 
-def test_a_study_at_work_is_seen_with_what_it_has_still_to_do(tmp_path: Path) -> None:
+def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path) -> None:
     study = start(
         tmp_path, ROOT, "-m", "data=digits", "model=mlp", "epochs=300", "seed=0,1,2,3,4", "hydra.launcher.workers=1"
     )
@@ -65,7 +65,7 @@ def test_a_study_at_work_is_seen_with_what_it_has_still_to_do(tmp_path: Path) ->
         pass
     seen = status(tmp_path).stdout
     assert "1 interrupted" in seen
-    assert "to do" not in seen  # nobody is going to
+    assert "to do" not in seen  # no study is at work
     assert list((tmp_path / ".studies").iterdir()) == []
     watching.send_signal(signal.SIGINT)
     stdout, _ = watching.communicate(timeout=20)

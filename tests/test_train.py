@@ -1,4 +1,4 @@
-"""The user's commands, as typed."""
+"""The command `python -m src.train`."""
 
 import json
 import os
@@ -24,12 +24,12 @@ from tests.conftest import (
 
 
 def runs(outputs: Path) -> dict[str, dict[str, Any]]:
-    """Each record under an output directory, by the directory's name without its hash."""
+    """Return all records under an output directory, by the run directory's name without its hash."""
     files = outputs.rglob("run.json")
     return {file.parent.name[:-9]: json.loads(file.read_text()) for file in files}
 
 
-def test_one_run_is_whole(train: Command, outputs: Path) -> None:
+def test_one_run_writes_all_its_files(train: Command, outputs: Path) -> None:
     ended = train("model=lenet", "optimizer=adam", "epochs=3", "lr=0.01", "data.validation=60")
     assert ended.returncode == 0, ended.stderr
     assert [line for line in ended.stderr.splitlines() if "not the published MNIST" not in line] == []
@@ -87,11 +87,11 @@ def test_a_finished_run_is_shown_and_not_repeated_unless_forced(train: Command, 
 
 
 def test_a_run_alone_and_in_a_sweep_are_the_same(train: Command, tmp_path: Path) -> None:
-    """Of LeNet, whose convolutions a run alone shares among the cores."""
+    """Tested on LeNet, since a run alone shares its convolutions among the cores."""
     alone, swept = tmp_path / "alone", tmp_path / "swept"
     assert train("model=lenet", "epochs=2", "seed=1", f"output_dir={alone}").returncode == 0
     assert train("-m", "model=lenet,mlp", "epochs=2", "seed=0,1", f"output_dir={swept}").returncode == 0
-    assert len(runs(swept)) == 2  # by names that lenet and mlp share
+    assert len(runs(swept)) == 2  # keyed by names without the model
     (twin,) = (swept / "mnist" / "lenet").glob("*seed1*")
     assert_same(the_run(alone), twin)
 
@@ -146,7 +146,7 @@ def test_the_other_sets_are_read_from_torchvisions_layout(
     assert (outputs / name / "mlp").is_dir()
 
 
-def test_a_first_run_works_anywhere_and_says_on_what(train: Command, outputs: Path, tmp_path: Path) -> None:
+def test_a_first_run_works_offline_and_names_its_data(train: Command, outputs: Path, tmp_path: Path) -> None:
     ended = train("model=mlp", "epochs=1", data_root=tmp_path / "nothing")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.startswith("NOT MNIST")
@@ -160,14 +160,14 @@ def test_divergence_is_a_result(train: Command, outputs: Path) -> None:
     (record,) = runs(outputs).values()
     assert record["status"] == "diverged"
     assert record["figures"]["train_loss"] is None
-    assert record["figures"]["epochs"] == 1  # early: the loss was not finite
+    assert record["figures"]["epochs"] == 1  # ended early, since the loss was not finite
     rows = curve(the_run(outputs))
     assert [row["train_loss"] for row in rows] in (["nan"], ["inf"])
     assert "diverged" in ended.stdout
     assert "Trained already" in train("model=mlp", "optimizer=sgd", "lr=1e9", "epochs=5").stdout
 
 
-def test_ending_above_the_start_is_divergence_and_a_tiny_gain_is_not(train: Command, outputs: Path) -> None:
+def test_a_loss_above_the_initial_one_is_divergence_and_a_tiny_gain_is_not(train: Command, outputs: Path) -> None:
     assert train("-m", "model=mlp", "optimizer=adam", "lr=3,1e-7", "epochs=3").returncode == 0
     status = {name: record["status"] for name, record in runs(outputs).items()}
     assert status == {"adam-bs64-lr3-seed0": "diverged", "adam-bs64-lr1e-07-seed0": "finished"}
@@ -225,7 +225,7 @@ def test_a_traceback_is_shown_when_asked_for(train: Command) -> None:
     assert "lr=-1: must be a finite number above 0" in ended.stderr
 
 
-def test_a_run_that_fails_says_why_and_is_no_result(train: Command, outputs: Path, tmp_path: Path) -> None:
+def test_a_failed_run_says_why_and_has_no_result(train: Command, outputs: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from src.models import MLP\n"
         "class Net(MLP):\n"
@@ -244,19 +244,19 @@ def test_a_run_that_fails_says_why_and_is_no_result(train: Command, outputs: Pat
 
 
 @pytest.mark.parametrize("option", ["--help", "--cfg=job"])
-def test_the_settings_can_be_looked_up(option: str, train: Command) -> None:
+def test_help_lists_the_settings(option: str, train: Command) -> None:
     ended = train(*option.split("="))
     assert ended.returncode == 0
     for expected in ("batch_size: 64", "lr: 0.0005"):
         assert expected in ended.stdout
 
 
-def test_a_help_and_a_wrong_word_do_not_wait_for_torch() -> None:
+def test_the_command_imports_torch_late() -> None:
     script = "import sys, src.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(ROOT)).returncode == 0
 
 
-def test_a_run_on_other_files_is_neither_shown_nor_gone_on_with(train: Command, tmp_path: Path) -> None:
+def test_a_run_on_other_data_files_is_neither_shown_nor_resumed(train: Command, tmp_path: Path) -> None:
     root = write_mnist(tmp_path / "data")
     assert train("model=mlp", "epochs=1", data_root=root).returncode == 0
     write_mnist(root, train=301)

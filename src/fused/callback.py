@@ -1,4 +1,4 @@
-"""The callback that puts the epochs of a group on disk."""
+"""The callback that writes the epochs of a group to disk."""
 
 import time
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from src.training.callbacks.recorder import Recorder
 from src.training.callbacks.tensorboard import TensorBoard
 from src.training.lightning import Callback, LightningModule, Trainer
 
-PERIOD = 2.0  # seconds: on a GPU an epoch takes less time than its files
-SHARE = 10  # times as long as writing takes it is not done again
+PERIOD = 2.0  # seconds between writes: on a GPU, writing the files takes longer than an epoch
+SHARE = 10  # at least this many times the duration of a write passes before the next
 
 
 class GroupRecorder(Callback):
-    """Writes each run's curve, and then all checkpoints: after an epoch if it is time, or if a run is over."""
+    """Writes all curves, then all checkpoints, after an epoch if a write is due or a run has ended."""
 
     def __init__(self, runs: Sequence[Run], boards: Sequence[TensorBoard]) -> None:
         self.runs, self.boards = runs, boards

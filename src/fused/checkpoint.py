@@ -1,4 +1,4 @@
-"""A group's checkpoint: one to Lightning, and on disk to each run the one that it would have alone."""
+"""Checkpoints of a group: one for Lightning, but on disk one per run, the same as of a run trained alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ Checkpoint = dict[str, Any]
 
 
 class GroupCheckpointIO(AtomicCheckpointIO):
-    """Splits what Lightning saves among the `runs`, each of its digest, and puts together what it loads.
+    """Splits a checkpoint that Lightning saves among the `runs`, each with its own digest, and merges them on loading.
 
-    `capturable` are the optimizers' options of this name, which CUDA graphs want to be true, by a run's number and its
-    parameter group's. On disk they are as the settings have them.
+    CUDA graphs need the optimizer option `capturable` to be true, but on disk it is as set in the settings. The
+    argument `capturable` holds the set values by the numbers of a run and of a parameter group.
     """
 
     def __init__(self, runs: Sequence[Run], capturable: Mapping[tuple[int, int], bool]) -> None:
@@ -24,7 +24,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
         self.runs, self.capturable = runs, capturable
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
-        """Write those of the runs whose curve it holds."""
+        """Write the checkpoints of the runs whose curves it holds."""
         files = {
             self.runs[number].checkpoint: serialised(self._part(checkpoint, number)) for number in checkpoint["curves"]
         }
@@ -35,7 +35,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
             super(GroupCheckpointIO, self).load_checkpoint(run.checkpoint, *arguments, **keywords) for run in self.runs
         ]
         if len(epochs := {part["epoch"] for part in parts}) > 1:
-            raise ValueError(f"the checkpoints of a group are of different epochs: {sorted(epochs)}")
+            raise ValueError(f"the checkpoints of a group are from different epochs: {sorted(epochs)}")
         whole = {key: value for key, value in parts[0].items() if key not in ("curve", DIGEST)}
         whole["state_dict"] = {
             f"members.{number}.{name}": weight
@@ -53,7 +53,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
         part |= {"curve": whole["curves"][number], DIGEST: self.runs[number].digest}
         weights: dict[str, Tensor] = whole["state_dict"]
         prefix = f"members.{number}."
-        # Cloned, since a part of a stack would be saved with the whole stack.
+        # Cloned, since saving a view of a stack would save the whole stack.
         part["state_dict"] = {
             name.removeprefix(prefix): weight.clone() for name, weight in weights.items() if name.startswith(prefix)
         }

@@ -1,4 +1,4 @@
-"""The LightningModule of a group: many classifiers, trained in step."""
+"""The LightningModule of a group: several classifiers, trained together."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from src.training.lightning import LightningModule
 
 
 class GroupClassifier(LightningModule):
-    """Does for each of its members what it does alone; their optimizers, of any kind and lr, stay their own."""
+    """Trains its members as each would be trained alone; each keeps its own optimizer, of any class and lr."""
 
     def __init__(self, seed_groups: Sequence[SeedGroup]) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class GroupClassifier(LightningModule):
 
     @property
     def training_members(self) -> list[int]:
-        """Which members the current epoch trains."""
+        """Numbers of the members that the current epoch trains."""
         each = (member in seed_group.training for seed_group in self.seed_groups for member in seed_group.members)
         return [number for number, is_training in enumerate(each) if is_training]
 
@@ -51,12 +51,12 @@ class GroupClassifier(LightningModule):
             self.updates += len(of_a_size)
 
     def _step(self, minibatch: Tensor) -> None:
-        """An update of all members; indices (S, B)."""
+        """Update all members on minibatches of indices (S, B), one for each of S seeds."""
         for seed_group, indices in zip(self.seed_groups, minibatch, strict=True):
             seed_group.update(indices)
 
     def _capture_blocker(self) -> str:
-        """Why steps cannot be captured."""
+        """Return the reason why steps cannot be captured, or an empty string."""
         return next(filter(None, map(off_gpu_state, self.configure_optimizers())), "")
 
     def on_validation_start(self) -> None:
@@ -76,14 +76,14 @@ class GroupClassifier(LightningModule):
         self.trainer.should_stop = not any(member.finite for member in self.classifiers)
 
     def _time(self) -> float:
-        """Now, when the device has done all that it was asked to."""
+        """Wait for the device, and return the time in seconds."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
     @property
     def classifiers(self) -> list[Classifier]:
-        """The members, in order."""
+        """The members, typed as classifiers."""
         return [member for seed_group in self.seed_groups for member in seed_group.members]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

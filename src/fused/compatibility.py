@@ -1,4 +1,4 @@
-"""Why a run cannot be trained in a group."""
+"""Reasons why a run cannot be trained in a group."""
 
 import copy
 import random
@@ -16,17 +16,17 @@ from src.errors import flat
 from src.fused.stack import Stack
 from src.training.trainer import Training
 
-REFUSALS = {  # by the words of torch.func.vmap
+REFUSALS = {  # reasons, by a part of torch.func.vmap's error message
     "random operation": "the network draws random numbers, as dropout does",
-    "data-dependent control flow": "the network decides something by the values of a tensor",
+    "data-dependent control flow": "the network's control flow depends on the values of a tensor",
 }
 
 
 def why_incompatible(training: Training) -> str:
-    """What keeps a run from being trained in a group; nothing, where nothing does.
+    """Return the reason why a run cannot be trained in a group, or an empty string.
 
-    A group evaluates each network once an update, knows no state beside parameters, and on a GPU no arithmetic on the
-    CPU.
+    A group evaluates each network once per update, handles no state except parameters and, on a GPU, computes nothing
+    on the CPU.
     """
     optimizer = training.classifier.optimizer
     kind = type(optimizer)
@@ -37,21 +37,21 @@ def why_incompatible(training: Training) -> str:
     if training.device == "cuda" and (reason := off_gpu_state(optimizer)):
         return reason
     if any(True for _ in training.model.buffers()):
-        return "the network keeps buffers, such as batch statistics"
+        return "the network has buffers, such as batch statistics"
     return ""
 
 
 def off_gpu_state(optimizer: Optimizer) -> str:
-    """What of an optimizer's state a CUDA graph would not change, since it is no tensor on the GPU."""
+    """Return an error text if part of an optimizer's state is off the GPU, where a CUDA graph would not update it."""
     for state in optimizer.state.values():
         for key, value in state.items():
             if value is not None and not (isinstance(value, Tensor) and value.device.type == "cuda"):
-                return f"{type(optimizer).__name__} has its {key} elsewhere than on the GPU; fused=true may help"
+                return f"{type(optimizer).__name__} does not keep its {key} on the GPU; fused=true may help"
     return ""
 
 
 def why_not_vmappable(networks: Sequence[nn.Module]) -> str:
-    """Why `torch.func.vmap` cannot compute networks: it says so, it computes something else, or they have a memory."""
+    """Return the reason why `torch.func.vmap` or a CUDA graph cannot replace the networks, or an empty string."""
     twins = [copy.deepcopy(network) for network in networks]
     stack = Stack(twins)
     images = torch.linspace(-0.5, 0.5, 4 * 28 * 28, device=next(twins[0].parameters()).device).view(4, 1, 28, 28)
@@ -63,26 +63,26 @@ def why_not_vmappable(networks: Sequence[nn.Module]) -> str:
             before = _memory(twins[0])
             _, logits = stack.differentiate(images, labels)
             if _memory(twins[0]) != before:
-                return "the network changes something when it is called, which a CUDA graph would not"
+                return "the network changes its state in a forward pass, which a CUDA graph would not repeat"
             alone = torch.stack([twin(images).detach() for twin in twins])
             torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4, equal_nan=True)
-    except Exception as error:  # whatever a person's network raises
+    except Exception as error:  # the user's network may raise anything
         if out_of_memory(error):
             raise
         text = flat(error)
         for words, reason in REFUSALS.items():
             if words in text:
                 return reason
-        return f"vmap does not compute the network ({shorten(text, 120)})"
+        return f"torch.func.vmap does not reproduce the network ({shorten(text, 120)})"
     return ""
 
 
 def _memory(network: nn.Module) -> tuple[Any, ...]:
-    """All that Python could remember of a call."""
-    return cloudpickle.dumps(network), random.getstate(), str(np.random.get_state())  # noqa: NPY002  # a person's own
+    """Return all state that a forward pass could change, except torch's generators."""
+    return cloudpickle.dumps(network), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a device has no more memory, in whichever library's words."""
+    """Return True if the error means that the device is out of memory, whichever library raised it."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text

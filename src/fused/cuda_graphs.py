@@ -1,4 +1,4 @@
-"""Steps that a GPU repeats by itself: CUDA graphs."""
+"""Training steps captured in CUDA graphs."""
 
 import sys
 from collections import Counter
@@ -10,15 +10,15 @@ from torch import Tensor
 from src.errors import flat
 from src.fused.compatibility import out_of_memory
 
-STEPS = 8  # a replay: its launch is spread over them, and a new capture, which a new lr needs, takes as long as they do
-WARM_UP = 3  # steps of a size before its capture, by which libraries and optimizers have set up what they need
+STEPS = 8  # per replay: more would amortize the launch further, but a capture, needed for each new lr, takes as long
+WARM_UP = 3  # uncaptured steps of each batch size, in which libraries and optimizers initialise their state
 
 
 class CudaGraphs:
-    """Calls `step` on each minibatch of a block: the first times as it is, then by replaying what it launched.
+    """Runs `step` on each minibatch of a block: first directly, then by replaying captured CUDA graphs.
 
-    The warm-up are steps of the training itself, so there is no state to restore. On a CPU, and where a capture
-    fails or `hindrance` says why there can be none, every step is called as it is.
+    The warm-up steps are part of the training, so no state has to be restored. On a CPU, or if a capture fails or
+    `hindrance` returns a reason against it, every step runs directly.
     """
 
     def __init__(self, step: Callable[[Tensor], None], device: torch.device, hindrance: Callable[[], str]) -> None:
@@ -26,24 +26,24 @@ class CudaGraphs:
         self.capturing = device.type == "cuda"
         self._expected: object = None
         self._steps: Counter[torch.Size] = Counter()
-        self._expected_steps: Counter[torch.Size] = Counter()  # since steps have been of what is expected
+        self._expected_steps: Counter[torch.Size] = Counter()  # counted since `expect` last saw a change
         self._graphs: dict[torch.Size, Callable[[Tensor], None]] = {}
 
     def expect(self, members: Sequence[int], lrs: Sequence[float]) -> None:
-        """What steps will be of; numbers that a capture has made part of it are captured anew if they are others."""
+        """Discard the graphs if the members or lrs have changed, since a capture fixes both."""
         if (expected := (tuple(members), tuple(lrs))) != self._expected:
             self._expected = expected
             self._graphs.clear()
             self._expected_steps.clear()
 
     def __call__(self, block: Tensor) -> None:
-        """Steps on a block (K, ...) of K minibatches."""
+        """Run the steps of a block (K, ...) of K minibatches."""
         while len(block):
             size = block.shape[1:]
             warm = self._steps[size] >= WARM_UP
             some = STEPS if warm and len(block) >= STEPS else 1
             part, block = block[:some], block[some:]
-            # A graph of one step, such as an epoch's last and smaller one, pays only if it is often met again.
+            # A graph of one step, such as an epoch's last, smaller one, pays off only if it is replayed often.
             worth_it = some == STEPS or self._expected_steps[size] >= WARM_UP
             if graph := warm and worth_it and self._graph(part):
                 graph(part)
@@ -57,24 +57,24 @@ class CudaGraphs:
             self.step(minibatch)
 
     def _graph(self, like: Tensor) -> Callable[[Tensor], None] | None:
-        """What replays the steps on minibatches of this shape; None where they cannot be captured."""
+        """Return a function that replays the steps for minibatches of this shape, or None if capture is impossible."""
         if self.capturing and like.shape not in self._graphs:
             reason = self.hindrance()
             try:
                 if not reason:
                     self._graphs[like.shape] = capture(self._call, like)
             except RuntimeError as error:
-                if out_of_memory(error):  # a smaller group will do
+                if out_of_memory(error):  # `train_group` then halves the group
                     raise
                 reason = flat(error)
             if reason:
                 self.capturing = False
-                print(f"no CUDA graph, so each step is launched by itself, slower: {reason}", file=sys.stderr)
+                print(f"CUDA graphs are not used, so training is slower: {reason}", file=sys.stderr)
         return self._graphs.get(like.shape) if self.capturing else None
 
 
 def capture(function: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:
-    """`function` for tensors of the example's shape, as a CUDA graph. It is not called on the example."""
+    """Capture `function` on tensors of the example's shape in a CUDA graph, without running it; return the replay."""
     static, graph = example.clone(), torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
     with torch.cuda.graph(graph):

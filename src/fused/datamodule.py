@@ -1,4 +1,4 @@
-"""The minibatches of a group, as indices: the images lie on the device."""
+"""The minibatches of a group, as indices of images that are on the device."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 from src.training.datamodule import EVAL_BATCH_SIZE, DataModule, in_blocks, minibatches
 from src.training.lightning import LightningDataModule
 
-EVAL_BATCH_SIZE_ON_GPU = 2000  # images scored at once, where each call costs as much as many images
+EVAL_BATCH_SIZE_ON_GPU = 2000  # larger than on a CPU, since launches dominate
 
-Block = list[Tensor]  # minibatches of indices; those of one size in one tensor (K, ..., B)
+Block = list[Tensor]  # minibatches of indices; consecutive ones of one size form a tensor (K, ..., B)
 
 
 class GroupData(LightningDataModule):
-    """Serves the minibatches of all seeds of a group, whose data are `parts`: blocks as a run alone has them."""
+    """Loads the minibatches of a group from `parts`, the data of each seed; the blocks are those of a run alone."""
 
     def __init__(self, parts: Sequence[DataModule]) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class GroupData(LightningDataModule):
             part.to(self.trainer.strategy.root_device)
 
     def train_dataloader(self) -> DataLoader[Block]:
-        """The current epoch's minibatches, each of the S seeds' in its own order: (K, S, B)."""
+        """Return the current epoch's minibatches (K, S, B), each of S seeds in its own order."""
         assert self.trainer is not None
         epoch, n = self.trainer.current_epoch, len(self.parts[0].splits["train"])
         each = (minibatches(part.seed, epoch, part.batch_size_in(epoch), n) for part in self.parts)
         return _loader([torch.stack(of_all) for of_all in zip(*each, strict=True)])
 
     def val_dataloader(self) -> list[DataLoader[Block]]:
-        """What is scored each epoch, the same images for all seeds: (K, B)."""
+        """Return the minibatches (K, B) of the splits evaluated each epoch, the same for all seeds."""
         assert self.trainer is not None
         at_once = EVAL_BATCH_SIZE if self.trainer.strategy.root_device.type == "cpu" else EVAL_BATCH_SIZE_ON_GPU
         sizes = [len(self.parts[0].splits[name]) for name in self.parts[0].eval_splits]

@@ -1,4 +1,4 @@
-"""One run of a group, before it has become part of it."""
+"""One run of a group: its directory, data, network and optimizer."""
 
 from collections.abc import Hashable
 
@@ -13,9 +13,9 @@ from src.training.trainer import Training
 
 
 class Member:
-    """A job's run and all that it needs, built and checked. Raises UserError.
+    """The run of job `number`, with everything it trains. Raises UserError.
 
-    `shared` holds the data of the members that were built before, of which runs that see the same need but one.
+    `shared` caches the data of earlier members, so that runs with the same minibatches share one copy.
     """
 
     def __init__(self, number: int, config: DictConfig, shared: dict[Hashable, DataModule]) -> None:
@@ -30,7 +30,7 @@ class Member:
         self.build(shared)
 
     def build(self, shared: dict[Hashable, DataModule]) -> None:
-        """Build, or build anew, what it trains."""
+        """Build or rebuild the data, network and optimizer."""
         cfg, settings = self.cfg, self.resolved.settings
         self.training = Training(settings, self.images, cfg.device)
         data = self.training.data
@@ -43,21 +43,21 @@ class Member:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to train or to write."""
+        """True if the run has ended and is not to be repeated."""
         return self.run.ended and not self.forced
 
     def begin(self) -> None:
-        """Make its directory ready, the lock of which is held."""
+        """Prepare the run's directory; the caller holds its lock."""
         if self.forced:
             self.run.clear()
             self.forced = False
         self.run.write_hydra_files(self.cfg, self.config.hydra)
 
     def epochs_done(self) -> int | None:
-        """Of its checkpoint; None where it is to be trained no further."""
+        """Return the number of epochs in the checkpoint, or None if the training is complete or diverged."""
         try:
             checkpoint = self.training.checkpoint(self.run)
-        except Damaged:  # `Training.begin` will tell
+        except Damaged:  # `Training.begin` reports it
             checkpoint = None
         curve = checkpoint["curve"] if checkpoint else []
         over = len(curve) == self.training.settings.epochs or (bool(curve) and not finite(curve[-1]))

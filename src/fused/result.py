@@ -1,12 +1,12 @@
-"""How the jobs of a group have ended."""
+"""The result of training a group."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class GroupResult:
-    """Jobs by their numbers; the runs of those that are not named have ended."""
+    """Outcomes by job number; a job in neither `failed` nor `alone` has ended its run."""
 
-    failed: dict[int, str] = field(default_factory=dict)  # with the reason
-    alone: dict[int, str] = field(default_factory=dict)  # to be trained alone, with the reason
-    begun: set[int] = field(default_factory=set)  # whose repetition has begun, if they were to be repeated
+    failed: dict[int, str] = field(default_factory=dict)  # reasons
+    alone: dict[int, str] = field(default_factory=dict)  # reasons why these jobs must be trained alone
+    begun: set[int] = field(default_factory=set)  # jobs that have begun; a run to be repeated has been cleared

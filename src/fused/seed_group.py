@@ -1,4 +1,4 @@
-"""The runs of a group that share their minibatches, since their seed is the same."""
+"""The runs of a group that have the same seed and so share their minibatches."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from src.training.metrics import EpochMetrics
 
 
 class SeedGroup:
-    """Runs of one seed: ordinary classifiers with their optimizers, and one stack that computes their gradients.
+    """Runs of one seed: classifiers with their own optimizers, and one stack that computes all gradients.
 
-    A run that is over stays in the stack, so that its neighbours' bits do not depend on it, but is not updated.
+    A diverged run stays in the stack but is not updated, so that the other runs' bits do not depend on it.
     """
 
     def __init__(self, members: Sequence[Classifier], data: DataModule) -> None:
@@ -25,7 +25,7 @@ class SeedGroup:
         self.metrics = {name: EpochMetrics(device, len(members)) for name in ("train", *data.eval_splits)}
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set each lr; count from zero."""
+        """Set each lr and reset the metrics."""
         self.training = [member for member in self.members if member.finite]
         for member in self.training:
             member.set_lr(epoch)
@@ -33,7 +33,7 @@ class SeedGroup:
             metrics.reset()
 
     def update(self, indices: Tensor) -> None:
-        """One update of each run, by the minibatch of these indices (B,)."""
+        """Update each run on the minibatch at indices (B,)."""
         images, labels = self.data.splits["train"].minibatch(indices)
         losses, logits = self.stack.differentiate(images, labels)
         for member in self.training:
@@ -41,13 +41,13 @@ class SeedGroup:
         self.metrics["train"].add(losses.double() * len(labels), logits, labels)
 
     def score(self, split: str, indices: Tensor) -> None:
-        """Add the losses and right answers on some images of a split."""
+        """Add the losses and correct predictions on the images of a split at indices (B,)."""
         images, labels = self.data.splits[split].minibatch(indices)
         losses, logits = self.stack.losses(images, labels)
         self.metrics[split].add(losses.double(), logits, labels)
 
     def end_epoch(self, epoch: int, updates: int, seconds: float, evaluation_seconds: float) -> None:
-        """Add a row to each curve; the seconds are a run's share of the group's."""
+        """Add a row to each curve; the seconds are one run's share of the group's time."""
         figures: list[Row] = [{} for _ in self.members]
         for name, metrics in self.metrics.items():
             figures = [row | more for row, more in zip(figures, metrics.figures(name), strict=True)]

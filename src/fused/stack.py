@@ -1,4 +1,4 @@
-"""Networks of one architecture, computed as one."""
+"""Networks of one architecture, vectorized."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 
 class Stack:
-    """R networks, whose parameters of one name lie in one tensor (R, ...).
+    """R networks; parameters of the same name are stored in one tensor (R, ...).
 
-    Each network stays an ordinary module, with an ordinary optimizer on it: its parameters become parts of the stacks,
-    and get parts of the stacks' gradients. The code of the first network runs for all, through `torch.func.vmap`.
+    Each network stays an ordinary module with an ordinary optimizer: its parameters and their gradients become views of
+    the stacks. `torch.func.vmap` runs the first network's code for all.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -27,7 +27,7 @@ class Stack:
             self.parameters[name], self._parts[name] = stacked.requires_grad_(first.requires_grad), parts
 
     def losses(self, images: Tensor, labels: Tensor, reduction: str = "none") -> tuple[Tensor, Tensor]:
-        """Losses (R, B), reduced if asked, and logits (R, B, 10) of the same images (B, 1, 28, 28) for all."""
+        """Return losses (R, B), or (R,) if reduced, and logits (R, B, 10) on images (B, 1, 28, 28) shared by all."""
 
         def of_one(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             logits = functional_call(self.networks[0], parameters, (images,))
@@ -36,12 +36,12 @@ class Stack:
         return vmap(of_one)(self.parameters)
 
     def differentiate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean losses (R,) and logits (R, B, 10); the networks' parameters get their gradients."""
+        """Return mean losses (R,) and logits (R, B, 10), and set the gradients of the networks' parameters."""
         losses, logits = self.losses(images, labels, reduction="mean")
         learning = {name: stacked for name, stacked in self.parameters.items() if stacked.requires_grad}
         gradients = torch.autograd.grad(losses.sum(), list(learning.values()), allow_unused=True)
         for name, gradient in zip(learning, gradients, strict=True):
-            # Fused optimizers take it that a parameter and its gradient have the same strides.
+            # Fused optimizers assume that a parameter and its gradient have the same strides.
             each = [None] * len(self.networks) if gradient is None else gradient.contiguous().unbind()
             for parameter, part in zip(self._parts[name], each, strict=True):
                 parameter.grad = part

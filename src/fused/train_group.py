@@ -1,4 +1,4 @@
-"""The runs of several jobs, trained as one model where that can be."""
+"""Train the runs of several jobs as one vectorized model where possible."""
 
 import gc
 import os
@@ -26,19 +26,20 @@ from src.training.evaluation import initial_loss
 from src.training.lightning import fit
 from src.training.trainer import Training, set_up_process
 
-FULL = "there is not enough memory"
+FULL = "not enough memory"
+NO_OTHER = "no other run was at the same epoch with the same batch sizes"
 
 
 def train_group(configs: Sequence[DictConfig]) -> GroupResult:
-    """Train what these jobs describe, which are alike in all but optimizer, lr, schedule and seed.
+    """Train the runs of these jobs, which differ only in optimizer, lr, schedule and seed.
 
-    A group that does not fit into the device's memory is halved.
+    A group that does not fit into the device's memory is split into halves.
     """
     result = GroupResult()
     set_up_process(configs[0].threads, configs[0].threads)
     members = _able(configs, result)
     if result.failed and configs[0].fail_fast:
-        result.alone |= {member.number: "another run had failed" for member in members}
+        result.alone |= {member.number: "another run failed" for member in members}
         return result
     with ExitStack() as locks:
         groups = _in_step(_locked(members, locks, result), result)
@@ -54,7 +55,7 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
 
 
 def _able(configs: Sequence[DictConfig], result: GroupResult) -> list[Member]:
-    """Those of the jobs that nothing keeps from being trained in a group."""
+    """Return the members that can be trained in a group; record the others in `result`."""
     able: list[Member] = []
     shared: dict[Hashable, DataModule] = {}
     for number, config in enumerate(configs):
@@ -75,7 +76,7 @@ def _able(configs: Sequence[DictConfig], result: GroupResult) -> list[Member]:
 
 
 def _locked(members: Sequence[Member], locks: ExitStack, result: GroupResult) -> list[Member]:
-    """Those whose runs no other process trains, and which are not done; their directories are ready."""
+    """Lock the runs, and prepare and return those that have not ended and that no other process trains."""
     ours = []
     for member in members:
         try:
@@ -91,23 +92,23 @@ def _locked(members: Sequence[Member], locks: ExitStack, result: GroupResult) ->
 
 
 def _in_step(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
-    """Groups that are at the same epoch and have the same batch sizes, each in the order of seeds."""
+    """Return groups of members at the same epoch with the same batch sizes, each sorted by seed."""
     at = {member: member.epochs_done() for member in members}
-    result.alone |= {member.number: "all its epochs had been trained" for member in members if at[member] is None}
+    result.alone |= {member.number: "its training had already ended" for member in members if at[member] is None}
 
     def step(member: Member) -> tuple[int, ...]:
         return at[member] or 0, *member.batch_sizes
 
     left = sorted((member for member in members if at[member] is not None), key=lambda each: (step(each), each.seed))
     groups = [list(in_step) for _, in_step in groupby(left, key=step)]
-    result.alone |= {group[0].number: "no other run was in step with it" for group in groups if len(group) == 1}
+    result.alone |= {group[0].number: NO_OTHER for group in groups if len(group) == 1}
     return [group for group in groups if len(group) > 1]
 
 
 def _halves(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
-    """Smaller groups of the members of one that did not fit.
+    """Return smaller groups of the members of a group that did not fit into memory.
 
-    They are in step again: a member that has diverged has an older checkpoint than those that went on.
+    Members are grouped by epoch again, since a diverged member has an older checkpoint than the others.
     """
     shared: dict[Hashable, DataModule] = {}
     for member in members:
@@ -120,7 +121,7 @@ def _halves(members: Sequence[Member], result: GroupResult) -> list[list[Member]
 
 
 def _failure(members: Sequence[Member]) -> str:
-    """Train a group; what ended it early, if anything did. All that it held on the device is let go."""
+    """Train a group and free its device memory; return the reason why it failed, or an empty string."""
     failure = ""
     try:
         _train(members)
@@ -129,16 +130,16 @@ def _failure(members: Sequence[Member]) -> str:
             traceback.print_exc()
         failure = FULL if out_of_memory(error) else one_line(error)
         if isinstance(error, torch.AcceleratorError) and failure != FULL:
-            print(f"a group's process ends: {failure}", file=sys.__stderr__, flush=True)
-            os._exit(1)  # since after such an error it can do nothing more on its GPU
-    gc.collect()  # Lightning's trainer is a cycle that holds it
+            print(f"the group's process exits: {failure}", file=sys.__stderr__, flush=True)
+            os._exit(1)  # the process cannot use its GPU after such an error
+    gc.collect()  # Lightning's trainer is in a reference cycle
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return failure
 
 
 def _train(members: Sequence[Member]) -> None:
-    """Train members, in the order of their seeds, as one model, until their records say how they ended."""
+    """Train members, sorted by seed, as one model, and record how each ended."""
     runs = [member.run for member in members]
     resumed = [member.training.begin(member.run, member.names, len(members)) for member in members]
     boards = [member.training.board(member.run, member.names) for member in members]
@@ -174,9 +175,9 @@ def _train(members: Sequence[Member]) -> None:
 
 
 def made_capturable(trainings: Sequence[Training]) -> dict[tuple[int, int], bool]:
-    """Have the optimizers keep all they count on the GPU, as CUDA graphs want it; what their settings have of that."""
+    """Set `capturable`, which CUDA graphs need, on GPU optimizers; return the values that the settings had."""
     settings = {}
-    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # of steps before a capture
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # in uncaptured steps
     for number, training in enumerate(trainings):
         for place, group in enumerate(training.classifier.optimizer.param_groups):
             if training.device == "cuda" and "capturable" in group:

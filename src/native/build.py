@@ -1,4 +1,4 @@
-"""The C++ code, compiled on first use for this machine, and kept in the user's cache."""
+"""The C++ library, compiled for this machine on first use and kept in the user's cache."""
 
 import ctypes
 import hashlib
@@ -21,39 +21,39 @@ SOURCES = [Path(__file__).with_name(name) for name in ("convolution.cpp", "linea
 HEADERS = [Path(__file__).with_name("simd.h")]
 FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast"]
 FLAGS += ["-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"]
-if sys.platform == "linux":  # the process may hold an older C++ library than the compiler's
+if sys.platform == "linux":  # the process may have loaded an older C++ runtime than the compiler's
     FLAGS += ["-static-libstdc++", "-static-libgcc"]
-SIGNATURES = {  # the types of each function's arguments: pointers and whole numbers
+SIGNATURES = {  # argument types of each function: p a pointer, i an integer
     "forward": "ppppppii",
     "backward": "ppppppppii",
     "linear_forward": "ippi",
     "linear_backward": "ippipp",
     "gather": "pipipp",
 }
-PATIENCE = 120  # seconds for another process that compiles
+PATIENCE = 120  # seconds to wait for another process that compiles
 
 
 class Unavailable(Exception):
-    """There is no library; the text says why."""
+    """The library cannot be built or loaded; the message says why."""
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library. Raises Unavailable where it cannot be built, as without a compiler."""
+    """Load the library, compiling it if needed. Raises Unavailable, for example if there is no compiler."""
     texts = [file.read_bytes() for file in (*SOURCES, *HEADERS)]
     content = repr((FLAGS, platform.libc_ver(), _processor(), texts)).encode()
     try:
         file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
-        with suppress(OSError):  # not there, or damaged
+        with suppress(OSError):  # missing or damaged
             return _load(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=PATIENCE):
             with suppress(OSError):
-                return _load(file)  # compiled meanwhile
+                return _load(file)  # another process has compiled it
             _compile(file)
         return _load(file)
-    except (OSError, RuntimeError) as error:  # no home, no rights, no space, a compiler that is none
-        raise Unavailable(f"the code cannot be compiled, kept or loaded: {error}") from error
+    except (OSError, RuntimeError) as error:  # no home, no rights, no space, no working compiler
+        raise Unavailable(f"the native code cannot be compiled, cached or loaded: {error}") from error
 
 
 def _load(file: Path) -> ctypes.CDLL:
@@ -67,7 +67,7 @@ def _load(file: Path) -> ctypes.CDLL:
 
 @cache
 def backend() -> str:
-    """What works here: native, or torch and why."""
+    """Return "native, N lanes", or "torch: " and the reason why the library is unavailable."""
     try:
         return f"native, {library().lanes()} lanes"
     except Unavailable as reason:
@@ -75,25 +75,25 @@ def backend() -> str:
 
 
 def supports(*tensors: Tensor) -> bool:
-    """Whether the native code can take these: float32 on the CPU."""
+    """Return True if the native code is available and supports these tensors: float32 on the CPU."""
     return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors) and (
         backend().startswith("native")
     )
 
 
 def in_plain_eager() -> bool:
-    """Whether neither `torch.func`, nor a compiler, nor autocast wants to see torch's own operators."""
+    """Return True if no `torch.func` transform, compiler or autocast is active, which need torch's own operators."""
     return not (
-        torch._C._are_functorch_transforms_active()  # as torch.autograd.Function itself asks
+        torch._C._are_functorch_transforms_active()  # the check that torch.autograd.Function makes
         or torch.compiler.is_compiling()
         or torch.is_autocast_enabled("cpu")
     )
 
 
 def forbid_double_backward(operation: str) -> None:
-    """Raise RuntimeError in a backward pass that shall itself be differentiated, which would go wrong unseen."""
+    """Raise RuntimeError if a backward pass is to be differentiated, which would give wrong gradients silently."""
     if torch.is_grad_enabled():
-        raise RuntimeError(f"{operation}: its native code has no second derivative")
+        raise RuntimeError(f"{operation}: the native code has no second derivative")
 
 
 def _compile(file: Path) -> None:
@@ -106,7 +106,7 @@ def _compile(file: Path) -> None:
             names = " and ".join(file.name for file in SOURCES)
             raise Unavailable(f"{compiler[0]} cannot compile {names}: {ended.stderr.strip()[:200]}")
         with partial.open("rb") as written:
-            os.fsync(written.fileno())  # or a power cut might leave half of it under the name that is trusted
+            os.fsync(written.fileno())  # otherwise a power cut could leave a partial file under the final name
         partial.replace(file)
 
 
@@ -115,11 +115,11 @@ def _compiler() -> list[str]:
     for command in [asked_for] if asked_for else [["c++"], ["g++"], ["clang++"]]:
         if shutil.which(command[0]):
             return command
-    raise Unavailable(f"there is no C++ compiler: {' '.join(asked_for) or 'c++, g++, clang++'}")
+    raise Unavailable(f"no C++ compiler found: {' '.join(asked_for) or 'c++, g++, clang++'}")
 
 
 def _processor() -> str:
-    """What `-march=native` depends on; the cache may be shared by unlike machines."""
+    """Return what `-march=native` depends on, since machines with different processors may share the cache."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,8 +1,9 @@
-// What of a training step torch's own operators are slow at, on one core: convolution, bias, 2 x 2 max pooling and ReLU
-// as one operation, forward and backward, for networks of few channels; and the gathering of a minibatch's pixels.
+// The parts of a training step at which torch's operators are slow on one core: convolution, bias, 2 x 2 max pooling
+// and ReLU as one operation, forward and backward, for networks with few channels; and the gathering of a minibatch's
+// pixels.
 //
-// The maps of an image are too few to fill a vector, but images are many: LANES of them, a slice, are laid out with the
-// image innermost and zeros around the borders. Every operation is then one on full vectors, whatever the batch size,
+// An image has too few maps to fill a vector, but a batch has many images. So a slice of LANES images is stored with
+// the image innermost and zeros around the borders, and every operation works on full vectors, whatever the batch size,
 // padding, strides and channels are. A tap is one of the C x K x K weights of a filter.
 #include "simd.h"
 
@@ -19,16 +20,16 @@
 
 #include <unistd.h>
 
-constexpr int FORWARD = REGISTERS / 2;        // filters at once
-constexpr int INPUT = REGISTERS * 5 / 8;      // pixels at once, in the gradient of the input
-constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights at once, in their gradient
-constexpr uint8_t NONE = 4;                   // which pixel of a 2 x 2 window has won: 0 to 3, or none
+constexpr int FORWARD = REGISTERS / 2;        // filters computed at once
+constexpr int INPUT = REGISTERS * 5 / 8;      // pixels computed at once in the gradient of the input
+constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights computed at once in their gradient
+constexpr uint8_t NONE = 4;                   // winner of a 2 x 2 window: pixel 0 to 3, or NONE if ReLU zeroed it
 
-struct Shape {  // what Python passes; kernels are square, the stride is 1
+struct Shape {  // as _Shape in convolution.py; kernels are square, the stride is 1
     int64_t images, channels, height, width, filters, kernel, padding;
 };
 
-struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1 or more images from the first
+struct Tensor {  // (images, channels, rows, columns); strides are in floats
     float* data;
     int64_t stride[4];
     float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
@@ -36,10 +37,10 @@ struct Tensor {  // of images, channels, rows, columns; strides in floats, and 1
     }
 };
 
-// For each image one of four values, the same four for all. Reads as many as LANES.
+// Selects for each image one of the same four values. Reads LANES values.
 static inline Vector choose(const float* values, const Integers& which) {
 #if defined(__GNUC__) && !defined(__clang__)
-    return __builtin_shuffle(load(values, 1, LANES), which);  // one instruction, where the processor has it
+    return __builtin_shuffle(load(values, 1, LANES), which);  // one instruction on processors that have it
 #else
     const Integers right = (which & 1) != 0, below = (which & 2) != 0;
     const auto either = [&](int one) { return right ? Vector{} + values[one + 1] : Vector{} + values[one]; };
@@ -54,7 +55,7 @@ static void copy(void* to, const void* from, int64_t lanes) {  // bytes
 
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
-    std::vector<int64_t> offset;      // of each tap from the first, in vectors
+    std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
     std::vector<Vector> input;        // (C, rows, columns)
     const float *weight, *bias;
 
@@ -68,7 +69,7 @@ struct Slices : Shape {
         input.resize(channels * rows * columns);
     }
 
-    // Where in a padded map a pixel of an image is.
+    // Index of an image's pixel in the padded maps.
     int64_t padded(int64_t c, int64_t y, int64_t x) const { return (c * rows + y + padding) * columns + x + padding; }
 
     void take(const Tensor& images, int64_t first, int64_t lanes) {
@@ -78,7 +79,7 @@ struct Slices : Shape {
                     input[padded(c, y, x)] = load(images.at(first, c, y, x), images.stride[0], lanes);
     }
 
-    // N filters from `filter` on: P of a window's four pixels at a time, an accumulator for each pixel and filter.
+    // Computes N filters from `filter` on: P of a window's four pixels at a time, an accumulator per pixel and filter.
     template <int N>
     __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
         constexpr int P = 4 * N <= ACCUMULATORS ? 4 : 2 * N <= ACCUMULATORS ? 2 : 1;
@@ -107,7 +108,7 @@ struct Slices : Shape {
                     Integers winner{};
                     for (int pixel = 1; pixel < 4; pixel++) {
                         const Vector value = window[pixel][n];
-                        const Integers better = (value > best) | (value != value);  // as torch does: NaN wins
+                        const Integers better = (value > best) | (value != value);  // NaN wins, as in torch
                         best = better ? value : best;
                         winner = better ? Integers{} + pixel : winner;
                     }
@@ -121,16 +122,16 @@ struct Slices : Shape {
     }
 };
 
-// Of a window only the pixel that won has a gradient, but in each image it may be another one. So a window is not taken for
-// four pixels, of which three are zero, but each image's inputs or weights are chosen by its winner.
+// Only the winner of a window has a gradient, and it differs between images. Instead of computing four pixels, three of
+// them zero, each image's inputs or weights are selected by its winner.
 struct Gradients : Slices {
-    int64_t windows, patch;           // of a filter; inputs that a window's pixels have in a channel, (K + 1) x (K + 1)
-    std::vector<Vector> gradient;     // (O, windows): of the winners
+    int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
+    std::vector<Vector> gradient;     // (O, windows), of the winners
     std::vector<Integers> winner;     // (O, windows)
     std::vector<Vector> of_input;     // (C, rows, columns)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    std::vector<float> choices;       // (C, O, patch, 4): the weight between an input and each pixel of a window
+    std::vector<float> choices;       // (C, O, patch, 4): weight between an input and each pixel of a window
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
@@ -167,7 +168,7 @@ struct Gradients : Slices {
         }
     }
 
-    // The R x S weights from (j, i) on of a filter and channel: the winners' inputs are chosen by column, then by row.
+    // Adds to the gradient of R x S weights from (j, i) on: the winners' inputs are selected by column, then by row.
     template <int R, int S>
     __attribute__((noinline)) void add_to_weight(int64_t filter, int64_t c, int64_t j, int64_t i) {
         Vector* to = &of_weight[((filter * channels + c) * kernel + j) * kernel + i];
@@ -195,7 +196,7 @@ struct Gradients : Slices {
             for (int s = 0; s < S; s++) to[r * kernel + s] = sums[r][s];
     }
 
-    // N inputs from the `begin`-th of each window's patch on: from all filters.
+    // Adds to the gradient of N inputs of each window's patch, from the `begin`-th on, over all filters.
     template <int N>
     __attribute__((noinline)) void add_to_input(int64_t c, int64_t begin) {
         int64_t offsets[N];
@@ -240,7 +241,7 @@ struct Gradients : Slices {
         }
     }
 
-    // What a chunk of images has come to; then begin the next.
+    // Writes the gradients of a chunk of images and clears the sums for the next.
     void sum_up(float* to_weight, float* to_bias) {
         for (int64_t filter = 0; filter < filters; filter++) {
             for (int64_t tap = 0; tap < taps; tap++)
@@ -252,13 +253,13 @@ struct Gradients : Slices {
     }
 };
 
-// Threads that share a call's work. A step's calls follow each other closely, so they look out for the next one for a
-// while before they sleep.
+// Threads that share a call's work. The calls of a step follow each other closely, so idle threads poll for a while
+// before they sleep.
 class Crew {
     static constexpr int LOOKS = 20000;
     std::vector<std::thread> others;
     std::function<void(int64_t)> work;
-    std::fenv_t arithmetic;  // of the caller: how it treats denormal numbers
+    std::fenv_t arithmetic;  // the caller's floating-point mode, such as flushing of denormals
     std::atomic<int64_t> calls{0}, done{0};
     std::mutex mutex;
     std::condition_variable called;
@@ -280,11 +281,11 @@ public:
     explicit Crew(int64_t number) {
         try {
             for (int64_t part = 1; part < number; part++) others.emplace_back([this, part] { serve(part); });
-        } catch (const std::system_error&) {  // the system gives no more; those there are will do
+        } catch (const std::system_error&) {  // no more threads available: work with those started
         }
     }
     int64_t size() const { return int64_t(others.size()) + 1; }
-    // f(part) for as many parts as there are threads, this one included.
+    // Calls f(part) once per thread, including the calling one, and waits for all.
     void share(const std::function<void(int64_t)>& f) {
         work = f, done = 0;
         std::fegetenv(&arithmetic);
@@ -298,16 +299,16 @@ public:
     }
 };
 
-// f(begin, end) for parts of the images, of whole chunks but for the last.
+// Calls f(begin, end) for parts of the images; all parts except the last are whole chunks.
 static void in_chunks(int64_t images, int64_t chunk, int64_t threads, const std::function<void(int64_t, int64_t)>& f) {
     const int64_t chunks = (images + chunk - 1) / chunk;
     threads = std::min(threads, chunks);
     if (threads < 2) return f(0, images);
     static std::mutex one_call;
     const std::lock_guard<std::mutex> lock(one_call);
-    static std::vector<Crew*> crews;  // by their number; they end with the process
+    static std::vector<Crew*> crews;  // by thread count; they live as long as the process
     static pid_t process = 0;
-    if (process != getpid()) crews.clear(), process = getpid();  // a fork has no threads but its own
+    if (process != getpid()) crews.clear(), process = getpid();  // threads do not survive a fork
     if (int64_t(crews.size()) <= threads) crews.resize(threads + 1);
     if (!crews[threads]) crews[threads] = new Crew(threads);
     const int64_t parts = crews[threads]->size();
@@ -335,7 +336,7 @@ void forward(const Shape* shape, const Tensor* images, const float* weight, cons
     });
 }
 
-// Gradients of weight and bias are summed chunk by chunk, so that they do not depend on the number of threads.
+// The gradients of weight and bias are summed by chunk, so that they do not depend on the number of threads.
 void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
               const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t chunk,
               int64_t threads) {
@@ -359,7 +360,7 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     }
 }
 
-// The values of the pixels of some images, image innermost as the convolution wants them; size is an image's, in pixels.
+// Writes the values of the selected images' pixels, image innermost as for the convolution; size is pixels per image.
 void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t n, const float* values, float* to) {
     constexpr int64_t TOGETHER = 16, LINE = 64;  // images; bytes of a cache line
     for (int64_t first = 0; first < n; first += TOGETHER) {
@@ -367,7 +368,7 @@ void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t
         const uint8_t* image[TOGETHER];
         for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * size;
         for (int64_t pixel = 0; pixel < size; pixel++) {
-            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < size)  // one line of the next images at a time
+            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < size)  // one cache line of the next images
                 __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * size + pixel / TOGETHER * LINE);
             for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = values[image[i][pixel]];
         }

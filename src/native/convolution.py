@@ -1,4 +1,4 @@
-"""Convolution, bias, 2 x 2 max pooling and ReLU as one operator of torch, `ravine::conv_pool_relu`."""
+"""Convolution, bias, 2 x 2 max pooling and ReLU as one torch operator, `ravine::conv_pool_relu`."""
 
 import ctypes
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.build import forbid_double_backward, in_plain_eager, library, supports
 
-CHUNK = 32  # images: what a thread takes at a time; gradients are summed chunk by chunk, however many threads there are
+CHUNK = 32  # images per thread at a time; gradients are summed by chunk, so the thread count does not change them
 
 OPERATORS = torch.library.Library("ravine", "DEF")
 OPERATORS.define(
@@ -37,7 +37,8 @@ class _Tensor(ctypes.Structure):
 def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
     """relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2)): (B, C, H, W) to (B, O, H', W').
 
-    By the native operator where it can serve, whose output lies in memory as (O, H', W', B); else by torch's.
+    The native operator is used if it supports the tensors; its output has the memory layout (O, H', W', B). Otherwise
+    torch's operators are used.
     """
     if weight.shape[2] == weight.shape[3] and supports(images, weight, bias):
         if in_plain_eager():
@@ -48,7 +49,7 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
 
 @dataclass
 class Threads:
-    """How many threads share an operator's work; they do not change its results."""
+    """Number of threads of the native operators; it does not change their results."""
 
     number: int = 1
 
@@ -57,7 +58,7 @@ THREADS = Threads()
 
 
 def _shape(images: Tensor, weight: Tensor, padding: int) -> tuple[_Shape, tuple[int, int, int, int]]:
-    """For C++, and the output's (O, H', W', B). Raises ValueError."""
+    """Return the C++ struct and the output's sizes (O, H', W', B). Raises ValueError for shapes that do not fit."""
     (b, c, h, w), (o, channels, kernel, width) = images.shape, weight.shape
     pooled = [(size + 2 * padding - kernel + 1) // 2 for size in (h, w)]
     if c != channels or kernel != width or min(pooled) < 1 or padding < 0:
@@ -70,7 +71,7 @@ def _tensor(tensor: Tensor) -> _Tensor:
 
 
 def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    """The output, and which pixel of each window it came from: 0 to 3, or 4 where ReLU made it zero."""
+    """Return the output and its winners: the pixel of the window, 0 to 3, it came from, or 4 if ReLU zeroed it."""
     shape, sizes = _shape(images, weight, padding)
     if len(bias) != len(weight):
         raise ValueError(f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit")
@@ -87,7 +88,7 @@ def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tupl
 def _backward(
     gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of images (of none, if not asked for), weight and bias."""
+    """Return the gradients of images (empty unless `of_images`), weight and bias."""
     shape, (o, *pooled, b) = _shape(images, weight, padding)
     if not gradient.shape == winners.shape == (b, o, *pooled):
         raise ValueError(f"gradient {tuple(gradient.shape)} and winners {tuple(winners.shape)} do not fit")
@@ -135,7 +136,7 @@ def _differentiate(
 
 
 class _ConvPoolRelu(torch.autograd.Function):
-    """The operator's autograd without torch.library's way to it, which takes as long as a tenth of a small step."""
+    """The operator's autograd, without torch.library's dispatch, which takes a tenth of a small step's time."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -153,7 +154,7 @@ class _ConvPoolRelu(torch.autograd.Function):
 def _vectorised(
     info: Any, axes: tuple[int | None, ...], images: Tensor, weight: Tensor, bias: Tensor, padding: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-    """For each network of a group by itself: what they share lets none of them be faster here."""
+    """Loop over the networks of a group; sharing work between them would not be faster here."""
     batched = zip((images, weight, bias), axes, strict=False)
     each = zip(*(t.unbind(axis) if axis is not None else [t] * info.batch_size for t, axis in batched), strict=True)
     outputs, winners = zip(*(torch.ops.ravine.conv_pool_relu(*one, padding) for one in each), strict=True)

@@ -1,4 +1,4 @@
-"""The pixels of a minibatch, as numbers."""
+"""Gathering and normalisation of a minibatch's pixels."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,10 @@ from src.native.build import backend, library
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
-    """The `values` (256,) of the pixels, bytes, of images (N, H, W): (B, 1, H, W). `indices` (B,) are not checked.
+    """Return `values[images[indices]]`, (B, 1, H, W), of byte images (N, H, W) and `values` (256,).
 
-    By the native code it lies in memory as (1, H, W, B), as the convolution wants it.
+    `indices` (B,) are not checked. The native code returns a tensor with the memory layout (1, H, W, B), which the
+    native convolution reads fastest.
     """
     n, height, width = len(indices), *images.shape[1:]
     native = (images.dtype, indices.dtype, values.dtype) == (torch.uint8, torch.int64, torch.float32)

@@ -1,11 +1,11 @@
-// Linear layers with ReLU between them, all in one call: networks this small spend as long between torch's operators as in
-// them. Features are (features, images), image innermost, as the convolution leaves them.
+// Linear layers with ReLU between them, all in one call: in networks this small, torch's overhead between operators
+// takes as long as the operators. Features are (features, images), image innermost, as the convolution writes them.
 #include "simd.h"
 
 #include <algorithm>
 #include <vector>
 
-struct Layer {  // what Python passes; weight is (outputs, inputs), output (outputs, images)
+struct Layer {  // as _Layer in linear.py; weight is (outputs, inputs), output (outputs, images)
     const float *weight, *bias;
     float *output, *of_weight, *of_bias;
     int64_t inputs, outputs;
@@ -16,9 +16,9 @@ struct Matrix {
     int64_t row, column;  // strides
 };
 
-constexpr int COLUMNS = REGISTERS / 8, ROWS = ACCUMULATORS / COLUMNS;  // of a tile of a product; COLUMNS are vectors
+constexpr int COLUMNS = REGISTERS / 8, ROWS = ACCUMULATORS / COLUMNS;  // of a tile of a product; a column is a vector
 
-// Every other lane of the result from the one and from the other: of their first halves, or their second.
+// Interleaves the lanes of the first halves of `one` and `other`, or of their second halves.
 static inline Vector interleave(const Vector& one, const Vector& other, bool second) {
 #if defined(__GNUC__) && !defined(__clang__)
     Integers from;
@@ -31,16 +31,16 @@ static inline Vector interleave(const Vector& one, const Vector& other, bool sec
 #endif
 }
 
-// product (rows, columns) = left (rows, depth) right (depth, columns), whose strides are any.
+// product (rows, columns) = left (rows, depth) x right (depth, columns), both with any strides.
 struct Product {
     float* product;
     int64_t rows, columns, depth;
     Matrix left, right;
-    const float* bias = nullptr;    // of each row
-    bool rectify = false;           // negative values become 0, as by ReLU
-    const float* passed = nullptr;  // like the product, which is 0 where this is not above 0, as in ReLU's gradient
+    const float* bias = nullptr;    // one per row
+    bool rectify = false;           // apply ReLU
+    const float* passed = nullptr;  // ReLU's output, for its gradient: the product becomes 0 where this is not above 0
 
-    // N vectors of columns from the `first` on, of all rows of `right`, zeros after the last column.
+    // Packs N vectors of columns from `first` on, all rows of `right`; zeros follow the last column.
     template <int N>
     void pack(int64_t first, Vector* panel) const {
         for (int n = 0; n < N; n++) {
@@ -48,7 +48,7 @@ struct Product {
             const float* from = right.data + begin * right.column;
             int64_t k = 0;
             if (right.row == 1 && right.column != 1 && lanes == LANES)
-                for (; k + LANES <= depth; k += LANES) {  // LANES x LANES at a time
+                for (; k + LANES <= depth; k += LANES) {  // transposes LANES x LANES at a time
                     Vector block[LANES], next[LANES];
                     for (int i = 0; i < LANES; i++) block[i] = load(from + i * right.column + k, 1, LANES);
                     for (int half = LANES / 2; half; half /= 2) {
@@ -108,7 +108,7 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
     }
 }
 
-// `gradient` is of the last layer's output; of_features may be null.
+// `gradient` is that of the last layer's output; of_features may be null.
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features) {
     std::vector<float> here, before;

@@ -1,4 +1,4 @@
-"""Linear layers with ReLU between them, forward and backward in one call each."""
+"""Linear layers with ReLU between them, in one call forward and one backward."""
 
 import ctypes
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ class _Layer(ctypes.Structure):
 
 
 def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
-    """Layers one after the other, ReLU between them: (B, ...), flattened, to (B, outputs of the last).
+    """Apply the layers in order, with ReLU between them, to flattened features (B, ...): (B, outputs of the last).
 
-    By the native code where it can serve and one thread shall, which calls no hooks of the layers; else by torch's own.
+    The native code is used if it supports the tensors and torch has one thread; it calls no hooks of the layers.
+    Otherwise torch's operators are used.
     """
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     biases = all(layer.bias is not None for layer in layers)
@@ -36,7 +37,7 @@ def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
 
 
 def _layers(parameters: Sequence[Tensor], outputs: Sequence[Tensor], gradients: Sequence[Tensor] = ()) -> Any:
-    """For C++: of weight and bias of each layer; their gradients, if there are any, in the same order."""
+    """Return the C++ structs of the layers; `parameters` and `gradients` are weight and bias of each layer in turn."""
     rows = []
     for i, output in enumerate(outputs):
         weight, bias = parameters[2 * i : 2 * i + 2]
@@ -55,7 +56,7 @@ class _Perceptron(torch.autograd.Function):
         widths = [inputs, *(bias.shape[0] for bias in parameters[1::2])]
         if [tuple(weight.shape) for weight in parameters[::2]] != list(zip(widths[1:], widths, strict=False)):
             raise ValueError(f"features and weights do not fit: {widths}")
-        # Strides, not a transposed view, or the last could not be changed in place.
+        # Allocated with these strides, since a transposed view of the last could not be changed in place.
         outputs = [torch.empty_strided((images, width), (1, images)) for width in widths[1:]]
         library().linear_forward(images, features.data_ptr(), _layers(parameters, outputs), len(outputs))
         ctx.save_for_backward(features, *parameters, *outputs[:-1])
@@ -67,7 +68,7 @@ class _Perceptron(torch.autograd.Function):
         features, *saved = ctx.saved_tensors
         gradient = gradient.t().contiguous()
         n = (len(saved) + 1) // 3
-        parameters, outputs = saved[: 2 * n], [*saved[2 * n :], gradient]  # in whose place nothing is read
+        parameters, outputs = saved[: 2 * n], [*saved[2 * n :], gradient]  # as the last output, which is not read
         gradients = [torch.empty_like(parameter) for parameter in parameters]
         to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         library().linear_backward(

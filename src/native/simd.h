@@ -1,4 +1,4 @@
-// Vectors of the processor's own width, and loops over registers.
+// Vectors as wide as the processor's registers, and loops over registers.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ static void store(const Vector& vector, float* to, int64_t stride, int64_t lanes
         for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = vector[lane];
 }
 
-// By halves, so that few operations depend on each other.
+// Pairwise by halves, so that few operations depend on each other.
 template <int N = LANES>
 static inline float sum(const float* lanes) {
     if constexpr (N == 1) {
@@ -59,7 +59,7 @@ static inline float sum(const Vector& vector) {
     return sum(lanes);
 }
 
-// f(std::integral_constant<int, n>) for an n known only now, of 1 to MOST: loops over registers need constants.
+// Calls f(std::integral_constant<int, n>) for a run-time n of 1 to MOST: loops over registers need constants.
 template <int MOST, class F>
 static void with_constant(int n, const F& f) {
     if constexpr (MOST > 0) {
@@ -68,7 +68,7 @@ static void with_constant(int n, const F& f) {
     }
 }
 
-// f(begin, size) for parts of 0 to n of nearly the same size, at most `most`.
+// Calls f(begin, size) for parts of [0, n) of nearly equal size, at most `most`.
 template <class F>
 static void in_parts(int64_t n, int64_t most, const F& f) {
     const int64_t parts = (n + most - 1) / most;

@@ -1,4 +1,4 @@
-"""The best cells of a grid, compared pair by pair."""
+"""Pairwise comparisons of the best cells of a grid."""
 
 import math
 from dataclasses import dataclass
@@ -22,39 +22,39 @@ from src.runs.directory import Run
 
 @dataclass(frozen=True)
 class Pair:
-    """Two cells, their comparison, and its p-value among all that were made."""
+    """Two cells, their comparison, and its p-value adjusted for the number of tests."""
 
     one: Cell
     other: Cell
     comparison: Comparison
     adjusted: float
     tests: int
-    damaged: dict[Path, str]  # predictions that it could have been made by, and why they cannot be read
+    damaged: dict[Path, str]  # predictions files that could not be read, and why
 
     @property
     def winner(self) -> Cell | None:
-        """Which cell is better, where one is beyond doubt."""
+        """The significantly better cell, or None."""
         if not self.adjusted < ALPHA:  # NaN is not
             return None
         return self.one if self.comparison.difference.value > 0 else self.other
 
     @property
     def verdict(self) -> str:
-        """In words; that no significance can be had is said, and how many seeds it would take."""
+        """The result in words; if there are too few seeds for significance, it says how many are needed."""
         if self.damaged:
             return "no test: the predictions cannot be read"
         if math.isnan(self.comparison.p):
-            return "no test: no predictions stored" if self.comparison.difference.n else "no test: no seeds shared"
+            return "no test: no predictions stored" if self.comparison.difference.n else "no test: no shared seeds"
         if self.winner:
             return f"{self.winner.name} is better"
         if self.comparison.least_p * self.tests > ALPHA:
             n, needed = self.comparison.difference.n, seeds_needed(self.tests)
-            return f"cannot be told: {n} seeds give no significance among {counted(self.tests, 'test')}, {needed} can"
+            return f"cannot be told: {n} seeds are too few for {counted(self.tests, 'test')}, {needed} are needed"
         return "no difference shown"
 
     @property
     def row(self) -> dict[str, object]:
-        """For a table of all pairs."""
+        """The pair's row in pairs.csv."""
         c = self.comparison
         row: dict[str, object] = {"one": self.one.name, "other": self.other.name, "seeds": c.difference.n}
         row |= {"difference": c.difference.value, "low": c.difference.low, "high": c.difference.high}
@@ -62,9 +62,9 @@ class Pair:
 
 
 def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
-    """Test accuracies over the seeds that finished in both; of one seed, by the test images that they tell apart.
+    """Compare two cells' test accuracies over the seeds that finished in both; for one seed, their predictions.
 
-    And the files of predictions that this would have taken and that are damaged, with the reasons.
+    Also return the damaged predictions files, with the reasons.
     """
     ones, others = one.values("test_accuracy"), other.values("test_accuracy")
     shared = sorted(set(ones) & set(others))
@@ -80,13 +80,13 @@ def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
 
 
 def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
-    """Values by seed, compared over the seeds that both have."""
+    """Compare values by seed over the seeds that both have."""
     shared = sorted(set(ones) & set(others))
     return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
 
 
 def pairs(grid: Grid) -> list[Pair]:
-    """Every two of the best cells, p-values adjusted by Holm's method."""
+    """Compare all pairs of the best cells, with p-values adjusted by Holm's method."""
     compared = [(one, other, *paired(one, other)) for one, other in combinations(grid.best_cells, 2)]
     ps = [comparison.p for _, _, comparison, _ in compared]
     tests = sum(not math.isnan(p) for p in ps)
@@ -97,11 +97,11 @@ def pairs(grid: Grid) -> list[Pair]:
 
 
 def by_seeds(grid: Grid, pairs: list[Pair]) -> str:
-    """What was tested, for the caption."""
+    """Return a caption that names the choice of cells and the tests."""
     kinds = sorted({pair.comparison.test for pair in pairs} - {"none"})
-    images = " It says nothing of other seeds." if MCNEMAR in kinds else ""
-    choice = f"the learning rate that did best on the {grid.chosen_on} set: a choice by it."
-    compared = "" if grid.chosen_on == "test" else " Compared are their test accuracies."
+    images = " McNemar's test says nothing about other seeds." if MCNEMAR in kinds else ""
+    choice = f"its best learning rate, chosen on the {grid.chosen_on} set."
+    compared = "" if grid.chosen_on == "test" else " The test accuracies are compared."
     return (
         f"Each optimizer and batch size takes part with {choice}{compared} "
         f"Two-sided {' and '.join(kinds) or 'tests: none'}, p-values adjusted by Holm's method.{images}"

@@ -1,4 +1,4 @@
-"""Names as a person gave them, for programs to which some characters are commands."""
+"""Escape user-given names for LaTeX, Markdown and matplotlib."""
 
 import re
 
@@ -6,7 +6,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "<": r"\textless{}",  # which the usual fonts lack, as the next two
+    "<": r"\textless{}",  # missing in the usual fonts, as are the next two
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
@@ -14,15 +14,15 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    """For LaTeX, which reads UTF-8; a line break, which would end a caption, becomes a space."""
+    """Escape for LaTeX with UTF-8 input; a line break, which would end a caption, becomes a space."""
     return "".join(_LATEX.get(each, each) for each in " ".join(text.split()) if each.isprintable())
 
 
 def markdown(text: str) -> str:
-    """For Markdown, on one line."""
+    """Escape for Markdown, on one line."""
     return re.sub(r"([\\`*_<|&$~])", r"\\\1", " ".join(text.split()))
 
 
 def matplotlib(text: str) -> str:
-    """For matplotlib, which takes what is between two `$` for a formula, and leaves a leading `_` out of legends."""
+    """Escape for matplotlib, which reads `$...$` as a formula and omits labels with a leading `_` from legends."""
     return " " * text.startswith("_") + text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Figures of a grid, by matplotlib: loss curves, sensitivity to the lr, epochs beside updates, time to an accuracy."""
+"""Figures of a grid: loss curves, lr sensitivity, loss by epochs and by updates, time to an accuracy."""
 
 import math
 from collections.abc import Iterator
@@ -12,42 +12,42 @@ from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
 from src.reporting.statistics import counted
 
-# Okabe & Ito's, told apart by the colour-blind and, with the line styles, in grey.
+# Okabe & Ito's palette, distinguishable for the colour-blind and, with the line styles, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.997)  # of accuracies, whose scale spreads what is near 1
+TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.997)  # accuracies on a logit scale
 LEAST, MOST = 0.03, 0.9995
-HIGHEST = 10.0  # nats; of ten classes, guessing has 2.3: what runs that diverge reach would flatten the others
-NAMED = 12  # lines that a legend has room for
-TARGETS = (0.97, 0.985)  # test accuracies that a run takes time to reach
+HIGHEST = 10.0  # nats; guessing among ten classes gives 2.3; the losses of diverged runs would flatten the other curves
+NAMED = 12  # lines that fit into a legend
+TARGETS = (0.97, 0.985)  # test accuracies of the time-to-accuracy figure
 
 
 def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
-    """Name, caption and picture of each."""
+    """Yield the name, caption and figure of each."""
     for optimizer in grid.optimizers:
-        caption = f"{optimizer}: loss after each epoch. Mean and range of the seeds; runs that diverged are thin lines"
+        caption = f"{optimizer}: loss after each epoch. Mean and range of the seeds; diverged runs are thin lines"
         if any(len(cell.curves) for key, cell in grid.cells.items() if key[0] == optimizer):
             yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
     if len(grid.lrs) > 1:
-        caption = "Final test accuracy (logit scale) by lr, with 95 % intervals. Crosses: cells in which runs diverged"
+        caption = "Final test accuracy (logit scale) by lr, with 95 % intervals. Crosses: cells with diverged runs"
         if grid.chosen_on != "test":
-            caption += f". Which lr is best is decided on the {grid.chosen_on} set"
+            caption += f". The best lr is chosen on the {grid.chosen_on} set"
         yield "lr sensitivity", caption, lr_sensitivity(grid)
-    chosen = f"At the learning rate that did best on the {grid.chosen_on} set"
+    chosen = f"At the best learning rate, chosen on the {grid.chosen_on} set"
     yield "epochs and updates", f"{chosen}: equal epochs are not equal updates", epochs_and_updates(grid)
     if any(math.isfinite(t) for cell in grid.cells.values() for t in seconds_to(cell, TARGETS[0]).values()):
         caption = (
-            f"{chosen}: time to a test accuracy, if nothing else kept the machine busy. A point a run, a bar their "
-            "median; beyond the grey line: never"
+            f"{chosen}: training time to a test accuracy, if the machine was otherwise idle. Points: runs; bars: their "
+            "medians; beyond the grey line: never reached"
         )
         if fused := sum(int((cell.runs.group_size > 1).sum()) for cell in grid.cells.values()):
-            caption += f". Trained with others as one model, whose time is shared out: {counted(fused, 'run')}"
+            caption += f". {counted(fused, 'run')} trained in groups; a run's time is its share of the group's"
         yield "time to accuracy", caption, time_to_accuracy(grid)
 
 
 def loss_curves(grid: Grid, optimizer: str) -> Figure:
-    """Training loss beside test loss, a line a cell: colours are lrs, line styles batch sizes."""
+    """Draw training and test loss, a line per cell: colours are lrs, line styles batch sizes."""
     figure, axes = _panels(2, sharey=True)
     for split, axis in zip(("train", "test"), axes, strict=True):
         for (label, batch, lr), cell in grid.cells.items():
@@ -59,7 +59,7 @@ def loss_curves(grid: Grid, optimizer: str) -> Figure:
 
 
 def lr_sensitivity(grid: Grid) -> Figure:
-    """A panel an optimizer, a line a batch size. A best lr on the edge is marked: a better one may lie beyond."""
+    """Draw a panel per optimizer, a line per batch size. A best lr on the grid's edge is noted in the title."""
     figure, axes = _panels(len(grid.optimizers), sharey=True)
     for optimizer, axis in zip(grid.optimizers, axes, strict=True):
         on_edge = set()
@@ -86,7 +86,7 @@ def lr_sensitivity(grid: Grid) -> Figure:
 
 
 def epochs_and_updates(grid: Grid) -> Figure:
-    """The training loss of the best cells, twice."""
+    """Draw the training loss of the best cells by epoch and by update."""
     figure, axes = _panels(2, sharey=True)
     for optimizer, colour in zip(grid.optimizers, cycle(COLOURS)):
         for batch in grid.batch_sizes:
@@ -101,7 +101,7 @@ def epochs_and_updates(grid: Grid) -> Figure:
 
 
 def seconds_to(cell: Cell, target: float) -> dict[str, float]:
-    """Of each finished run: seconds of training until its test accuracy first reached `target`; infinite if never."""
+    """Return each finished run's training seconds until its test accuracy first reached `target`; infinite if never."""
     accuracy, seconds = cell.by_epoch("test_accuracy"), cell.by_epoch("seconds").cumsum()
     found = {}
     for run in cell.finished.index:
@@ -111,7 +111,7 @@ def seconds_to(cell: Cell, target: float) -> dict[str, float]:
 
 
 def time_to_accuracy(grid: Grid) -> Figure:
-    """A panel a target, a row for the best cell of each optimizer and batch size."""
+    """Draw a panel per target, a row for the best cell of each optimizer and batch size."""
     rows = grid.best_cells
     figure, axes = _panels(len(TARGETS), sharey=True, height=1.4 + 0.35 * len(rows))
     for target, axis in zip(TARGETS, axes, strict=True):
@@ -138,7 +138,7 @@ def _panels(number: int, sharey: bool, height: float = 3.6) -> tuple[Figure, lis
 
 
 def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: str, x: str = "epoch") -> None:
-    """Mean and range of the finished runs' curves, and each run that diverged by a thin line of its own."""
+    """Draw the mean and range of the finished runs' curves, and each diverged run as a thin line."""
     curves = cell.by_epoch(figure)
     at = curves.index if x == "epoch" else cell.by_epoch(x).mean(axis=1)
     finished = curves[cell.finished.index]
@@ -150,7 +150,7 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
 
 
 def _of_losses(axis: Axes, label: str) -> None:
-    """A logarithmic axis, shared by its neighbours."""
+    """Make the shared loss axis logarithmic, and label it."""
     axis.set(yscale="log", ylabel=label)
     axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
 
@@ -164,7 +164,7 @@ def _style(grid: Grid, batch: int) -> str:
 
 
 def _with_legend(figure: Figure, axis: Axes) -> Figure:
-    """The legend below the panels, where it hides no curve; of very many lines some."""
+    """Add a legend below the panels, of at most `NAMED` lines."""
     handles, names = axis.get_legend_handles_labels()
     handles, names = (
         handles[:NAMED],

@@ -14,7 +14,7 @@ from src.runs.record import ENDED
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 
-# What a title leaves unsaid: the values in conf/.
+# Default values, as in conf/, which a title does not mention.
 USUAL = {
     "normalize": "half",
     "model.init": "torch",
@@ -26,16 +26,16 @@ USUAL = {
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Runs that differ in their seed alone, and the seeds whose run was asked for or begun, and has not ended."""
+    """Runs that differ only in seed, and the seeds whose runs were requested or begun but have not ended."""
 
     key: Key
-    runs: pd.DataFrame  # those that have ended, by directory, in the order of their seeds
+    runs: pd.DataFrame  # ended runs, indexed by directory, sorted by seed
     curves: pd.DataFrame
     missing: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
-        """Its key for people."""
+        """The key in words."""
         optimizer, batch, lr = self.key
         return f"{optimizer}, batch {batch}, lr {lr:g}"
 
@@ -48,11 +48,14 @@ class Cell:
         return int((self.runs.status == "diverged").sum())
 
     def values(self, figure: str) -> dict[int, float]:
-        """A final figure of each finished run, by seed."""
+        """Return a final figure of each finished run, by seed."""
         return dict(zip(self.finished.seed, self.finished[figure], strict=True))
 
     def estimate(self, figure: str) -> Estimate | None:
-        """Over the finished runs; of one alone, how sure its test images make an accuracy. None of none."""
+        """Return a figure's mean and interval over the finished runs, None if there are none.
+
+        For the test accuracy of a single run, the interval is that of the number of test images.
+        """
         values = list(self.values(figure).values())
         if len(values) == 1 and figure == "test_accuracy":
             return binomial_interval(values[0], self.images)
@@ -60,41 +63,41 @@ class Cell:
 
     @property
     def images(self) -> int:
-        """In the test set."""
+        """Number of test images."""
         return int(self.runs.test_images.iloc[0])
 
     def by_epoch(self, figure: str) -> pd.DataFrame:
-        """A figure's curves: a row an epoch, a column a finished or diverged run."""
+        """Return a figure's curves: a row per epoch, a column per finished or diverged run."""
         return self.curves[figure].unstack("directory")
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Cells on one data set and network, trained for as many epochs.
+    """Cells with the same data set, network and number of epochs.
 
-    Every choice among them is by the validation set, so that it cannot favour a test accuracy; without one, by the test
-    set.
+    All choices among them, such as the best lr, are made on the validation set, so that test accuracies are unbiased;
+    without a validation set, on the test set.
     """
 
     title: str
-    digest: str  # of what its runs have in common
+    digest: str  # of the settings that its runs have in common
     cells: dict[Key, Cell]
     validates: bool  # whether its runs hold validation images out
     data_sha256: str | None = None  # of the data files
-    on_other_files: tuple[str, ...] = ()  # directories of runs that have ended, and count as missing
+    on_other_files: tuple[str, ...] = ()  # directories of ended runs on other data files, which count as missing
 
     @property
     def splits(self) -> list[str]:
-        """What its images are split into."""
+        """Names of the splits of the data."""
         return ["train", "validation", "test"] if self.validates else ["train", "test"]
 
     @property
     def chosen_on(self) -> str:
-        """The split that choices are made on."""
+        """The split on which choices are made."""
         return "validation" if self.validates else "test"
 
     def score(self, cell: Cell) -> float:
-        """What choices are made by: a cell's mean accuracy on that split."""
+        """Return a cell's mean accuracy on the split on which choices are made."""
         return float(cell.finished[f"{self.chosen_on}_accuracy"].mean())
 
     @cached_property
@@ -114,24 +117,24 @@ class Grid:
         return sorted({int(seed) for cell in self.cells.values() for seed in (*cell.runs.seed, *cell.missing)})
 
     def best(self, optimizer: str, batch_size: int) -> Cell | None:
-        """The cell of the highest score of which no run diverged."""
+        """Return the cell with the highest score among those without diverged runs, or None."""
         cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
         whole = [cell for cell in cells if not cell.diverged and not math.isnan(self.score(cell))]
         return max(whole, key=self.score, default=None)
 
     @cached_property
     def best_cells(self) -> list[Cell]:
-        """Of each optimizer and batch size that has one."""
+        """The best cell of each optimizer and batch size that has one."""
         return [cell for o in self.optimizers for batch in self.batch_sizes if (cell := self.best(o, batch))]
 
 
 def grids(frames: Frames) -> list[Grid]:
-    """All runs, a grid for each data set, network and length. A run that has not ended is missing."""
+    """Arrange all runs in a grid per data set, network and number of epochs. Runs that have not ended are missing."""
     return [_grid(frames.of(part.index)) for _, part in frames.runs.groupby("grid", sort=False)]
 
 
 def labels(runs: pd.DataFrame) -> "pd.Series[str]":
-    """What rows of tables are called: optimizer, schedule, and in what they differ from most runs of that name."""
+    """Return row labels: optimizer, schedule, and the settings that differ from those of most runs of that name."""
     named = runs.optimizer.where(runs.schedule == "constant", runs.optimizer + " " + runs.schedule)
     settings = [column for column in runs if column.startswith(("optimizer.", "schedule."))]
     label = named.copy()
@@ -172,13 +175,13 @@ def _grid(frames: Frames) -> Grid:
 
 
 def _newest_files(ended: pd.DataFrame) -> str | None:
-    """The hash of the data files that the last run to end was trained on, which probably lie there now."""
+    """Return the data files' hash of the last run to end, most likely that of the files now present."""
     known = ended[ended.data_sha256.notna()]
     times = known.ended.where(known.ended.notna(), known.began).fillna("")
     return max(zip(times, known.data_sha256, strict=True))[1] if len(known) else None
 
 
 def _is_told(run: pd.Series, key: str) -> bool:
-    """Whether a title names this setting of the pixels or the network."""
+    """Return True if a title names this setting of the normalisation or the network."""
     is_argument = key.startswith("model.") and key != "model._target_" and not pd.isna(run[key])
     return (is_argument or key == "normalize") and run[key] != USUAL.get(key)

@@ -1,4 +1,4 @@
-"""A report's files: a page that holds all, and the tables, frames and figures by themselves."""
+"""The files of a report: a self-contained page, and the tables, frames and figures as separate files."""
 
 import base64
 import json
@@ -27,9 +27,9 @@ from src.runs.dataframe import Frames, printable
 from src.runs.directory import Run
 from src.runs.provenance import provenance
 
-SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # the same bytes each time
+SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # for reproducible bytes
 
-LONGEST = 100  # characters of a title in a file's name
+LONGEST = 100  # characters of a title in a file name
 
 
 def write(
@@ -40,15 +40,14 @@ def write(
     everything: list[Grid],
     begin: Callable[[str], None] = lambda _: None,
 ) -> dict[Path, str]:
-    """Write a report of the `chosen` grids; claims are decided on `everything` that is there.
+    """Write a report of the `chosen` grids; the claims are decided on the grids in `everything`.
 
-    `begin` is called with the title of each grid.
-    Returns the files that are damaged, with the reasons.
+    `begin` is called with the title of each grid. Return the damaged files, with the reasons.
     """
     runs = frames.runs.rename(index=printable)
     runs.to_csv(folder / "runs.csv")
     mixed = {key: "string" for key in runs if runs[key].dtype == object}
-    (folder / "runs.parquet").write_bytes(runs.astype(mixed).to_parquet())  # pyarrow opens no path that is not UTF-8
+    (folder / "runs.parquet").write_bytes(runs.astype(mixed).to_parquet())  # pyarrow only opens UTF-8 paths
     curves = frames.curves.rename(index=printable, level="directory")
     curves.to_csv(folder / "curves.csv")
     (folder / "curves.parquet").write_bytes(curves.to_parquet())
@@ -60,7 +59,7 @@ def write(
     ]
     summary = [sentence for section in sections for sentence in sentences(section)]
     recipes = candidates(chosen)
-    recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe, by its last and best epochs
+    recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe at its last and best epoch
     if recipe_scores is not None:
         recipe_scores.to_csv(folder / "candidates.csv", index=False)
     (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
@@ -81,7 +80,7 @@ def write(
 
 
 def anchor(cell: Cell) -> str:
-    """Where the page has the cell's settings."""
+    """Return the HTML id of the cell's settings."""
     return f"cell-{cell.runs.cell.iloc[0]}" if len(cell.runs) else ""
 
 
@@ -117,14 +116,14 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str, begin: Callable
 
 
 def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
-    """All figures as files, and as data for the page."""
+    """Write all figures as files; return their names, captions and data URIs."""
     folder.mkdir(exist_ok=True)
     drawn: list[tuple[str, str, str]] = []
     with mpl.rc_context(SAVED):
         for title, caption, figure in figures(grid):
             FigureCanvasAgg(figure)
             name = prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
-            if (folder / f"{name}.svg").exists():  # of another title, which differs elsewhere
+            if (folder / f"{name}.svg").exists():  # from another title with the same file name
                 name += f"-{len(drawn)}"
             file = folder / f"{name}.svg"
             figure.savefig(file, metadata={"Date": None})
@@ -135,13 +134,13 @@ def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
 
 
 def _settings(cell: Cell) -> str:
-    """What the first of a cell's runs has on record but its figures: settings, data, versions, commit, machine."""
+    """Return settings, data and sessions (versions, commit, machine) of a cell's first run, as JSON."""
     record = Run(Path(cell.runs.index[0])).record()
     return json.dumps({key: record.get(key) for key in ("settings", "data", "sessions")}, indent=1)
 
 
 def _made(runs: pd.DataFrame) -> dict[str, Any]:
-    """By what the runs and this page were made."""
+    """Return the provenance of the runs and of this page."""
     seen = {}
     for key in (
         "processor",

@@ -1,4 +1,4 @@
-"""A folder of files that is there whole or not at all."""
+"""Atomic replacement of a folder."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from filelock import FileLock
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of `folder` unless an exception ends this; one process after the other."""
+    """Yield a new folder that replaces `folder` at the end unless an exception is raised. Processes take turns."""
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / ".lock"):
-        _restore(folder, partial, old)  # what a process that was killed has left
+        _restore(folder, partial, old)  # clean up after a killed process
         partial.mkdir()
         try:
             yield partial

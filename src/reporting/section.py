@@ -1,4 +1,4 @@
-"""What a report says of a grid, and the gist of it in words."""
+"""The content of a report on one grid, and its summary in sentences."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from src.reporting.statistics import ALPHA, counted, percent
 
 @dataclass(frozen=True)
 class Section:
-    """What is said of a grid."""
+    """The content of a report on one grid."""
 
     grid: Grid
     pictures: list[tuple[str, str, str]]  # name, caption, and the SVG as a data URI
@@ -22,7 +22,7 @@ class Section:
 
 
 def sentences(section: Section) -> list[str]:
-    """What was found, in three sentences at most."""
+    """Summarise a section in at most three sentences."""
     grid, cells = section.grid, list(section.grid.cells.values())
     runs, diverged = sum(len(cell.runs) for cell in cells), sum(cell.diverged for cell in cells)
     missing = sum(len(cell.missing) for cell in cells)
@@ -38,21 +38,21 @@ def sentences(section: Section) -> list[str]:
         assert estimate is not None
         worse = sum(pair.winner is first for pair in section.pairs)
         able = any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs)
-        told = "; so few seeds can show no difference to others" if section.pairs else ""
+        told = "; there are too few seeds to compare it with others" if section.pairs else ""
         if able:
             others = {0: "no other optimizer and batch size", len(best) - 1: "all other optimizers and batch sizes"}
             some = f"{worse} of the {len(best) - 1} other optimizers and batch sizes"
-            told = f"; beyond doubt better than {others.get(worse, some)}"
+            told = f"; significantly better than {others.get(worse, some)}"
         tested = "" if grid.chosen_on == "test" else " on the test set"
         said.append(
-            f"Best on the {grid.chosen_on} set, and chosen by it: {first.name} "
-            f"with {percent(estimate)} %{tested}{told}."
+            f"Best cell, chosen on the {grid.chosen_on} set: {first.name} with {percent(estimate)} %{tested}{told}."
         )
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
         verdicts = Counter(each.verdict for each in section.beside.values())
         within, compared = verdicts[WITHIN], verdicts[WITHIN] + verdicts[BEYOND]
-        figures = f"Within noise of ours: {within} of {counted(compared, 'comparable figure')} of the assignment."
+        are_within = f"{counted(within, 'is', 'are')} within noise of ours"
+        figures = f"Of {counted(compared, 'comparable figure')} of the assignment, {are_within}."
         decided = f"{counted(count['holds'], 'holds', 'hold')}, {counted(count['does not hold'], 'does', 'do')} not"
         said.append(f"{figures} Its claims: {decided}, {count['cannot be told']} cannot be told.")
     return said

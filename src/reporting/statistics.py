@@ -1,4 +1,4 @@
-"""Intervals and tests; scipy and statsmodels do the mathematics."""
+"""Intervals and tests, computed by scipy and statsmodels."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
-EXACT = 2**14  # sign flips that are all tried; of more, so many are drawn
+EXACT = 2**14  # the sign-flip test tries all flips up to this number, and else draws this number
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval, over `n` runs; NaN of none."""
+    """A mean with its 95 % interval over `n` runs; NaN if n is 0."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """By Student's t over two values or more; NaN bounds for one."""
+    """Return the mean and its Student's t interval; for fewer than two values, the bounds are NaN."""
     n, mean = len(values), float(np.mean(values)) if len(values) else math.nan
     if n < 2:
         return Estimate(mean, math.nan, math.nan, n)
@@ -40,29 +40,29 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 
 
 def binomial_interval(accuracy: float, images: int) -> Estimate:
-    """Of one run's accuracy on that many test images: Wilson's, which says nothing of other seeds."""
+    """Return Wilson's interval of one run's accuracy on `images` test images; it says nothing about other seeds."""
     low, high = stats.binomtest(round(accuracy * images), images).proportion_ci(LEVEL, "wilson")
     return Estimate(accuracy, float(low), float(high), 1)
 
 
 def share_interval(some: int, of: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share (Clopper & Pearson 1934)."""
+    """Return the exact 95 % interval of the share `some` / `of` (Clopper & Pearson 1934)."""
     low, high = stats.binomtest(some, of).proportion_ci(LEVEL, "exact")
     return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of paired values: the mean difference, its p-value, and its effect size."""
+    """The mean difference of paired values, its p-value, and its effect size."""
 
     difference: Estimate
-    p: float  # NaN where no test can be had
-    effect: float  # Cohen's d of the differences: their mean over their standard deviation
+    p: float  # NaN if no test is possible
+    effect: float  # Cohen's d of the differences: mean / standard deviation
     test: str
 
     @property
     def least_p(self) -> float:
-        """The smallest p-value that so many pairs can give."""
+        """The smallest p-value possible for this number of pairs."""
         return 2.0 ** (1 - self.difference.n) if self.test == SIGN_FLIP else 0.0
 
 
@@ -70,7 +70,7 @@ SIGN_FLIP, DRAWN, MCNEMAR = "exact sign-flip test", "sign-flip test of drawn fli
 
 
 def compare(ones: Sequence[float], others: Sequence[float]) -> Comparison:
-    """Two settings over shared seeds. If they were alike, each difference could as well have the other sign."""
+    """Compare paired values by a sign-flip test: if the settings are equal, each difference can have either sign."""
     differences = np.subtract(ones, others)
     difference = mean_interval(differences.tolist())
     if difference.n < 2:
@@ -86,9 +86,9 @@ def compare(ones: Sequence[float], others: Sequence[float]) -> Comparison:
 
 
 def compare_predictions(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Comparison:
-    """Two runs on the same test images: which are right in one and wrong in the other, by McNemar's exact test.
+    """Compare two runs' predictions on the same test images by McNemar's exact test.
 
-    Each (2, N): predictions and labels.
+    Each array is (2, N): predictions and labels.
     """
     right, other_right = one[0] == one[1], other[0] == other[1]
     table = [
@@ -103,7 +103,7 @@ def compare_predictions(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Com
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979); NaN stays NaN, and does not count."""
+    """Adjust p-values for multiple tests (Holm 1979); NaN stays NaN and is not counted."""
     adjusted = np.full(len(ps), math.nan)
     tested = ~np.isnan(ps)
     if tested.any():
@@ -112,14 +112,15 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(tests: int) -> int:
-    """Shared seeds that it takes for the sign-flip test to reach significance among so many tests."""
+    """Return the number of shared seeds with which a sign-flip test can be significant among `tests` tests."""
     return math.ceil(1 + math.log2(tests / ALPHA))
 
 
 def one_more(values: Sequence[float], images: int) -> float:
-    """How far one further run may lie from the mean of these, at 95 %: half a prediction interval.
+    """Return half the 95 % prediction interval of one more run around the mean of these.
 
-    At least what the test images alone explain between two runs, since few seeds may agree by chance.
+    It is at least the difference that the finite test set explains between two runs, since few seeds may agree by
+    chance.
     """
     n, mean = len(values), float(np.mean(values))
     by_images = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(2 * mean * (1 - mean) / images)
@@ -129,12 +130,12 @@ def one_more(values: Sequence[float], images: int) -> float:
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
-    """A number with its noun or verb, whose plural has an s unless it is given: `1 run`, `0 runs`, `2 hold`."""
+    """Format a number with its noun or verb, `1 run` or `2 hold`; the plural is `nouns`, or else `noun` with an s."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def percent(estimate: Estimate) -> str:
-    """A share in percent, as many decimals as its interval leaves sense in: `98.9 ± 1.2`, `99.07 ± 0.05`."""
+    """Format a share in percent, with as many decimals as its interval justifies: `98.9 ± 1.2`, `99.07 ± 0.05`."""
     if math.isnan(estimate.value):
         return "not finite"
     half = 100 * estimate.half

@@ -1,4 +1,4 @@
-"""Tables of a grid: one an optimizer, for people, and all cells in numbers, for programs."""
+"""Tables of a grid: a formatted one per optimizer, and one of all cells with unrounded numbers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,21 +12,21 @@ from src.reporting.statistics import Estimate, percent
 
 LEGEND = (
     "Train is the running accuracy over the epoch's minibatches. With several seeds: mean ± half of its 95 % interval "
-    "(Student's t); with one, ± is what the number of test images leaves open (Wilson). Brackets: the range, where the "
-    "runs lie far apart."
+    "(Student's t); with one seed: ± half of the 95 % interval for this number of test images (Wilson). Brackets: the "
+    "range, if the runs lie far apart."
 )
 
-FAR_APART = 0.1  # half an interval, of accuracy
-SPARSE = 3  # times as many places as cells
+FAR_APART = 0.1  # accuracy; half an interval above which the range is shown
+SPARSE = 3  # a table with more than this number of places per cell becomes a list
 
 
 def legend(grid: Grid) -> str:
-    """What a grid's tables show."""
+    """Return the legend of a grid's tables."""
     return f"Accuracy in percent after the last epoch, {' / '.join(grid.splits)}. {LEGEND}"
 
 
 def accuracy(cell: Cell, figure: str) -> str:
-    """Mean and interval in percent; mean and range where the runs lie so far apart that an interval says nothing."""
+    """Format mean and interval in percent; if the runs lie too far apart for an interval, mean and range."""
     estimate, values = cell.estimate(figure), list(cell.values(figure).values())
     if estimate is None:
         return ""
@@ -36,7 +36,7 @@ def accuracy(cell: Cell, figure: str) -> str:
 
 
 def text(grid: Grid, cell: Cell | None) -> str:
-    """A cell for people: what finished, and how many runs diverged or are missing."""
+    """Format a cell: accuracies of the finished runs, and how many runs diverged or are missing."""
     if cell is None:
         return "missing"
     test = cell.estimate("test_accuracy")
@@ -52,14 +52,14 @@ def text(grid: Grid, cell: Cell | None) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """How an optimizer's cells are laid out: heads, and rows of labels and cells."""
+    """An optimizer's table: column heads, and rows of labels and cells."""
 
     heads: list[str]
     rows: Sequence[tuple[Sequence[str], Sequence[Cell | None]]]
 
 
 def layout(grid: Grid, optimizer: str) -> Layout:
-    """Rows are batch sizes and columns lrs; a row a cell where most of that would be empty, as after a search."""
+    """Lay out batch sizes as rows and lrs as columns; if most would be empty, as after a search, a row per cell."""
     cells = {key[1:]: cell for key, cell in grid.cells.items() if key[0] == optimizer}
     if len(cells) < len(grid.batch_sizes) * len(grid.lrs) / SPARSE:
         rows = [([str(batch), f"{lr:g}"], [cell]) for (batch, lr), cell in cells.items()]
@@ -69,14 +69,14 @@ def layout(grid: Grid, optimizer: str) -> Layout:
 
 
 def of_optimizer(grid: Grid, optimizer: str) -> pd.DataFrame:
-    """Its layout, entries as texts."""
+    """Return an optimizer's table with formatted cells."""
     laid_out = layout(grid, optimizer)
     rows = [[*names, *(text(grid, cell) for cell in cells)] for names, cells in laid_out.rows]
     return pd.DataFrame(rows, columns=laid_out.heads)
 
 
 def numbers(grid: Grid) -> pd.DataFrame:
-    """A row a cell, accuracies and losses unrounded; intervals are empty where there is none."""
+    """Return a row per cell with unrounded accuracies and losses; a missing interval is NaN."""
     rows = []
     for (optimizer, batch, lr), cell in grid.cells.items():
         row: dict[str, object] = {"optimizer": optimizer, "batch_size": batch, "lr": lr, "finished": len(cell.finished)}
@@ -89,13 +89,13 @@ def numbers(grid: Grid) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table of texts in Markdown."""
+    """Format a table of texts in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join("| " + " | ".join(escapes.markdown(str(entry)) for entry in line) + " |\n" for line in lines)
 
 
 def latex(tables: Iterable[tuple[str, pd.DataFrame]]) -> str:
-    """Tables with their captions, in LaTeX; the document needs the package booktabs."""
+    """Format tables with captions in LaTeX; the document needs the package booktabs."""
     parts = []
     for caption, table in tables:
         typeset = table.map(lambda entry: escapes.latex(str(entry))).rename(columns=escapes.latex)

@@ -1,4 +1,4 @@
-"""The LightningModule that wraps a network: training by blocks, figures by the epoch."""
+"""The LightningModule that trains one network, in blocks of minibatches, with metrics once an epoch."""
 
 import inspect
 import time
@@ -21,9 +21,9 @@ Closure = Callable[[], Tensor]
 
 
 def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
-    """The optimizer's step as a function of its closure: the argument of that name, else a first that has no default.
+    """Return the optimizer's step as a function of its closure, or None if the step takes no closure.
 
-    None if it takes none.
+    The closure is the argument named `closure`, or else a first argument without a default.
     """
     step: Callable[..., object] = optimizer.step
     parameters = inspect.signature(step).parameters
@@ -38,10 +38,10 @@ def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
 
 
 class Classifier(LightningModule):
-    """Cross-entropy on the logits of `model`, which maps (B, 1, 28, 28) to (B, 10).
+    """Minimizes the cross-entropy of `model`, which maps images (B, 1, 28, 28) to logits (B, 10).
 
-    Optimization is manual and a `training_step` takes a block of minibatches: Lightning's hooks cost as much as a
-    small network's arithmetic when they are called for each. Metrics stay on the device until the epoch ends.
+    Optimization is manual, and a `training_step` takes a block of minibatches: called for each minibatch, Lightning's
+    hooks would cost as much as a small network's arithmetic. Metrics stay on the device until the epoch ends.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, schedule: Schedule, lr: float, seed: int) -> None:
@@ -49,16 +49,16 @@ class Classifier(LightningModule):
         self.automatic_optimization = False
         self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
         self.optimizer = optimizer
-        # All of these start by calling the closure.
+        # Every step in torch.optim calls the closure first.
         self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
         self.step_with = _with_closure(optimizer)
-        self.curve: list[Row] = []  # one row an epoch; part of the checkpoint
+        self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer
 
     def on_fit_start(self) -> None:
-        self.trainer.should_stop = not self.finite  # of a run that is resumed after its end
+        self.trainer.should_stop = not self.finite  # a run may be resumed after it diverged
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
@@ -68,7 +68,7 @@ class Classifier(LightningModule):
         self.started = time.perf_counter()
 
     def set_lr(self, epoch: int) -> None:
-        """The optimizer's lr becomes that of an epoch."""
+        """Set the optimizer's lr to that of an epoch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self.schedule.lr_factor(epoch)
 
@@ -84,11 +84,11 @@ class Classifier(LightningModule):
         self.train_metrics.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
 
     def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the optimizer on a minibatch; the loss and the logits before it."""
+        """Take an optimizer step on a minibatch; return the loss and the logits from before the step."""
         evaluations: list[tuple[Tensor, Tensor]] = []  # LBFGS evaluates more than once
         evaluate = partial(self._evaluate, images, labels, evaluations)
         if self.has_torch_step:
-            self.optimizer.step(evaluate)  # type: ignore[arg-type]  # typed as of a float; a tensor is meant
+            self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant
         elif self.step_with:
             self.step_with(self._evaluated(evaluate))
         else:
@@ -97,12 +97,12 @@ class Classifier(LightningModule):
         return evaluations[0]
 
     def _evaluated(self, evaluate: Closure) -> Closure:
-        """Call `evaluate`; the closure whose first call has that result, if no parameter has changed until then.
+        """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.
 
-        An optimizer that ignores its closure takes the gradients that it finds. One that calls it gets no second
-        evaluation, which would draw other random numbers. One that moves the parameters before its first call, as SAM
-        does, needs a new one. Parameters are compared by value, since `Tensor._version` does not count what is done to
-        `.data`, and gradients are put back, since they may have been cleared.
+        An optimizer that ignores its closure uses the gradients it finds. One that calls it gets no second evaluation,
+        which would draw other random numbers. One that moves the parameters before its first call, as SAM does, gets a
+        new evaluation. Parameters are compared by value, since `Tensor._version` does not count changes to `.data`.
+        Gradients are restored, since the optimizer may have cleared them.
         """
         first = [evaluate()]
         parameters = list(self.model.parameters())
@@ -120,7 +120,7 @@ class Classifier(LightningModule):
         return closure
 
     def _evaluate(self, images: Tensor, labels: Tensor, evaluations: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Loss and gradients of a minibatch; what an optimizer calls its closure."""
+        """Compute the loss and gradients of a minibatch: the optimizer's closure."""
         self.optimizer.zero_grad()
         logits = self.model(images)
         loss = cross_entropy(logits, labels)
@@ -140,7 +140,7 @@ class Classifier(LightningModule):
             metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Close the epoch, before any callback's `on_train_epoch_end` asks for its row."""
+        """Add the epoch's row to the curve, before any callback's `on_train_epoch_end` reads it."""
         figures = self.train_figures
         for name, metrics in self.eval_metrics.items():
             figures |= metrics.figures(name)[0]
@@ -151,7 +151,7 @@ class Classifier(LightningModule):
     def add_row(
         self, epoch: int, figures: Row, updates: int, data: DataModule, seconds: float, evaluation_seconds: float
     ) -> None:
-        """Add an epoch of so many updates to the curve."""
+        """Add an epoch's row to the curve; `updates` counts this epoch's updates."""
         before = self.curve[-1]["updates"] if self.curve else 0
         self.curve.append(
             {"epoch": epoch + 1, **figures}
@@ -166,7 +166,7 @@ class Classifier(LightningModule):
 
     @property
     def finite(self) -> bool:
-        """Whether the losses of the last epoch are, if there is one."""
+        """True if the last epoch's losses are finite or there is no epoch yet."""
         return not self.curve or finite(self.curve[-1])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

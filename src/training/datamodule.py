@@ -1,4 +1,4 @@
-"""Images as tensors, blocks of minibatches, the LightningDataModule."""
+"""Images as tensors, blocks of minibatches, and the LightningDataModule."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,30 +16,30 @@ from src.training.lightning import LightningDataModule
 
 Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
 
-BLOCK = 6000  # images: enough to spread Lightning's cost a step, few enough to show progress
-EVAL_BATCH_SIZE = 256  # images scored at once: more of them are slower, since their feature maps leave the cache
-ORDER, HOLD_OUT, DROPOUT = range(3)  # what randomness is for: streams of one seed that never meet
+BLOCK = 6000  # images per training_step: enough to amortize Lightning's overhead, few enough to show progress
+EVAL_BATCH_SIZE = 256  # larger batches are slower, since their feature maps do not fit into the cache
+ORDER, HOLD_OUT, DROPOUT = range(3)  # independent random streams of one seed
 
 
 def minibatches(seed: int, epoch: int, batch_size: int, n: int) -> tuple[Tensor, ...]:
-    """Indices of each minibatch of an epoch over `n` images: a permutation, cut; the last may be smaller."""
+    """Return the indices of each minibatch of an epoch: a permutation of `n` images, split; the last may be smaller."""
     order = np.random.default_rng((seed, epoch, ORDER)).permutation(n)
     return torch.from_numpy(order).split(batch_size)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of torch's own generators for an epoch, so that a resumed run drops out what it would have."""
+    """Return the seed of torch's generators for an epoch, so that dropout does not depend on resuming."""
     return int(np.random.SeedSequence((seed, epoch, DROPOUT)).generate_state(1)[0])
 
 
 def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
-    """Indices to train on and, the last `size` of a seeded permutation, to validate on."""
+    """Return the indices to train on and to validate on; the latter are the last `size` of a seeded permutation."""
     order = torch.from_numpy(np.random.default_rng((seed, 0, HOLD_OUT)).permutation(n))
     return order[: n - size].sort().values, order[n - size :].sort().values
 
 
 def mean_and_std(normalize: str, pixels: Tensor) -> tuple[float, float]:
-    """The mean and the standard deviation by which pixels, 0 to 1, are normalised; `pixels` are the training set's."""
+    """Return the mean and standard deviation that normalise pixels of 0 to 1; `pixels` are the training set's bytes."""
     if normalize == "none":
         return 0.0, 1.0
     if normalize == "half":
@@ -48,26 +48,26 @@ def mean_and_std(normalize: str, pixels: Tensor) -> tuple[float, float]:
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = float((counts * values).sum() / counts.sum())
     variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
-    # One grey alone has no spread to divide by.
+    # Constant images have no standard deviation to divide by.
     return mean, math.sqrt(variance) if normalize == "standard" and variance else 1.0
 
 
 def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-    """Minibatches (..., B), some to a block."""
+    """Group minibatches (..., B) into blocks of about `BLOCK` images."""
     a_block = max(1, BLOCK // order[0].shape[-1])
     return [order[start : start + a_block] for start in range(0, len(order), a_block)]
 
 
 class Split(Dataset[Block]):
-    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, made when asked for.
+    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, computed lazily.
 
-    Pixels become (x - mean) / std, x being 0 to 1, as by torchvision's `ToTensor` and `Normalize`.
+    Pixels x of 0 to 1 become (x - mean) / std, as with torchvision's `ToTensor` and `Normalize`.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, mean: float, std: float) -> None:
         self.images, self.labels = images.contiguous(), labels
         numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device)
-        self.values = numbers.div_(255).sub_(mean).div_(std)  # of each byte
+        self.values = numbers.div_(255).sub_(mean).div_(std)  # the normalised value of each byte
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,21 +77,21 @@ class Split(Dataset[Block]):
             yield self.minibatch(part.to(self.images.device))
 
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of these indices (B,) as numbers (B, 1, 28, 28), and their labels (B,)."""
+        """Return the normalised images (B, 1, 28, 28) and labels (B,) at indices (B,)."""
         return gather(self.images, indices, self.values), self.labels[indices]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
-        """Its minibatches in this order, in blocks."""
-        # A generator of its own, or every iterator would draw from the one that dropout uses.
+        """Return a loader of these minibatches of indices, in blocks."""
+        # Without its own generator, each iterator would draw from torch's global one, which dropout uses.
         return DataLoader(self, batch_size=None, sampler=in_blocks(order), generator=torch.Generator())
 
     def in_order(self) -> DataLoader[Block]:
-        """Every image once, as it lies."""
+        """Return a loader of every image once, in stored order."""
         return self.loader(torch.arange(len(self)).split(EVAL_BATCH_SIZE))
 
 
 class DataModule(LightningDataModule):
-    """A data set in memory, on the device that trains; batches are slices of it. Raises UserError."""
+    """A data set in memory on the training device; batches are slices of it. Raises UserError for impossible sizes."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class DataModule(LightningDataModule):
         self.to(self.trainer.strategy.root_device)
 
     def to(self, device: torch.device) -> "DataModule":
-        """Lay the data on a device."""
+        """Move the data to a device."""
         self.splits = {
             name: Split(images.to(device), labels.to(device, torch.long), self.mean, self.std)
             for name, (images, labels) in self.arrays.items()
@@ -127,22 +127,22 @@ class DataModule(LightningDataModule):
         return self
 
     def train_dataloader(self) -> DataLoader[Block]:
-        """The current epoch's minibatches; the Trainer asks anew each epoch."""
+        """Return the current epoch's minibatches; the Trainer calls this every epoch."""
         assert self.trainer is not None
         epoch, train = self.trainer.current_epoch, self.splits["train"]
         return train.loader(minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train)))
 
     def val_dataloader(self) -> list[DataLoader[Block]]:
-        """What is scored each epoch: the test set, and the validation set where there is one."""
+        """Return the splits evaluated each epoch: the test set, and the validation set if there is one."""
         return [self.splits[name].in_order() for name in self.eval_splits]
 
     @property
     def eval_splits(self) -> list[str]:
-        """Names of what `val_dataloader` serves, in its order."""
+        """Names of the splits in `val_dataloader`, in its order."""
         return [name for name in self.arrays if name != "train"]
 
     def batch_size_in(self, epoch: int) -> int:
-        """The batch size of an epoch, which a schedule makes no larger than the training set."""
+        """Return the batch size of an epoch, at most the size of the training set."""
         return min(self.batch_size * self.schedule.batch_factor(epoch), len(self.arrays["train"][1]))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

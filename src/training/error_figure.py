@@ -1,4 +1,4 @@
-"""A picture of where a network errs: the confusion matrix, and the images it is most wrong about."""
+"""The error figure: the confusion matrix, and the misclassified images with the highest loss."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ WORST = 24  # images shown, in 4 rows of 6
 
 
 def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
-    """Counts (10, 10): row the label, column the prediction."""
+    """Return the confusion matrix (10, 10): rows are labels, columns predictions."""
     return torch.bincount(labels * 10 + predictions, minlength=100).view(10, 10)
 
 
-@mpl.rc_context({"text.parse_math": False})  # names are no formulas
+@mpl.rc_context({"text.parse_math": False})  # class names are not formulas
 def error_figure(
     images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], title: str
 ) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) for images (N, 28, 28), labels (N,) and logits (N, 10), all on the CPU."""
+    """Return the figure's pixels (H, W, 3) for images (N, 28, 28), labels (N,) and logits (N, 10), all on the CPU."""
     predictions = logits.argmax(1)
     matrix = confusion(labels, predictions)
     figure = Figure(figsize=(12, 6), dpi=100, layout="constrained")
@@ -37,7 +37,7 @@ def error_figure(
     axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=max(1, int(off_diagonal.max())))
     axes.set_xticks(range(10), classes, rotation=45 if max(map(len, classes)) > 3 else 0)
     axes.set_yticks(range(10), classes)
-    axes.set(xlabel="predicted", ylabel="is")
+    axes.set(xlabel="predicted", ylabel="true")
     dark = int(off_diagonal.max()) * 0.6
     for row, column in np.ndindex(10, 10):
         if count := int(matrix[row, column]):
@@ -47,7 +47,7 @@ def error_figure(
     losses = cross_entropy(logits, labels, reduction="none").nan_to_num(nan=torch.inf)
     losses[labels == predictions] = -1.0
     worst = losses.argsort(descending=True, stable=True)[: min(WORST, wrong)]
-    right.suptitle("the worst: what it is \N{RIGHTWARDS ARROW} what was predicted", fontsize=10)
+    right.suptitle("highest losses: true \N{RIGHTWARDS ARROW} predicted", fontsize=10)
     grid = right.subplots(4, 6, gridspec_kw={"hspace": 0.05})
     for place in grid.flat:
         place.axis("off")

@@ -1,4 +1,4 @@
-"""What a training has come to: its final figures, whether it diverged, its logits on the test set."""
+"""The final evaluation of a run: its figures, the test for divergence, its logits on a split."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from src.training.metrics import EpochMetrics
 
 
 def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
-    """The last epoch's figures, None where not finite, and whether the run diverged."""
+    """Return the last epoch's figures, with None for non-finite ones, and whether the run diverged."""
     last = classifier.curve[-1]
     scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
     scores["initial_loss"] = initial_loss
@@ -31,9 +31,10 @@ def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str
 
 @torch.no_grad()
 def initial_loss(data: DataModule, settings: Settings) -> float:
-    """The training loss of the first epoch, had there been no updates; to it the last epoch's is compared.
+    """Return the untrained network's training loss; a run whose last epoch's loss is higher has diverged.
 
-    Over the whole training set: at a tiny lr a run gains less in its length than one minibatch differs from the next.
+    It is the loss over the whole training set: at a tiny lr, a whole run improves the loss by less than minibatches
+    differ from each other.
     """
     train = data.splits["train"]
     device = train.images.device
@@ -47,6 +48,6 @@ def initial_loss(data: DataModule, settings: Settings) -> float:
 
 @torch.no_grad()
 def logits_of(model: nn.Module, split: Split) -> Tensor:
-    """Logits (N, 10) for all images of a split, in their order, on the CPU."""
+    """Return the logits (N, 10) of all images of a split, in stored order, on the CPU."""
     model = model.to(split.images.device).eval()
     return torch.cat([model(images) for block in split.in_order() for images, _ in block]).cpu()

@@ -1,4 +1,4 @@
-"""Objects named by `_target_` in the configuration."""
+"""Instantiation of the classes named by `_target_` in the configuration."""
 
 import inspect
 import pkgutil
@@ -13,16 +13,16 @@ from src.errors import UserError, flat, one_line
 T = TypeVar("T")
 
 OF_YOUR_OWN = {
-    "schedule": "; one of your own has a method decay(epoch) that returns the factor of the lr, and a file "
+    "schedule": "; your own schedule needs a method decay(epoch) that returns the factor of the lr, and a file "
     "conf/schedule/NAME.yaml with its _target_ (README has an example)"
 }
 
 
 def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **keywords: Any) -> T:
-    """The object that `node`, the chosen member of a config group, describes: its class called with its other keys.
+    """Instantiate `node`, the chosen member of a config group: call its `_target_` with its other keys.
 
-    Only a `base` is built, and nothing nested: a configuration cannot call arbitrary functions, as it could through
-    `hydra.utils.instantiate`. Raises UserError.
+    The target must be a subclass of `base`, and nested nodes are not instantiated. So a configuration cannot call
+    arbitrary functions, as it could through `hydra.utils.instantiate`. Raises UserError.
     """
     fields = dict(node)
     target = fields.pop("_target_", None)
@@ -33,16 +33,16 @@ def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any
         raise UserError(f"{group}._target_={target}: must be a class; {allowed}")
     try:
         cls = pkgutil.resolve_name(target)
-    except (Exception, SystemExit) as error:  # whatever the import of a person's module raises
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         reason = f"{type(error).__name__}: {flat(error)}"
         raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(f"{group}._target_={target}: is no {base.__qualname__}; {allowed}")
+        raise UserError(f"{group}._target_={target}: is not a subclass of {base.__qualname__}; {allowed}")
     _check_keys(group, cls, fields, arguments, keywords)
     try:
         return cls(*arguments, **keywords, **fields)
-    except Exception as error:  # whatever a person's class raises
-        # A ValueError is the class's own word on its arguments.
+    except Exception as error:  # the user's class may raise anything
+        # The message of a ValueError explains the arguments well enough without its type.
         reason = flat(error) if isinstance(error, ValueError) else one_line(error)
         raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
 
@@ -51,10 +51,10 @@ def _check_keys(
     group: str, cls: type, fields: dict[str, Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> None:
     for key in fields.keys() & keywords.keys():
-        raise UserError(f"{group}.{key}={fields[key]}: is not set there; write {key}={fields[key]}")
+        raise UserError(f"{group}.{key}={fields[key]}: is set at the top level; write {key}={fields[key]}")
     try:
         parameters = list(inspect.signature(cls).parameters.values())[len(arguments) :]
-    except ValueError:  # of a class in C
+    except ValueError:  # a class written in C
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -67,13 +67,13 @@ def _check_keys(
 
 
 def new_model(settings: Settings) -> nn.Module:
-    """The network with the weights of its seed. Raises UserError, also where its output is not (B, 10)."""
+    """Return the network, initialised from the seed. Raises UserError, also if its output is not (B, 10)."""
     torch.manual_seed(settings.seed)
     model = instantiate("model", settings.model, nn.Module)
     try:
         with torch.no_grad():
             logits = model.eval()(torch.zeros(2, 1, 28, 28))
-    except Exception as error:  # whatever a person's network raises
+    except Exception as error:  # the user's network may raise anything
         raise UserError(f"model: does not take images of shape (2, 1, 28, 28): {one_line(error)}") from error
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__

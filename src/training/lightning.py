@@ -1,8 +1,8 @@
-"""Lightning, imported in half the time and set to speak only of what is wrong.
+"""PyTorch Lightning, imported in half the time and with its hints silenced; all modules import it from here.
 
-`import pytorch_lightning` imports all of torchmetrics, and so scipy.signal, matplotlib and torchvision, for the
-`isinstance` checks of two classes that nothing here uses. Two empty classes serve them; a later `import torchmetrics`
-finds the real package. Every module of this project takes Lightning from here.
+`import pytorch_lightning` imports all of torchmetrics, and thereby scipy.signal, matplotlib and torchvision, only for
+`isinstance` checks of two classes that this project does not use. Two empty classes stand in for them during the
+import; a later `import torchmetrics` finds the real package.
 """
 
 import logging
@@ -31,13 +31,13 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
-disable_possible_user_warnings()  # Lightning's advice, such as to take more data loading workers
-# Lightning 2.6's own use of a class that torch 2.15 deprecates.
+disable_possible_user_warnings()  # such as the advice to use more data loading workers
+# Lightning 2.6 itself uses a class that torch 2.15 deprecates.
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", module="pytorch_lightning.utilities._pytree")
-logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no tips, no list of devices
-# Lightning has torch look for a GPU by NVML, whose library, where there is none, is searched for each time: by Adam
-# before each of its updates, which took it twice as long. What it is for, that a process may fork afterwards, is not
-# needed: it is the workers that look, and they do not.
+logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no tips and no list of devices
+# Lightning makes torch look for GPUs through NVML, so that a process can still fork afterwards. If there is no NVML
+# library, torch searches for it on every call, and Adam makes one before each update, which doubled its time. The
+# variable is not needed: only workers look for GPUs, and they do not fork.
 os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 __all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "fit"]
@@ -52,22 +52,22 @@ def fit(
     checkpoints: CheckpointIO,
     checkpoint: Path | None,
 ) -> None:
-    """Train on `device`, cpu or cuda, from a checkpoint if there is one."""
+    """Train `module` for `epochs` on `device`, "cpu" or "cuda", resuming from `checkpoint` unless it is None."""
     trainer = Trainer(
         accelerator=device,
         devices=1,
         max_epochs=epochs,
-        reload_dataloaders_every_n_epochs=1,  # each epoch has its own order, and perhaps batch size
+        reload_dataloaders_every_n_epochs=1,  # each epoch has its own order, and maybe batch size
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        plugins=[checkpoints, LightningEnvironment()],  # one process, also as a task of Slurm's
+        plugins=[checkpoints, LightningEnvironment()],  # a single process, even inside a Slurm task
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    torch.set_flush_denormal(True)  # such numbers are slow, and of no use to learning
+    torch.set_flush_denormal(True)  # denormal numbers are slow and do not help training
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     finally:
-        torch.set_flush_denormal(False)  # but numpy and matplotlib want them
+        torch.set_flush_denormal(False)  # numpy and matplotlib need denormals

@@ -1,4 +1,4 @@
-"""One training, from settings to a finished record."""
+"""Train one run, from its settings to its finished record."""
 
 import os
 import sys
@@ -35,8 +35,8 @@ from src.training.lightning import fit
 def set_up_process(threads: int, cores: int) -> None:
     """Set this process's threads and allocator.
 
-    `threads` is torch's number of threads, which may change last bits; `cores` is how many share the native operators'
-    work, which changes none.
+    `threads` is torch's thread count, which can change the last bits of results. `cores` is the native operators'
+    thread count, which cannot.
     """
     torch.set_num_threads(threads)
     convolution.THREADS.number = cores
@@ -44,26 +44,26 @@ def set_up_process(threads: int, cores: int) -> None:
 
 
 class Training:
-    """All that a run needs, built and checked. Nothing is written before `train_in`. Raises UserError."""
+    """The data, network, optimizer and schedule of a run. Nothing is written before `train_in`. Raises UserError."""
 
     def __init__(self, settings: Settings, images: Images, device: str = "auto") -> None:
         if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("device=cuda: there is no CUDA device here; take device=cpu or device=auto")
+            raise UserError("device=cuda: no CUDA device is available; use device=cpu or device=auto")
         self.settings, self.images = settings, images
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(
             images, schedule, settings.batch_size, settings.seed, settings.validation, settings.normalize
         )
-        # On its device before an optimizer is built on it: some lay out their state at once.
+        # Moved before the optimizer is built, since some optimizers allocate their state at once.
         self.model = new_model(settings).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
         self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
 
     def train_in(self, run: Run, console: Console, names: ConfigChoices, classes: list[str]) -> None:
-        """Train in the directory of `run`, from its last checkpoint if it has one, until its record says how it ended.
+        """Train in the directory of `run`, resuming from its checkpoint if there is one, and record how the run ended.
 
-        The caller holds the lock. Raises what ends the run early, after the record says so.
+        The caller holds the lock. Any exception is recorded as the status failed or interrupted, then raised.
         """
         resumed = self.begin(run, names)
         try:
@@ -76,14 +76,14 @@ class Training:
             raise
 
     def checkpoint(self, run: Run) -> dict[str, Any] | None:
-        """The checkpoint from which the run can resume, if there is one. Raises Damaged."""
+        """Return the checkpoint from which the run can resume, or None. Raises Damaged."""
         if not os.path.lexists(run.checkpoint):
             return None
         digest, epochs = self.settings.digest, self.settings.epochs
         return read_fitting(run.checkpoint, digest, epochs, self.model, self.classifier.optimizer)
 
     def begin(self, run: Run, names: ConfigChoices, group_size: int = 1) -> bool:
-        """Write the record of a run that is training, perhaps in a group; whether there is a checkpoint to go on from.
+        """Record that the run is training, in a group of `group_size`; return whether it resumes from a checkpoint.
 
         Damaged files are renamed to `*.damaged`.
         """
@@ -121,7 +121,7 @@ class Training:
     def _fit(self, run: Run, console: Console, names: ConfigChoices, classes: list[str], resumed: bool) -> None:
         board = self.board(run, names)
         progress = ProgressBar(console, display_name(self.settings, names))
-        callbacks = [Recorder(run), board, progress]  # an epoch is shown once it is on disk
+        callbacks = [Recorder(run), board, progress]  # in this order, so that an epoch is shown once it is on disk
         try:
             try:
                 checkpoint = run.checkpoint if resumed else None
@@ -134,12 +134,12 @@ class Training:
             board.writer.close()
 
     def board(self, run: Run, names: ConfigChoices) -> TensorBoard:
-        """Where the curve goes that TensorBoard shows."""
+        """Return the callback that writes the curve for TensorBoard."""
         return TensorBoard(run.directory, self._hyperparameters(names))
 
     def end(self, run: Run, board: TensorBoard, names: ConfigChoices, classes: list[str], loss_at_first: float) -> None:
-        """Write what the run has come to, from a loss `loss_at_first` before any update."""
-        # Matplotlib takes half a second to import, which can wait until here.
+        """Write predictions, error figure and final record; `loss_at_first` is the untrained network's loss."""
+        # Imported late, since matplotlib takes half a second.
         from src.training.error_figure import error_figure
 
         figures, diverged = final_figures(self.classifier, loss_at_first)
@@ -164,7 +164,7 @@ class Training:
         }
 
     def _hyperparameters(self, names: ConfigChoices) -> dict[str, float | str]:
-        """What the HParams tab compares: names, and every setting as a number or a text, always the same of the two."""
+        """Return the HParams tab's columns: names and settings. A setting has the same type in every run."""
         settings = self.settings.flat.items()
         numbers = {key: float(value) if isinstance(value, int | float) else str(value) for key, value in settings}
         return numbers | asdict(names)

@@ -1,6 +1,6 @@
-"""What is commonly written: torchvision's dataset, a DataLoader, NCHW, Lightning's automatic optimization.
+"""A commonly written program: torchvision's dataset, a DataLoader, NCHW, Lightning's automatic optimization.
 
-`python -m tests.benchmarks.common -m optimizer=sgd,adam ...` is such a script, by Hydra's basic launcher.
+`python -m tests.benchmarks.common -m optimizer=sgd,adam ...` runs it as a script with Hydra's basic launcher.
 """
 
 import os
@@ -89,7 +89,7 @@ ConfigStore.instance().store(
 
 @hydra.main(version_base="1.3", config_name="common")
 def main(cfg: Any) -> None:
-    """One run."""
+    """Train one run."""
     torch.set_num_threads(cfg.threads)
     fit(cfg.model, cfg.optimizer, cfg.lr, cfg.batch_size, cfg.epochs)
 

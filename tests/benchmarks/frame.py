@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.frame`: seconds to read an output directory of many runs."""
+"""`python -m tests.benchmarks.frame`: seconds to read an output directory with many runs."""
 
 import tempfile
 from functools import partial
@@ -10,7 +10,7 @@ from tests.reporting.synthetic import cell
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     rows = []
     for runs in (500, 2000):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks.fused`: runs as one model, beside the same runs one after another.
+"""`python -m tests.benchmarks.fused`: runs as one model, compared with the same runs one after another.
 
-What needs a GPU is measured where there is one: the assignment's 18 runs, graphs beside launches, a step's account.
+On a GPU it also measures the assignment's 18 runs, graphs against single launches, and the kernels of a step.
 """
 
 import json
@@ -31,7 +31,7 @@ TIMES = 80 if DEVICE.type == "cuda" else 16  # steps
 
 
 def trainings(model: str, batch: int) -> list[Training]:
-    """The assignment's nine runs of a batch size."""
+    """Return the assignment's nine runs of a batch size."""
     mnist = datasets.load("mnist", str(REAL))
     schedule = {"_target_": "src.schedules.Schedule"}
     return [
@@ -43,7 +43,7 @@ def trainings(model: str, batch: int) -> list[Training]:
 
 
 def group(model: str, batch: int, graphs: bool) -> tuple[SeedGroup, Callable[[], None]]:
-    """Nine runs as one model, and what makes `STEPS` updates of each."""
+    """Return nine runs as one model, and a function that makes `STEPS` updates of each."""
     members = trainings(model, batch)
     made_capturable(members)
     seed_group = SeedGroup([member.classifier for member in members], members[0].data.to(DEVICE))
@@ -62,14 +62,14 @@ def group(model: str, batch: int, graphs: bool) -> tuple[SeedGroup, Callable[[],
 
 
 def together(model: str, batch: int, graphs: bool = True) -> float:
-    """Microseconds of an update of all nine."""
+    """Return the microseconds per update of all nine runs as one model."""
     _, several = group(model, batch, graphs)
     several()
     return 1e6 * seconds(several, TIMES // STEPS) / STEPS
 
 
 def alone(training: Training, batch: int) -> float:
-    """Microseconds of an update of one run."""
+    """Return the microseconds per update of one run."""
     classifier, train = training.classifier, training.data.to(DEVICE).splits["train"]
     classifier.set_lr(0)
     block = torch.arange(STEPS * batch, device=DEVICE).split(batch)
@@ -85,12 +85,12 @@ def alone(training: Training, batch: int) -> float:
 
 
 def one_after_another(model: str, batch: int) -> float:
-    """Microseconds of an update of all nine, each by itself."""
+    """Return the microseconds per update of all nine runs, each alone."""
     return sum(alone(training, batch) for training in trainings(model, batch))
 
 
 def difference() -> float:
-    """Between weights after replays and after single launches: the largest, as a share of the largest weight."""
+    """Return the largest difference of weights between replays and single launches, over the largest weight."""
     weights: list[Tensor] = []
     for graphs in (True, False):
         seed_group, several = group("lenet", 64, graphs)
@@ -101,7 +101,7 @@ def difference() -> float:
 
 
 def account(batch: int) -> list[list[str]]:
-    """The kernels of a replayed step, by time."""
+    """Return the kernels of a replayed step, sorted by time."""
     _, several = group("lenet", batch, True)
     for _ in range(4):
         several()
@@ -117,7 +117,7 @@ def account(batch: int) -> list[list[str]]:
 
 
 def study(fuse: str) -> tuple[float, float]:
-    """Seconds of `+study=assignment`: of the whole command, and of training alone."""
+    """Return the seconds of `+study=assignment`, for the whole command and for training only."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         more = (f"epochs={EPOCHS}", f"hydra.launcher.vectorize={fuse}", "hydra.launcher.workers=1", "device=cuda")
@@ -130,7 +130,7 @@ def study(fuse: str) -> tuple[float, float]:
 
 
 def common() -> float:
-    """Seconds of an epoch of LeNet by Lightning's automatic optimization and a DataLoader, on the same GPU."""
+    """Return the seconds per epoch of LeNet with automatic optimization and a DataLoader on the same GPU."""
     from tests.benchmarks.common import fit
 
     began = time.perf_counter()
@@ -139,7 +139,7 @@ def common() -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     torch.set_num_threads(1)
     rows = []
     for model, batch in (("lenet", 64), ("lenet", 256), ("mlp", 64))[: 1 if QUICK else 3]:
@@ -154,9 +154,9 @@ def main() -> None:
         "fused", heads, rows, f"on {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'one core'}, n={REPEATS}"
     )
     if DEVICE.type != "cuda":
-        print("no CUDA device here: the 18 runs, graphs and a step's account are not measured")
+        print("no CUDA device: the 18 runs, graphs and the kernels of a step are not measured")
         return
-    print(f"graphs beside single launches: weights differ by {difference():.1e} of the largest")
+    print(f"graphs against single launches: weights differ by {difference():.1e} of the largest")
     for batch in (64, 256):
         report(f"fused-step-{batch}", ["kernel of a step of 9 LeNets", "calls", "microseconds"], account(batch))
     measured = {fuse: [study(fuse) for _ in range(REPEATS if fuse == "true" else 1)] for fuse in ("true", "false")}

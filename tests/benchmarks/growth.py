@@ -16,7 +16,7 @@ BATCHES = (16, 64, 256, 1024, 4096)
 
 
 def study(runs: int) -> float:
-    """Seconds of a whole command."""
+    """Return the seconds of a whole command."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         process = start(Path(folder), ROOT, "-m", "data=digits", "model=mlp", "epochs=5", f"seed=range({runs})")
@@ -26,12 +26,12 @@ def study(runs: int) -> float:
 
 
 def a_million(batch: int, n: int) -> float:
-    """Seconds that a million images take in minibatches of one size."""
+    """Return the seconds for a million images in minibatches of this size."""
     return 1e6 / batch * ravine("lenet", "sgd", batch, n)
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     torch.set_num_threads(1)
     repeats, n = (1, 7_500) if QUICK else (3, 60_000)
     cases: dict[str, Callable[[], float]] = {

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.kills`: a study killed again and again, compared with the same study left alone."""
+"""`python -m tests.benchmarks.kills`: a study that is killed repeatedly, compared with an uninterrupted one."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ GRID = ("-m", "data=mnist", "model=lenet,mlp", "optimizer=sgd,adagrad,adam", "ba
 
 
 def kill_and_compare(output: Path, data_root: Path, grid: tuple[str, ...], kills: int, seed: int) -> list[str]:
-    """SIGKILL the whole process group at random moments, again and again; then let it end. A line a session.
+    """Send SIGKILL to the process group at random moments, then let the study end; return a line per session.
 
     Raises AssertionError unless the runs are those of the uninterrupted study, bit for bit, and no file is left over.
     """
@@ -30,7 +30,7 @@ def kill_and_compare(output: Path, data_root: Path, grid: tuple[str, ...], kills
     moments, killed = random.Random(seed), output / "killed"
     for kill in range(1, kills + 1):
         process = start(killed, data_root, *grid)
-        moment = moments.uniform(0, length / 3)  # so that there is something left to kill at the last
+        moment = moments.uniform(0, length / 3)  # so that there is still something to kill at the last
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -56,7 +56,7 @@ def kill_and_compare(output: Path, data_root: Path, grid: tuple[str, ...], kills
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.launchers`: the same study of 8 runs by each launcher, whole processes, in turn."""
+"""`python -m tests.benchmarks.launchers`: seconds of the same study of 8 runs with each launcher."""
 
 import tempfile
 import time
@@ -13,7 +13,7 @@ LAUNCHERS = ("local", "joblib", "basic")
 
 
 def whole_command(launcher: str) -> float:
-    """Its seconds."""
+    """Return the seconds of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         process = start(Path(folder), REAL, *GRID, f"hydra/launcher={launcher}")
@@ -23,7 +23,7 @@ def whole_command(launcher: str) -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     times = in_turn({launcher: partial(whole_command, launcher) for launcher in LAUNCHERS}, 5, warm_up=False)
     rows = [
         [

@@ -13,7 +13,7 @@ GRID = ("-m", "data=digits", "model=mlp", "epochs=2", f"seed=range({RUNS})", "hy
 
 
 def status(process: int, key: str) -> int:
-    """A number of /proc/<process>/status; 0 where the process is gone."""
+    """Return a number from /proc/<process>/status, or 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -22,7 +22,7 @@ def status(process: int, key: str) -> int:
 
 
 def main() -> None:
-    """Print a line at every sixth run."""
+    """Print a line after every sixth run."""
     with tempfile.TemporaryDirectory() as folder:
         study = start(Path(folder), ROOT, *GRID)
         told = -1
@@ -31,7 +31,7 @@ def main() -> None:
             done = sum('"finished"' in file.read_text() for file in Path(folder).rglob("run.json"))
             if done % 6 == 0 and done != told and done:
                 told = done
-                # A worker's parent is the server that it was forked from.
+                # A worker's parent is the server from which it was forked.
                 workers = [
                     each for each in processes(study.pid) if status(each, "PPid") not in (0, study.pid, os.getpid())
                 ]

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.operators`: the networks' layers on one core, native and torch's, beside a GEMM."""
+"""`python -m tests.benchmarks.operators`: the networks' layers on one core, native and torch's, relative to a GEMM."""
 
 import statistics
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from src.native.linear import perceptron
 from src.native.malloc import keep_freed_memory
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 
-Cases = dict[str, tuple[Callable[[], float], float]]  # what measures a call, and its floating-point operations
+Cases = dict[str, tuple[Callable[[], float], float]]  # seconds of a call, measured, and its floating-point operations
 
 LINEAR = {"lenet": (400, 120, 84, 10), "mlp": (784, 80, 40, 20, 10)}  # features
 LAYERS = {"conv1": (1, 28, 6, 2), "conv2": (6, 14, 16, 0)}  # channels, height and width, filters, padding; 5 x 5
@@ -36,7 +36,7 @@ ENGINES: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], Tensor]]] = {
 
 
 def timed(name: str, function: Callable[..., Tensor], inputs: list[Tensor], forward: float, backward: float) -> Cases:
-    """The function of the inputs and, where they need gradients, their gradients."""
+    """Return the cases that time a function and its gradients."""
     result = function(*inputs)
     gradient, learning = torch.randn_like(result), [tensor for tensor in inputs if tensor.requires_grad]
     back = partial(torch.autograd.grad, result, learning, gradient, retain_graph=True)
@@ -61,7 +61,7 @@ def convolutions(layer: str, batch: int) -> Cases:
 
 
 def perceptrons(model: str, batch: int) -> Cases:
-    """LeNet's linear layers, whose input needs a gradient, and the MLP's, whose input needs none."""
+    """Return the cases of linear layers; LeNet's input needs a gradient, the MLP's does not."""
     layers = [nn.Linear(*pair) for pair in pairwise(LINEAR[model])]
     sizes = [2.0 * batch * layer.weight.numel() for layer in layers]
     torchs_own = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
@@ -80,7 +80,7 @@ def perceptrons(model: str, batch: int) -> Cases:
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     torch.set_num_threads(1)
     keep_freed_memory()
     work: Cases = {}

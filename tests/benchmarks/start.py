@@ -1,4 +1,4 @@
-"""`make bench`: seconds from the command to the first minibatch, and where they go."""
+"""`make bench`: seconds from the command to the first minibatch, by stage."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 REPEATS = 2 if QUICK else 7
 
-# The command itself, which tells the time at its stations and ends at the first minibatch.
+# The command, which prints the time of each stage and exits at the first minibatch.
 MEASURED = """
 import os, sys, time
 began = float(sys.argv.pop(1))
@@ -34,7 +34,7 @@ src.train.main()
 
 
 def once() -> dict[str, float]:
-    """Seconds since the command at each station."""
+    """Return the seconds since the command, by stage."""
     with tempfile.TemporaryDirectory() as folder:
         script = ["bash", "-c", 'exec "$0" -c "$1" $(date +%s.%N) "${@:2}"', sys.executable, MEASURED]
         command = [*script, "model=lenet", "optimizer=adam", f"output_dir={folder}"]
@@ -44,7 +44,7 @@ def once() -> dict[str, float]:
 
 
 def main() -> None:
-    """The command; a first repeat only warms the disk's cache."""
+    """Measure and report; the first repeat only warms the disk cache."""
     once()
     repeats = [once() for _ in range(REPEATS)]
     rows = [[name, *spread([repeat[name] for repeat in repeats], 2)] for name in repeats[0]]

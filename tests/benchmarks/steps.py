@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.steps`: a minibatch's whole cost, epochs of Ravine beside commonly written loops."""
+"""`python -m tests.benchmarks.steps`: the total time per minibatch of Ravine and of commonly written loops."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchmetrics  # noqa: F401  # Lightning logs by it; src leaves it out unless it is there
+import torchmetrics  # noqa: F401  # Lightning logs with it; src imports it only if already imported
 from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -23,7 +23,7 @@ from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 from tests.conftest import REAL, run_of
 
-# Floating-point operations an image, forward and backward: nothing asks for the first layer's gradient of the input.
+# Floating-point operations per image, forward and backward, without the gradient of the network's input.
 OPERATIONS = {
     "lenet": 2 * (2 * 784 * 6 * 25 + 3 * (100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)),
     "mlp": 2 * (2 * 784 * 80 + 3 * (80 * 40 + 40 * 20 + 20 * 10)),
@@ -35,11 +35,11 @@ NODES: dict[str, dict[str, Any]] = {
     "adagrad": {"_target_": "torch.optim.Adagrad", "fused": True},
     "adam": {"_target_": "torch.optim.Adam", "fused": True},
 }
-STEPS = 60  # of the common loops, which are too slow for whole epochs
+STEPS = 60  # minibatches of the common loops, which are too slow for whole epochs
 
 
 def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
-    """Seconds a minibatch, over the second epoch of a run: data, arithmetic, optimizer, figures and Lightning."""
+    """Return the seconds per minibatch in the second epoch of a run, including data, metrics and Lightning."""
     mnist = datasets.load("mnist", str(REAL))
     some = datasets.Images(mnist.train_images[:n], mnist.train_labels[:n], mnist.test_images, mnist.test_labels)
     settings = Settings(
@@ -56,7 +56,7 @@ def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
 
 
 def loop(model: str, optimizer: str, minibatches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Seconds a minibatch of the loop that every tutorial has."""
+    """Return the seconds per minibatch of the usual tutorial loop."""
     network = MODELS[model]()
     optimizer_ = OPTIMIZERS[optimizer](network.parameters(), 5e-4)
     served: Iterator[tuple[Tensor, Tensor]] = iter(minibatches)
@@ -101,7 +101,7 @@ def lightning(model: str, optimizer: str, batch: int) -> float:
 
 
 def cases(model: str, optimizer: str, batch: int) -> dict[str, Callable[[], float]]:
-    """What measures a minibatch by each program."""
+    """Return a function per program that measures its seconds per minibatch."""
     return {
         "Ravine": lambda: ravine(model, optimizer, batch),
         "torch, tensors in memory": lambda: in_memory(model, optimizer, batch),
@@ -112,11 +112,11 @@ def cases(model: str, optimizer: str, batch: int) -> dict[str, Callable[[], floa
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     if not (REAL / "MNIST" / "raw").is_dir():
         raise SystemExit(f"{REAL}: MNIST is not there; name its folder by DATA_ROOT")
     os.environ["DATA_ROOT"] = str(REAL)
-    warnings.simplefilter("ignore")  # Lightning's advice
+    warnings.simplefilter("ignore")  # Lightning's hints
     torch.set_num_threads(1)
     rows = []
     for model, batch, optimizer in itertools.product(("lenet", "mlp"), (64, 256), ("sgd", "adagrad", "adam")):

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.studies`: the assignment's 18 runs, whole commands, beside a common script's."""
+"""`python -m tests.benchmarks.studies`: the assignment's 18 runs as a whole command, compared with a common script."""
 
 import os
 import statistics
@@ -17,7 +17,7 @@ COMMON = ("optimizer=adam", "batch_size=64") if QUICK else ("optimizer=sgd,adam"
 
 
 def ravine() -> float:
-    """Epochs a second of `+study=assignment`, from the command to its end."""
+    """Return the epochs per second of `+study=assignment`, for the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         process = start(Path(folder), REAL, "+study=assignment", f"epochs={EPOCHS}", *SOME)
@@ -27,7 +27,7 @@ def ravine() -> float:
 
 
 def common() -> float:
-    """Epochs a second of the common script, by Hydra's basic launcher; some of the 18 runs, an epoch each."""
+    """Return the epochs per second of the common script with Hydra's basic launcher, for some of the 18 runs."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.benchmarks.common", "-m", *COMMON, f"threads={os.cpu_count()}"]
         began = time.perf_counter()
@@ -38,7 +38,7 @@ def common() -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Measure and report."""
     times = in_turn(
         {"Ravine, +study=assignment": ravine, "Lightning, DataLoader, basic": common}, 1 if QUICK else 3, False
     )

@@ -1,4 +1,4 @@
-"""Timings in turn, and the tables that they make."""
+"""Interleaved timings, and their tables."""
 
 import os
 import statistics
@@ -16,7 +16,7 @@ GEMM = 2 * 1024**3  # floating-point operations of the product of two 1024 x 102
 
 
 def seconds(work: Callable[[], object], times: int = 1) -> float:
-    """Of one of several calls, on average."""
+    """Return the mean seconds per call."""
     began = time.perf_counter()
     for _ in range(times):
         work()
@@ -24,19 +24,19 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
 
 
 def in_turn(cases: Mapping[str, Callable[[], float]], repeats: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """What each case measures: one after the other, again and again, after a round that only warms up."""
+    """Measure all cases in turn, `repeats` times, after an optional warm-up round."""
     rounds = [{name: measure() for name, measure in cases.items()} for _ in range(repeats + warm_up)]
     return {name: [each[name] for each in rounds[warm_up:]] for name in cases}
 
 
 def gemm() -> float:
-    """Seconds of the machine's own product of two 1024 x 1024 matrices, in this process and on one core."""
+    """Return the seconds of torch's product of two 1024 x 1024 matrices in this process."""
     one, other = torch.randn(2, 1024, 1024)
     return seconds(lambda: one @ other, 5)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> list[str]:
-    """Median, least and most."""
+    """Format median, least and most."""
     return [f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))]
 
 

@@ -31,7 +31,7 @@ def _forget() -> Iterator[None]:
 
 
 @given(arrays(np.uint8, st.tuples(*[st.integers(0, 5)] * 3)))
-def test_reads_what_the_format_says(array: np.ndarray) -> None:
+def test_reads_idx_files(array: np.ndarray) -> None:
     path = Path(os.environ.get("TMPDIR", "/tmp"), f"ravine-{os.getpid()}.idx")
     try:
         write_idx(path, array)
@@ -79,13 +79,13 @@ def test_a_bad_file_is_named(damage: str, tmp_path: Path) -> None:
         datasets.load("mnist", str(tmp_path))
 
 
-def test_other_images_under_mnists_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_images_under_mnists_name_give_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     datasets.load("mnist", str(write_mnist(tmp_path)))
     assert "not the published MNIST files" in capsys.readouterr().err
 
 
 @needs_mnist
-def test_the_published_mnist_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_published_mnist_gives_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
     mnist = datasets.load("mnist", str(REAL))
     assert (len(mnist.train_labels), len(mnist.test_labels)) == (60_000, 10_000)
     assert np.bincount(mnist.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -99,7 +99,7 @@ def test_digits_are_scikit_learns() -> None:
     assert digits.test_images.shape == (297, 28, 28)
     assert sorted(set(digits.test_labels.tolist())) == list(range(10))
     assert digits.train_images.max() == 255
-    # The first digit, a zero: dark in its middle, bright in its ring.
+    # The first digit is a zero: dark in the middle, bright on the ring.
     zero = digits.train_images[0].astype(int)
     assert digits.train_labels[0] == 0
     assert zero[10:18, 12:15].mean() < 10 < 140 < zero[10:18, 7:9].mean()
@@ -107,19 +107,19 @@ def test_digits_are_scikit_learns() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A mirror on this machine of a small MNIST, as torchvision knows it; the paths asked of it."""
+    """Serve a small MNIST as torchvision's mirror on this machine; return the list of requested paths."""
     from torchvision.datasets import MNIST
 
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            if "Method" not in self.headers:  # torchvision first asks for redirects, naming the method so
+            if "Method" not in self.headers:  # torchvision first asks for redirects with this header
                 asked.append(self.path)
             super().do_GET()
 
         def copyfile(self, source: Any, outputfile: Any) -> None:
-            with suppress(BrokenPipeError):  # it does not read what it asked for then
+            with suppress(BrokenPipeError):  # then it does not read the answer
                 super().copyfile(source, outputfile)
 
         def log_message(self, *_: object) -> None:
@@ -149,7 +149,7 @@ def left(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["mnist", "auto"])
-def test_what_is_missing_is_downloaded_from_the_mirror_that_answers(
+def test_missing_files_are_downloaded_from_the_mirror_that_answers(
     name: str, server: list[str], tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
@@ -159,7 +159,7 @@ def test_what_is_missing_is_downloaded_from_the_mirror_that_answers(
     assert len(server) == 4
 
 
-def test_two_that_want_it_download_it_once(server: list[str], tmp_path: Path) -> None:
+def test_two_threads_download_a_file_once(server: list[str], tmp_path: Path) -> None:
     root = str(tmp_path / "root")
     threads = [threading.Thread(target=datasets._download, args=("mnist", root)) for _ in range(2)]
     for thread in threads:
@@ -170,7 +170,9 @@ def test_two_that_want_it_download_it_once(server: list[str], tmp_path: Path) ->
     assert len(datasets.load("mnist", root).train_labels) == 300
 
 
-def test_a_wrong_checksum_leaves_nothing(server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_with_a_wrong_checksum_is_removed(
+    server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchvision.datasets import MNIST
 
     monkeypatch.setattr(MNIST, "resources", [*MNIST.resources[:3], (MNIST.resources[3][0], "0" * 32)])
@@ -179,7 +181,7 @@ def test_a_wrong_checksum_leaves_nothing(server: list[str], tmp_path: Path, monk
     assert not (tmp_path / "root").exists()
 
 
-def test_a_killed_download_is_begun_anew(server: list[str], tmp_path: Path) -> None:
+def test_a_killed_download_starts_over(server: list[str], tmp_path: Path) -> None:
     half = tmp_path / "root" / ".MNIST.partial" / "MNIST" / "raw" / f"{datasets.FILES[0]}.gz"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
@@ -207,7 +209,7 @@ def test_without_a_network_auto_is_digits_and_mnist_is_an_error(name: str, code:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_files_are_no_reason_to_take_digits(tmp_path: Path) -> None:
+def test_bad_files_do_not_fall_back_to_digits(tmp_path: Path) -> None:
     raw(write_mnist(tmp_path), datasets.FILES[0]).write_bytes(b"")
     assert datasets.choose("auto", str(tmp_path)) == "mnist"
     with pytest.raises(UserError, match="truncated"):

@@ -28,7 +28,7 @@ def state(
 
 
 def printed(*states: State) -> list[list[str]]:
-    """The cells of the table, row by row, the head first."""
+    """Return the cells of the table by row, with the head first."""
     console = Console(file=io.StringIO(), width=200)
     console.print(cells(list(states)))
     assert isinstance(console.file, io.StringIO)
@@ -50,7 +50,7 @@ def test_rows_are_optimizer_and_batch_size_and_columns_lrs() -> None:
     ]
 
 
-def test_seeds_are_averaged_and_what_is_no_result_is_named() -> None:
+def test_seeds_are_averaged_and_runs_without_a_result_are_named() -> None:
     assert printed(
         state(0.98, seed=0),
         state(0.99, seed=1),
@@ -65,7 +65,7 @@ def test_seeds_are_averaged_and_what_is_no_result_is_named() -> None:
     ]
 
 
-def test_the_mark_is_a_choice_by_the_validation_set_where_there_is_one() -> None:
+def test_the_best_cell_is_chosen_on_the_validation_set_if_there_is_one() -> None:
     held_out = [
         state(0.98, validation=5000, validation_accuracy=0.97),
         state(0.97, validation=5000, validation_accuracy=0.98, lr=0.01),
@@ -84,14 +84,14 @@ def test_the_mark_is_a_choice_by_the_validation_set_where_there_is_one() -> None
     ]
 
 
-def test_a_run_that_lacks_the_figure_it_is_chosen_by_is_not_marked() -> None:
+def test_a_run_without_validation_accuracy_is_not_marked() -> None:
     assert printed(state(0.98, validation=5000), state(None, lr=0.01))[1:] == [
         ["adam", "64", "0", "-", ""],
         ["adam", "64", "5000", "98.00", "-"],
     ]
 
 
-def test_what_else_differs_gets_a_column() -> None:
+def test_other_differing_settings_get_a_column() -> None:
     other = {"_target_": "m", "hidden": [1, 2]}
     assert printed(state(0.9), state(0.8, model=other), state(0.7, epochs=5, optimizer="sgd"))[0] == [
         "optimizer",
@@ -102,11 +102,11 @@ def test_what_else_differs_gets_a_column() -> None:
     ]
 
 
-def test_nothing_is_best_where_nothing_has_finished() -> None:
+def test_without_finished_runs_nothing_is_best() -> None:
     assert printed(state(None, "running"), state(None, "failed", lr=1.0))[1] == ["adam", "64", "failed", "running"]
 
 
-def test_what_a_title_leaves_out_is_told_where_it_differs() -> None:
+def test_settings_missing_from_titles_are_shown_if_they_differ() -> None:
     one, other, third = state(0.9), state(0.9, epochs=30), state(0.9, optimizer="sgd", epochs=30)
     assert differences([one, other, third]) == {
         one.directory: " epochs 20",

@@ -1,4 +1,4 @@
-"""Groups and runs alone, in this process and in double precision."""
+"""Fixtures and helpers to train groups and single runs in this process."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ Configs = Callable[..., list[DictConfig]]
 
 @pytest.fixture
 def double() -> Iterator[None]:
-    """All networks in float64, so that only wrong formulas are far from right ones."""
+    """Train all networks in float64, so that differences beyond rounding are errors."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -32,7 +32,7 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pictures, and files after each epoch."""
+    """Draw no error figures, and write files after each epoch."""
 
     def blank(*_: Any) -> NDArray[np.uint8]:
         return np.zeros((4, 4, 3), np.uint8)
@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def configs(small_mnist: Path) -> Configs:
-    """What Hydra would give the jobs of these overrides."""
+    """Return a function that composes the jobs' configurations as Hydra does."""
 
     def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> list[DictConfig]:
         places = f"output_dir={output}", f"data_root={small_mnist}", "data=mnist", "device=cpu"
@@ -55,7 +55,7 @@ def configs(small_mnist: Path) -> Configs:
 
 
 def train_alone(config: DictConfig) -> Run:
-    """The run of a job, by itself; it goes on where it was."""
+    """Train a job's run alone, resuming from its checkpoint."""
     job = Job(config)
     assert job.run
     assert job.state
@@ -68,10 +68,10 @@ def train_alone(config: DictConfig) -> Run:
 
 
 def assert_near(one: Path, other: Path, tolerance: float = 1e-10) -> None:
-    """Counts are the same exactly, and all else but for rounding.
+    """Assert that counts are equal, and numbers equal within the tolerance.
 
-    Of a tensor's elements no error may exceed that share of its largest: an optimizer that divides by the size of a
-    gradient, as Adam does, makes of two tiny ones, which cancellation has left, two updates of visible size.
+    The tolerance of a tensor is relative to its largest element: an optimizer that divides by the size of a gradient,
+    as Adam does, amplifies the rounding error of tiny gradients left by cancellation.
     """
     (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
     assert len(rows) == len(other_rows)
@@ -90,7 +90,7 @@ def assert_near(one: Path, other: Path, tolerance: float = 1e-10) -> None:
 
 
 def leaves(tree: Any, place: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
-    """What nested dictionaries and lists hold, by the way to it."""
+    """Return the values in nested dictionaries and lists, by their path."""
     if isinstance(tree, dict | list):
         branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
         return {where: leaf for key, branch in branches for where, leaf in leaves(branch, (*place, key)).items()}
@@ -98,5 +98,5 @@ def leaves(tree: Any, place: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]
 
 
 def runs_in(output: Path) -> list[Path]:
-    """The directories of all runs, relative to an output directory."""
+    """Return the directories of all runs, relative to the output directory."""
     return sorted(file.parent.relative_to(output) for file in output.rglob("run.json"))

@@ -1,4 +1,4 @@
-"""The checkpoints of a group: one for each run, without what a GPU wants of optimizers, and of one epoch."""
+"""The checkpoints of a group: one for each run, of the same epoch, with `capturable` as in the settings."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from src.fused.checkpoint import GroupCheckpointIO
 from src.runs.directory import Run
 
 
-def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
+def test_capturable_is_saved_as_in_the_settings(tmp_path: Path) -> None:
     runs = [Run(tmp_path / name) for name in "abc"]
     for run in runs:
         run.directory.mkdir()
@@ -42,12 +42,12 @@ def test_capturable_is_on_disk_as_the_settings_have_it(tmp_path: Path) -> None:
     torch.testing.assert_close(again["state_dict"], whole["state_dict"])
     assert again.keys() == whole.keys()
 
-    del whole["curves"][1]  # type: ignore[attr-defined]  # a run that is over
+    del whole["curves"][1]  # type: ignore[attr-defined]  # a run that has ended
     whole["curves"][0] = [{"epoch": 6}]  # type: ignore[index]
     group.save_checkpoint(whole, runs[0].checkpoint)
     assert [torch.load(run.checkpoint, weights_only=True)["curve"][-1]["epoch"] for run in runs] == [6, 5, 5]
 
     whole["epoch"] = 5
     group.save_checkpoint(whole, runs[0].checkpoint)
-    with pytest.raises(ValueError, match=r"of different epochs: \[4, 5\]"):
+    with pytest.raises(ValueError, match=r"from different epochs: \[4, 5\]"):
         group.load_checkpoint(runs[0].checkpoint, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""`hydra.launcher.vectorize=true`, as typed."""
+"""Commands with `hydra.launcher.vectorize=true`."""
 
 import os
 import re
@@ -17,7 +17,7 @@ FUSE = "hydra.launcher.vectorize=true", "hydra.launcher.workers=1"
 SWEEP = "-m", "data=digits", "model=mlp", "epochs=2", "optimizer=sgd,adam", "seed=0,1"
 
 
-def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
+def test_vectorized_runs_equal_plain_runs(train: Command, tmp_path: Path) -> None:
     fused, plain = tmp_path / "fused", tmp_path / "plain"
     shown = [train(*SWEEP, f"output_dir={fused}", *FUSE), train(*SWEEP, f"output_dir={plain}")]
     assert [each.returncode for each in shown] == [0, 0], shown[0].stderr
@@ -35,7 +35,7 @@ def test_the_same_runs_as_without(train: Command, tmp_path: Path) -> None:
         assert overrides[0].replace(str(plain), str(fused)) == overrides[1]
 
 
-def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) -> None:
+def test_the_summary_names_runs_trained_alone(train: Command, outputs: Path) -> None:
     command = "-m", "data=digits", "model=mlp", "epochs=1", *FUSE
     yaml = "# @package _global_\nlr: 0.1\noptimizer:\n  _target_: torch.optim.LBFGS\n  max_iter: 2\n"
     found = own_choice(outputs.parent, "optimizer/lbfgs", yaml)
@@ -47,7 +47,7 @@ def test_the_summary_says_what_was_trained_alone(train: Command, outputs: Path) 
     assert "2 runs were trained alone: no other run to train is compatible with it" in different.stdout
 
 
-def test_a_run_that_ends_the_process_is_found_out(train: Command, outputs: Path, tmp_path: Path) -> None:
+def test_a_run_that_kills_the_process_fails_alone(train: Command, outputs: Path, tmp_path: Path) -> None:
     module = (
         "import os, signal\n"
         "from src.schedules import Schedule\n"
@@ -91,12 +91,12 @@ def test_killed_again_and_again(tmp_path: Path, small_mnist: Path) -> None:
 
 
 def epochs_of(output: Path) -> int:
-    """How many epochs all four checkpoints hold."""
+    """Return the smallest number of epochs in the four checkpoints, or 0 if there are fewer."""
     found = [len(torch.load(file, weights_only=True)["curve"]) for file in output.rglob("last.ckpt")]
     return min(found) if len(found) == 4 else 0
 
 
-def test_two_fused_studies_of_the_same_runs(tmp_path: Path, small_mnist: Path, train: Command) -> None:
+def test_two_vectorized_studies_share_runs(tmp_path: Path, small_mnist: Path, train: Command) -> None:
     grid = "-m", "data=digits", "model=mlp", "optimizer=sgd,adam", "seed=0,1", *FUSE
     first = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8")
     second = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8", "lr=0.02,0.05")
@@ -104,11 +104,11 @@ def test_two_fused_studies_of_the_same_runs(tmp_path: Path, small_mnist: Path, t
         _, stderr = study.communicate()
         assert study.returncode == 0, stderr
     runs = [Run(tmp_path / "outputs" / run).record() for run in runs_in(tmp_path / "outputs")]
-    assert len(runs) == 10  # two of sgd's are in both
+    assert len(runs) == 10  # both studies contain two of the sgd runs
     assert all(run["status"] == "finished" and len(run["sessions"]) == 1 for run in runs)
 
 
-def test_forced_runs_of_a_group_that_falls_apart_go_on(train: Command, tmp_path: Path) -> None:
+def test_forced_runs_of_a_failed_group_resume(train: Command, tmp_path: Path) -> None:
     module = (
         "from src.schedules import Schedule\n"
         "class Failing(Schedule):\n"
@@ -126,12 +126,12 @@ def test_forced_runs_of_a_group_that_falls_apart_go_on(train: Command, tmp_path:
         "constant": "finished",
         "failing": "failed",
     }
-    for record in records:  # gone on with, not begun once more
+    for record in records:  # resumed, not started over
         assert [session["group_size"] for session in record["sessions"]] == [2, 1]
 
 
 @pytest.mark.parametrize("value", ["maybe", "2", "null"])
-def test_a_wrong_value_is_told(value: str, train: Command) -> None:
+def test_a_wrong_value_is_an_error(value: str, train: Command) -> None:
     wrong = train(*SWEEP, f"hydra.launcher.vectorize={value}")
     assert wrong.returncode == 2
     said = None if value == "null" else value

@@ -1,4 +1,4 @@
-"""Replays, with a recorder of calls in the place of a GPU's graphs."""
+"""The logic of captures and replays, with a recorder in place of CUDA graphs."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 class Machine:
-    """Counts how each minibatch was trained on."""
+    """Records which minibatches ran, and whether directly or replayed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, broken: bool = False) -> None:
         self.order: list[int] = []
@@ -47,7 +47,7 @@ class Machine:
 
 
 def epoch(steps: CudaGraphs, first: int = 0) -> list[int]:
-    """Three blocks of 10 minibatches (2, 5), and one of a smaller one (2, 3)."""
+    """Run three blocks of 10 minibatches (2, 5) and one of a smaller minibatch (2, 3); return the expected order."""
     minibatches = torch.arange(first, first + 31).view(31, 1, 1).expand(31, 2, 5)
     for block in minibatches[:30].split(10):
         steps(block)
@@ -65,7 +65,7 @@ def test_every_minibatch_is_trained_on_once_and_in_order(monkeypatch: pytest.Mon
     assert sorted(machine.captures) == [(1, 2, 3), (1, 2, 5), (STEPS, 2, 5)]
 
 
-def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_lrs_or_members_are_captured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     steps = CudaGraphs(machine.step, CUDA, str)
     for members, lrs, captures in (
@@ -74,7 +74,7 @@ def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPat
         ([0, 1], [0.1, 0.05], 4),
         ([0], [0.1, 0.05], 6),
         *[([0], [0.1, 0.05], 6)] * 2,
-        *[([0], [0.1, 0.05], 7)] * 2,  # now the last and smaller one is worth it too
+        *[([0], [0.1, 0.05], 7)] * 2,  # now the smaller last one is captured too
     ):
         steps.expect(members, lrs)
         epoch(steps)
@@ -82,7 +82,7 @@ def test_another_lr_or_a_run_less_is_captured_anew(monkeypatch: pytest.MonkeyPat
     assert machine.eager == 3 * WARM_UP  # the smaller one, twice
 
 
-def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
+def test_if_a_capture_fails_steps_run_directly_and_the_reason_is_printed_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(monkeypatch, broken=True)
@@ -93,7 +93,7 @@ def test_where_nothing_can_be_captured_all_is_called_and_the_reason_said_once(
     assert machine.order == list(range(62))
     assert machine.eager == 62
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("no CUDA graph, so each step is launched by itself, slower: operation not permitted when")
+    assert said.startswith("CUDA graphs are not used, so training is slower: operation not permitted when")
 
 
 def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_cpu_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.captures == []
 
 
-def test_what_a_graph_would_not_count_keeps_steps_from_it(
+def test_steps_with_a_capture_blocker_run_directly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(monkeypatch)
@@ -115,16 +115,16 @@ def test_what_a_graph_would_not_count_keeps_steps_from_it(
     assert "slower: Adagrad has its step elsewhere\n" in capsys.readouterr().err
 
 
-def test_optimizers_whose_state_lies_elsewhere_are_named() -> None:
+def test_optimizers_with_state_off_the_gpu_are_named() -> None:
     members = [Classifier(net := MLP([8, 8, 8]), torch.optim.Adagrad(net.parameters()), Schedule(1), 0.1, 0)]
     data = DataModule(Images(*bars(20, 1), *bars(10, 2)), Schedule(1), 10, 0)
     group = GroupClassifier([SeedGroup(members, data)])
-    assert group._capture_blocker() == "Adagrad has its step elsewhere than on the GPU; fused=true may help"
+    assert group._capture_blocker() == "Adagrad does not keep its step on the GPU; fused=true may help"
     members[0].optimizer.state.clear()
     assert group._capture_blocker() == ""
 
 
-def test_a_full_device_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_a_capture_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 

@@ -1,4 +1,4 @@
-"""That a group's steps may be CUDA graphs, by a stand-in on the CPU: a tape of operators, repeated in place."""
+"""A group's steps can be captured: tested on the CPU with a tape of operators that is replayed in place."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,10 @@ def storage(tensor: Tensor) -> int:
 
 
 class Tape(TorchDispatchMode):
-    """Records every operator below autograd and vmap, with the very tensors that it read and wrote.
+    """Records every operator below autograd and vmap, with the tensors that it read and wrote.
 
-    As a graph it knows no Python, allocates once, and lets nothing be read back. As it records, operators do run, so
-    what they wrote to that was there before is put back.
+    Like a CUDA graph, it replays no Python, allocates once and forbids reading numbers back. Unlike in a capture, the
+    operators run while they are recorded, so `put_back` restores the tensors that existed before.
     """
 
     def __init__(self) -> None:
@@ -69,12 +69,12 @@ class Tape(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
-def test_steps_replayed_from_a_tape_are_the_steps(
+def test_replayed_steps_equal_direct_steps(
     model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two seeds, changing lrs, a smaller last minibatch, a run that diverges and one that is validated."""
-    # On a GPU too the operators are torch's, and native code writes past the tape.
-    for user in ("gather", "library"):
+    """With two seeds, changing lrs, a smaller last minibatch, a diverging run and a validation set."""
+    # As on a GPU, the operators are torch's: the tape does not see what native code writes.
+    for user in ("gather", "build"):
         monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
     each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]

@@ -1,4 +1,4 @@
-"""A group beside its runs alone."""
+"""Runs trained in a group, compared with the same runs trained alone."""
 
 import importlib
 from itertools import product
@@ -23,7 +23,7 @@ LRS = {"sgd": (0.05, 0.01), "sgd_nesterov": (0.05, 0.01), "adagrad": (0.05, 0.01
 def compare(
     tmp_path: Path, configs: Configs, common: list[str], each: list[list[str]], tolerance: float = 1e-10
 ) -> None:
-    """Train the same runs in groups and alone."""
+    """Train the same runs in groups and alone, and compare them."""
     result = train_group(configs(tmp_path / "group", common, each))
     assert result == GroupResult(begun=set(range(len(each))))
     for config in configs(tmp_path / "alone", common, each):
@@ -35,7 +35,7 @@ def compare(
         alone, grouped = tmp_path / "alone" / path, tmp_path / "group" / path
         assert_near(alone, grouped, tolerance)
         names = [{file.name.partition("tfevents")[0] for file in run.iterdir()} for run in (alone, grouped)]
-        assert names[1] == names[0] | {".hydra"}  # which, for a run alone, the command writes
+        assert names[1] == names[0] | {".hydra"}  # for a run alone, the command writes it
         assert Run(alone).predictions_file.read_bytes() == Run(grouped).predictions_file.read_bytes()
         checkpoints = [torch.load(run / "last.ckpt", weights_only=True) for run in (alone, grouped)]
         assert checkpoints[0].keys() == checkpoints[1].keys()
@@ -50,10 +50,10 @@ def compare(
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("batch_size", [64, 100])  # the last of 300 images are a smaller minibatch, or none
+@pytest.mark.parametrize("batch_size", [64, 100])  # with 300 images, the last minibatch is smaller or not
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
 def test_every_optimizer(model: str, batch_size: int, tmp_path: Path, configs: Configs) -> None:
-    """One group of all optimizers, each with two lrs and two seeds."""
+    """Train one group of all optimizers, each with two lrs and two seeds."""
     each = [
         [f"optimizer={optimizer}", f"lr={lr}", f"seed={seed}"]
         for optimizer, seed in product(OPTIMIZERS, (0, 3))
@@ -63,8 +63,8 @@ def test_every_optimizer(model: str, batch_size: int, tmp_path: Path, configs: C
 
 
 @pytest.mark.usefixtures("double")
-def test_schedules_and_a_validation_set_of_each_seed(tmp_path: Path, configs: Configs) -> None:
-    """Runs whose batches grow are a group with their like; other schedules need no like."""
+def test_schedules_and_validation_sets(tmp_path: Path, configs: Configs) -> None:
+    """Runs with growing batches form a group of their own; all other schedules share one."""
     schedules = [
         ["schedule=constant", "schedule.warmup=1"],
         ["schedule=cosine"],
@@ -85,10 +85,8 @@ def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Co
 
 
 @pytest.mark.usefixtures("double")
-def test_the_arithmetic_that_cuda_graphs_want(
-    tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the optimizers that have a branch of their own for it, which a CPU too can be made to take."""
+def test_capturable_optimizers(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test the optimizers' capturable branches, which can be enabled on a CPU."""
     for optimizer in ("adam", "nadam", "rmsprop"):
         module = importlib.import_module(f"torch.optim.{optimizer}")
         monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda supports_xla=True: ["cpu"])

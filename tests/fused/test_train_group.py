@@ -1,4 +1,4 @@
-"""What may happen to a group: divergence, kills, a full device, what cannot be shared."""
+"""Groups with diverging, interrupted and incompatible runs, and on a full device."""
 
 import random
 import shutil
@@ -31,7 +31,7 @@ class Cut(Exception):
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have groups end before the block of this number."""
+    """Return a function that makes groups raise Cut before the block of this number."""
     step = GroupClassifier.training_step
 
     def at(number: int) -> None:
@@ -53,7 +53,7 @@ def by_lr(output: Path) -> dict[tuple[float, int], Run]:
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
-def test_a_run_that_diverges_leaves_its_neighbours_alone(model: str, tmp_path: Path, configs: Configs) -> None:
+def test_a_diverging_run_does_not_affect_the_others(model: str, tmp_path: Path, configs: Configs) -> None:
     for name, other in (("calm", "0.02"), ("wild", "1e30")):
         each = [["optimizer=sgd", f"lr={one}", f"seed={seed}"] for seed in (0, 1) for one in ("0.01", other, "0.005")]
         assert not train_group(configs(tmp_path / name, [f"model={model}", "epochs=3"], each)).alone
@@ -64,11 +64,11 @@ def test_a_run_that_diverges_leaves_its_neighbours_alone(model: str, tmp_path: P
             assert_same(calm[lr, seed].directory, wild[lr, seed].directory)
         gone = wild[1e30, seed]
         assert gone.record()["status"] == "diverged"
-        assert len(curve(gone.directory)) == 1  # it ends where it would end alone
+        assert len(curve(gone.directory)) == 1  # it ends where it would alone
         assert len(torch.load(gone.checkpoint, weights_only=True)["curve"]) == 1
 
 
-def test_cut_off_anywhere(
+def test_interrupted_anywhere(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.training.datamodule.BLOCK", 100)  # five blocks in an epoch of 300 images
@@ -76,7 +76,7 @@ def test_cut_off_anywhere(
     optimizers = "sgd", "adam", "adagrad", "nadam"
     mixed = [[f"optimizer={optimizer}", *one] for optimizer, one in zip(optimizers, FOUR, strict=True)]
     assert train_group(configs(tmp_path / "whole", common, mixed)) == GroupResult(begun={0, 1, 2, 3})
-    for number in (3, 7, 6):  # in the first epoch, so all is lost; in the second; in the next but one
+    for number in (3, 7, 6):  # in the first epoch, which is lost; in the second; two epochs later
         cut(number)
         result = train_group(configs(tmp_path / "cut", common, mixed))
         assert result.alone.keys() == {0, 1, 2, 3}
@@ -86,7 +86,7 @@ def test_cut_off_anywhere(
     assert not train_group(configs(tmp_path / "cut", common, mixed)).alone
     for run in runs_in(tmp_path / "whole"):
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
-        assert len(Run(tmp_path / "cut" / run).record()["sessions"]) == 3  # the first left nothing to go on from
+        assert len(Run(tmp_path / "cut" / run).record()["sessions"]) == 3  # the first wrote no checkpoint
 
 
 def cut_in_the_second_epoch(self: Classifier, *arguments: Any, step: Any = Classifier.training_step) -> None:
@@ -97,7 +97,7 @@ def cut_in_the_second_epoch(self: Classifier, *arguments: Any, step: Any = Class
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "nadam"])
-def test_a_run_alone_goes_on_from_a_groups_checkpoint_and_a_group_from_its(
+def test_runs_resume_from_a_groups_checkpoints_and_groups_from_runs_checkpoints(
     optimizer: str, tmp_path: Path, configs: Configs, cut: Callable[[int], None]
 ) -> None:
     common = [*SMALL, f"optimizer={optimizer}"]
@@ -120,24 +120,22 @@ def test_a_run_alone_goes_on_from_a_groups_checkpoint_and_a_group_from_its(
     for run in runs_in(tmp_path / "alone"):
         for way in ("group first", "group throughout", "alone first"):
             assert_near(tmp_path / "alone" / run, tmp_path / way / run)
-        assert Run(tmp_path / "group first" / run).record()["fused"] is True  # of one of its sessions
+        assert Run(tmp_path / "group first" / run).record()["fused"] is True  # one of its sessions was
 
 
-def test_runs_at_different_epochs_go_on_by_themselves(
-    tmp_path: Path, configs: Configs, cut: Callable[[int], None]
-) -> None:
+def test_runs_at_different_epochs_are_not_grouped(tmp_path: Path, configs: Configs, cut: Callable[[int], None]) -> None:
     cut(1)
     train_group(configs(tmp_path, SMALL, FOUR[:2]))
     cut(10**9)
     result = train_group(configs(tmp_path, SMALL, FOUR[1:]))  # two at the start, one after its first epoch
-    assert result.alone == {0: "no other run was in step with it"}
+    assert result.alone == {0: "no other run was at the same epoch with the same batch sizes"}
     assert [run.record()["status"] for run in by_lr(tmp_path).values()].count("finished") == 2
 
 
-def test_a_group_never_begins_anew_what_one_of_its_runs_has_done(
+def test_a_group_never_overwrites_a_members_progress(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever brought it together: the checkpoints of others must not be overwritten."""
+    """Members' checkpoints must not be overwritten, however the group was formed."""
     cut(1)
     train_group(configs(tmp_path, SMALL, FOUR[:2]))
     by_lr(tmp_path)[0.01, 0].checkpoint.unlink()  # the first of the group
@@ -147,7 +145,7 @@ def test_a_group_never_begins_anew_what_one_of_its_runs_has_done(
     assert [row["epoch"] for row in by_lr(tmp_path)[0.001, 0].read()[1]] == [1]
 
 
-def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
+def test_diverged_runs_do_not_keep_others_from_resuming(
     tmp_path: Path, configs: Configs, cut: Callable[[int], None]
 ) -> None:
     each = [["optimizer=sgd", f"lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in ("0.01", "1e30", "0.02")]
@@ -156,7 +154,7 @@ def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
     train_group(configs(tmp_path / "cut", SMALL, each))
     cut(10**9)
     resumed = train_group(configs(tmp_path / "cut", SMALL, each))
-    assert resumed.alone == dict.fromkeys((1, 4), "all its epochs had been trained")
+    assert resumed.alone == dict.fromkeys((1, 4), "its training had already ended")
     for config in configs(tmp_path / "cut", SMALL, each)[1::3]:
         train_alone(config)
     for run in runs_in(tmp_path / "whole"):
@@ -165,7 +163,7 @@ def test_runs_that_have_diverged_do_not_hinder_those_that_go_on(
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Have groups of more than `room` runs go out of memory in an epoch, counted from 0."""
+    """Return a function that makes groups of more than `room` runs run out of memory in an epoch, counted from 0."""
     step = GroupClassifier.training_step
 
     def to(room: int, epoch: int) -> None:
@@ -179,7 +177,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     return to
 
 
-def test_a_group_is_cut_to_fit_the_memory(
+def test_a_group_is_split_to_fit_into_memory(
     tmp_path: Path, configs: Configs, limit: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not train_group(configs(tmp_path / "whole", SMALL, FOUR)).alone
@@ -196,30 +194,31 @@ def test_a_group_is_cut_to_fit_the_memory(
     assert not result.failed
     assert not result.alone
     assert {run.record()["sessions"][-1]["group_size"] for run in by_lr(tmp_path / "cut").values()} == {2}
-    assert most == [1]  # what a group held is let go before the next
+    assert most == [1]  # a group's memory is freed before the next
     for run in runs_in(tmp_path / "whole"):
         assert_same(tmp_path / "whole" / run, tmp_path / "cut" / run)
     limit(1, 1)
     both = train_group(configs(tmp_path / "of one seed", SMALL, FOUR[:2]))
     assert both.alone.keys() == {0, 1}
-    assert both.alone[0] == "its group failed: there is not enough memory"
+    assert both.alone[0] == "its group failed: not enough memory"
 
 
-OVER, FULL = "all its epochs had been trained", "its group failed: there is not enough memory"
+OVER, FULL = "its training had already ended", "its group failed: not enough memory"
+NO_OTHER = "no other run was at the same epoch with the same batch sizes"
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("lrs", "seeds", "room", "alone"),
     [
-        (("1e30", "0.01", "0.02", "0.03"), (0,), 3, {0: OVER}),  # what is left fits
+        (("1e30", "0.01", "0.02", "0.03"), (0,), 3, {0: OVER}),  # the remaining runs fit
         (("1e30", "0.01", "0.02", "0.03"), (0,), 2, {0: OVER, 1: FULL, 2: FULL, 3: FULL}),
-        (("1e30", "0.01", "1e29", "1e28"), (0,), 3, {0: OVER, 1: "no other run was in step with it", 2: OVER, 3: OVER}),
-        (("1e30", "0.01", "0.02", "0.03"), (0, 1), 3, {0: OVER, 4: OVER}),  # in the first places of each seed
+        (("1e30", "0.01", "1e29", "1e28"), (0,), 3, {0: OVER, 1: NO_OTHER, 2: OVER, 3: OVER}),
+        (("1e30", "0.01", "0.02", "0.03"), (0, 1), 3, {0: OVER, 4: OVER}),  # the first run of each seed has diverged
         (("1e30", "0.01", "0.02", "0.03", "0.04"), (0, 1), 3, {0: OVER, 5: OVER}),  # halves are halved
     ],
 )
-def test_a_group_that_is_cut_is_brought_in_step_again(
+def test_a_split_group_is_grouped_by_epoch_again(
     lrs: Sequence[str],
     seeds: Sequence[int],
     room: int,
@@ -241,7 +240,7 @@ def test_a_group_that_is_cut_is_brought_in_step_again(
         compare(tmp_path / "whole" / run, tmp_path / "cut" / run)
 
 
-def test_a_group_that_is_full_at_the_end_is_not_trained_again(
+def test_a_group_that_runs_out_of_memory_at_the_end_is_not_retrained(
     tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -277,7 +276,7 @@ class Branching(nn.Sequential):
 
 
 class Hiding(nn.Sequential):
-    """Each has a number of its own, which is neither parameter nor buffer."""
+    """A network with its own random scale, which is neither parameter nor buffer."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(784, 10))
@@ -288,7 +287,7 @@ class Hiding(nn.Sequential):
 
 
 class Fading(nn.Sequential):
-    """A number changes with each call: a CUDA graph would keep it."""
+    """A network with a number that changes with each call; a CUDA graph would keep it constant."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(784, 10))
@@ -300,7 +299,7 @@ class Fading(nn.Sequential):
 
 
 class Skipping(nn.Sequential):
-    """Drops its layer at random, by Python's own numbers."""
+    """A network that drops its layer at random, with Python's generator."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(784, 10))
@@ -310,7 +309,7 @@ class Skipping(nn.Sequential):
 
 
 class Frozen(MLP):
-    """A layer that does not learn, and one that is not used."""
+    """A network with a frozen layer and an unused one."""
 
     def __init__(self) -> None:
         super().__init__([16, 8, 8])
@@ -319,7 +318,7 @@ class Frozen(MLP):
 
 
 class Own(torch.optim.SGD):
-    """An optimizer of a person's own."""
+    """A user-defined optimizer."""
 
 
 def with_(config: DictConfig, group: str, target: str) -> DictConfig:
@@ -331,12 +330,12 @@ def with_(config: DictConfig, group: str, target: str) -> DictConfig:
 @pytest.mark.parametrize(
     ("group", "target", "reason"),
     [
-        ("model", "Statistics", "the network keeps buffers, such as batch statistics"),
+        ("model", "Statistics", "the network has buffers, such as batch statistics"),
         ("model", "Dropping", "the network draws random numbers, as dropout does"),
-        ("model", "Branching", "the network decides something by the values of a tensor"),
-        ("model", "Fading", "the network changes something when it is called"),
-        ("model", "Skipping", "the network changes something when it is called"),
-        ("model", "Hiding", "vmap does not compute the network (Tensor-likes are not close!"),
+        ("model", "Branching", "the network's control flow depends on the values of a tensor"),
+        ("model", "Fading", "the network changes its state in a forward pass"),
+        ("model", "Skipping", "the network changes its state in a forward pass"),
+        ("model", "Hiding", "torch.func.vmap does not reproduce the network (Tensor-likes are not close!"),
         ("optimizer", "Own", "Own is not one of torch.optim's optimizers"),
         (
             "optimizer",
@@ -345,7 +344,7 @@ def with_(config: DictConfig, group: str, target: str) -> DictConfig:
         ),
     ],
 )
-def test_what_cannot_be_shared_is_left_to_be_trained_alone(
+def test_incompatible_runs_are_left_to_be_trained_alone(
     group: str, target: str, reason: str, tmp_path: Path, configs: Configs
 ) -> None:
     one, other, third = configs(tmp_path, ["epochs=1", "lr=0.01", "model=mlp"], [["seed=0"], ["seed=1"], ["seed=2"]])
@@ -357,13 +356,13 @@ def test_what_cannot_be_shared_is_left_to_be_trained_alone(
         assert len(text) < 200
     assert not result.begun
     assert runs_in(tmp_path) == []
-    if group == "optimizer":  # what they are alike with is trained without them
+    if group == "optimizer":  # compatible runs are trained without it
         assert train_group([one, with_(other, group, target), third]).alone.keys() == {1}
         assert len(runs_in(tmp_path)) == 2
 
 
 @pytest.mark.usefixtures("double")
-def test_parameters_that_do_not_learn_or_serve(tmp_path: Path, configs: Configs) -> None:
+def test_frozen_and_unused_parameters(tmp_path: Path, configs: Configs) -> None:
     common = ["model=mlp", "optimizer=adamw", "epochs=2"]
     each = [with_(config, "model", "Frozen") for config in configs(tmp_path / "group", common, FOUR)]
     assert not train_group(each).alone
@@ -373,20 +372,20 @@ def test_parameters_that_do_not_learn_or_serve(tmp_path: Path, configs: Configs)
         assert_near(tmp_path / "alone" / run, tmp_path / "group" / run)
 
 
-def test_what_cannot_be_built_fails_by_itself(tmp_path: Path, configs: Configs) -> None:
+def test_a_run_with_wrong_arguments_fails_alone(tmp_path: Path, configs: Configs) -> None:
     each = [["optimizer=adam", f"optimizer.betas=[0.9,{beta}]"] for beta in (0.999, 2.0, 0.99)]
     result = train_group(configs(tmp_path, SMALL, each))
     assert result.failed.keys() == {1}
     assert "betas" in result.failed[1]
     assert [Run(tmp_path / path).record()["status"] for path in runs_in(tmp_path)] == ["finished"] * 2
-    assert len(list((tmp_path / "mnist" / "mlp").iterdir())) == 2  # and writes nothing
+    assert len(list((tmp_path / "mnist" / "mlp").iterdir())) == 2  # the failed run wrote nothing
     hurried = train_group(configs(tmp_path / "fail fast", [*SMALL, "fail_fast=true"], each))
     assert hurried.failed.keys() == {1}
     assert hurried.alone.keys() == {0, 2}
     assert not (tmp_path / "fail fast").exists()
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, configs: Configs) -> None:
+def test_a_run_locked_by_another_process_is_left_out(tmp_path: Path, configs: Configs) -> None:
     each = configs(tmp_path, SMALL, FOUR)
     train_group(each)
     held = by_lr(tmp_path)[0.01, 1]
@@ -405,10 +404,10 @@ def test_forced_runs_are_repeated_once(tmp_path: Path, configs: Configs, cut: Ca
     assert {len(run.read()[1]) for run in by_lr(tmp_path).values()} == {2}
 
 
-def test_a_gpu_that_is_lost_ends_the_process(
+def test_a_lost_gpu_ends_the_process(
     tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What would be trained in it after that would fail too."""
+    """The process exits, since all later runs in it would fail too."""
 
     def lost(*_: Any) -> None:
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
@@ -420,5 +419,5 @@ def test_a_gpu_that_is_lost_ends_the_process(
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit):
         train_group(configs(tmp_path, SMALL, FOUR))
-    assert "a group's process ends: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
+    assert "the group's process exits: AcceleratorError: CUDA error: device-side assert" in capfd.readouterr().err
     assert {run.record()["status"] for run in by_lr(tmp_path).values()} == {"interrupted"}

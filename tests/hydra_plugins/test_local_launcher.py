@@ -1,4 +1,4 @@
-"""Hydra's own tests of a launcher."""
+"""Hydra's test suite for launchers, run on the local launcher."""
 
 import pytest
 from hydra.core.plugins import Plugins
@@ -7,13 +7,13 @@ from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 from hydra.version import _UNSPECIFIED_, VersionBase
 
 
-def test_hydra_finds_it() -> None:
+def test_hydra_discovers_the_launcher() -> None:
     assert "LocalLauncher" in {launcher.__name__ for launcher in Plugins.instance().discover(Launcher)}
 
 
 @pytest.fixture(autouse=True)
 def as_hydra_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests are written for applications that name no version of Hydra; others before them have named one."""
+    """Reset the Hydra version, since these tests assume that none is set, but earlier tests have set one."""
     monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
 

@@ -1,4 +1,4 @@
-"""A search as typed: its trials, what it does after a kill or a failure, and what it refuses."""
+"""Optuna searches: trials, resuming after a kill, failed runs, and errors."""
 
 import json
 import math
@@ -30,13 +30,13 @@ LR = "lr=tag(log, interval(1e-4, 1e-1))"
 
 
 def trials(outputs: Path) -> list[FrozenTrial]:
-    """The trials of the only study under an output directory."""
+    """Return the trials of the only study under an output directory."""
     (file,) = (outputs / "optuna").glob("*.log")
     storage = JournalStorage(JournalFileBackend(str(file)))
     return optuna.load_study(study_name=None, storage=storage).get_trials()
 
 
-def test_a_search_has_its_number_of_trials_and_says_which_is_best(train: Command, outputs: Path) -> None:
+def test_a_search_runs_its_trials_and_names_the_best(train: Command, outputs: Path) -> None:
     space = (LR, "optimizer=sgd,adam", "batch_size=range(16,65,16)", "model.hidden=[8,8,8],[16,16,16]")
     command = (*OPTUNA, *space, "epochs=1", "hydra.sweeper.n_jobs=2")
     ended = train(*command, "hydra.sweeper.n_trials=3")
@@ -69,10 +69,10 @@ def test_a_search_has_its_number_of_trials_and_says_which_is_best(train: Command
     assert more.returncode == 0, more.stderr
     assert [trial.params for trial in trials(outputs)][:3] == [trial.params for trial in found]
     assert len(trials(outputs)) == 4
-    assert train(*command, "hydra.sweeper.n_trials=4").stdout.startswith("search")  # and does nothing
+    assert train(*command, "hydra.sweeper.n_trials=4").stdout.startswith("search")  # which trains nothing
 
 
-def test_a_killed_search_ends_as_one_left_alone(train: Command, small_mnist: Path, tmp_path: Path) -> None:
+def test_a_killed_search_equals_an_uninterrupted_one(train: Command, small_mnist: Path, tmp_path: Path) -> None:
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     command = (*OPTUNA, LR, "epochs=30", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
     assert train(*command, f"output_dir={alone}").returncode == 0
@@ -91,7 +91,7 @@ def test_a_killed_search_ends_as_one_left_alone(train: Command, small_mnist: Pat
     assert one == other
     sessions = [len(json.loads(file.read_text())["sessions"]) for file in killed.rglob("run.json")]
     assert len(sessions) == 4
-    assert sum(sessions) > 4  # what was cut off went on from its checkpoint
+    assert sum(sessions) > 4  # interrupted runs resumed from their checkpoints
 
 
 def test_a_failed_run_is_a_failed_trial_and_repeated_by_the_same_command(
@@ -108,7 +108,7 @@ def test_a_failed_run_is_a_failed_trial_and_repeated_by_the_same_command(
     command = (*OPTUNA, LR, "model._target_=broken.Net", "epochs=1", "hydra.sweeper.n_trials=2")
     failed = train(*command, PYTHONPATH=str(tmp_path), BROKEN="1")
     assert failed.returncode == 1
-    assert failed.stderr.count("broken on purpose") == 2  # it goes on with the next
+    assert failed.stderr.count("broken on purpose") == 2  # the search continues with the next trial
     assert "Traceback" not in failed.stderr
     assert "no trial has a finite validation_loss" in failed.stdout
     first = trials(outputs)
@@ -127,14 +127,14 @@ def test_a_diverged_run_is_the_worst(train: Command, outputs: Path) -> None:
     assert ended.stdout.splitlines()[-1].endswith("lr=0.05")
 
 
-def test_twins_in_a_batch_are_one_run(train: Command, outputs: Path) -> None:
+def test_equal_trials_in_a_batch_are_one_run(train: Command, outputs: Path) -> None:
     ended = train(*OPTUNA, "lr=0.01,0.02", "epochs=1", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=6")
     assert ended.returncode == 0, ended.stderr
     assert "Trained already" not in ended.stdout
     assert len(trials(outputs)) == 6
 
 
-def test_a_named_study_is_a_space_too(train: Command, outputs: Path) -> None:
+def test_a_named_study_can_be_a_space(train: Command, outputs: Path) -> None:
     named = ("+study=smoke", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "data.validation=200", "epochs=1")
     ended = train(*named, "model=mlp", "hydra.sweeper.objective=validation_accuracy")
     assert ended.returncode == 0, ended.stderr
@@ -154,7 +154,7 @@ def test_another_space_is_another_study(train: Command, outputs: Path) -> None:
 
 
 def study_name(conf: Path, space: Space) -> str:
-    """The name of the study that a search over `space` would go on with; `conf` holds choices of a person's own."""
+    """Return the name of the study of a search over `space`; `conf` holds user-defined choices."""
     sweeper = OptunaSweeper("validation_loss", n_trials=1, n_jobs=1, seed=0)
     with initialize_config_dir(CONF, version_base="1.3"):
         sweeper.loader = GlobalHydra.instance().config_loader()
@@ -165,7 +165,7 @@ def study_name(conf: Path, space: Space) -> str:
 
 
 @pytest.mark.parametrize("group", ["optimizer", "model"])
-def test_an_edit_of_any_choice_begins_another_study(group: str, tmp_path: Path) -> None:
+def test_an_edited_choice_begins_another_study(group: str, tmp_path: Path) -> None:
     first, edited = {
         "optimizer": ("_target_: torch.optim.SGD\n", "_target_: torch.optim.SGD\nmomentum: 0.9\n"),
         "model": ("_target_: src.models.MLP\nhidden: [8, 8, 8]\n", "_target_: src.models.MLP\nhidden: [8, 8, 9]\n"),
@@ -190,6 +190,6 @@ def test_without_optuna_it_says_what_to_install(train: Command, tmp_path: Path) 
     assert ended.stderr == "hydra/sweeper=optuna: is not installed; pip install -e '.[optuna]'\n"
 
 
-def test_nobody_else_waits_for_optuna() -> None:
+def test_other_commands_do_not_import_optuna() -> None:
     script = "import sys, src.train, hydra_plugins.optuna_sweeper; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(ROOT)).returncode == 0

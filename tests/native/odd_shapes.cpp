@@ -1,5 +1,5 @@
-// The native code beside the plainest loops, on odd shapes of whole numbers, where both must be equal bit for bit. Each
-// array is a heap block of its very size, so that a sanitizer sees what is read or written outside of it.
+// Compares the native code with plain loops on odd shapes of integers, where both must be equal bit for bit. Each array is
+// a heap block of its exact size, so that a sanitizer detects accesses outside of it.
 #include "../../src/native/convolution.cpp"
 #include "../../src/native/linear.cpp"
 
@@ -48,7 +48,7 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
                 for (int64_t x = 0; x < columns; x++) {
                     float best = 0;
                     int64_t row = 0, column = 0;
-                    // f(value of a tap, where it is, weight's indices) for all taps of a pixel that lie within the image
+                    // Calls f(channel, row, column, weight's row, weight's column) for all taps of a pixel within the image.
                     auto each = [&](int64_t v, int64_t u, auto f) {
                         for (int64_t c = 0; c < s.channels; c++)
                             for (int64_t j = 0; j < s.kernel; j++)
@@ -105,7 +105,7 @@ static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool
     linear_backward(images, features.data(), layers.data(), n, gradient.data(), to_features ? of_features.data() : nullptr);
 
     bool equal = true;
-    std::vector<std::vector<float>> values{features};  // of each layer's input, features first
+    std::vector<std::vector<float>> values{features};  // each layer's input, features first
     for (int64_t i = 0; i < n; i++) {
         const Arrays& a = arrays[i];
         std::vector<float> output(sizes[i + 1] * images);

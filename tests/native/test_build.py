@@ -1,4 +1,4 @@
-"""The C++ code by itself, its compilation, and runs without it."""
+"""The C++ code on its own, its compilation, and runs without it."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ RUN = ("data=digits", "model=lenet", "epochs=1")
 @pytest.mark.parametrize("build", BUILDS)
 def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str, tmp_path: Path) -> None:
     if shutil.which(BUILDS[build][0]) is None:
-        pytest.skip(f"there is no {BUILDS[build][0]} here")
+        pytest.skip(f"{BUILDS[build][0]} is not installed")
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if build == "AVX2" and not (" avx2 " in flags and " fma " in flags):
         pytest.skip("this processor has no AVX2")
@@ -46,7 +46,7 @@ def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path
     (compiled,) = (tmp_path / "ravine").glob("kernels-*.so")
     assert kernels_of(outputs).startswith("native, ")
     before = compiled.stat().st_mtime_ns
-    # Where it is there, it is taken, compiler or not.
+    # A cached library needs no compiler.
     assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX="no-such-compiler").returncode == 0
     assert kernels_of(outputs).startswith("native, ")
     assert compiled.stat().st_mtime_ns == before
@@ -59,13 +59,13 @@ def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        ({"CXX": "no-such-compiler -O1"}, "there is no C++ compiler: no-such-compiler -O1"),
+        ({"CXX": "no-such-compiler -O1"}, "no C++ compiler found: no-such-compiler -O1"),
         ({"CXX": "false"}, "false cannot compile convolution.cpp and linear.cpp"),
-        ({"XDG_CACHE_HOME": "/proc"}, "the code cannot be compiled, kept or loaded: "),
+        ({"XDG_CACHE_HOME": "/proc"}, "the native code cannot be compiled, cached or loaded: "),
     ],
     ids=["no compiler", "a compiler that fails", "no place for it"],
 )
-def test_without_it_torch_does_the_work_and_the_run_says_why(
+def test_without_the_library_torch_is_used_and_the_record_says_why(
     broken: dict[str, str], why: str, train: Command, outputs: Path, tmp_path: Path
 ) -> None:
     ended = train(*RUN, **({"XDG_CACHE_HOME": str(tmp_path / "cache")} | broken))

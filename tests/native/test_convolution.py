@@ -1,4 +1,4 @@
-"""The native operator beside torch's own three in float64."""
+"""The native operator, compared with torch's three operators in float64."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ Results = tuple[Tensor, Tensor, Tensor, Tensor]
 @pytest.fixture(autouse=True)
 def native() -> None:
     if not backend().startswith("native"):
-        pytest.fail(f"the native operator is not there: {backend()}")
+        pytest.fail(f"the native operator is unavailable: {backend()}")
 
 
 def torchs(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -32,7 +32,7 @@ def results(
     padding: int,
     gradient: Tensor,
 ) -> Results:
-    """The output and the gradients of images, weight and bias, in float64."""
+    """Return the output and the gradients of images, weight and bias, in float64."""
     images, weight, bias = (tensor.detach().requires_grad_() for tensor in tensors)
     output = function(images, weight, bias, padding)
     output.backward(gradient.to(output.dtype))
@@ -52,7 +52,7 @@ def both(
 
 @st.composite
 def shapes(draw: st.DrawFn, even: bool = False) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Of images and weight, and a padding; with `even`, pooling leaves no row or column of the convolution out."""
+    """Draw shapes of images and weight, and a padding; with `even`, pooling omits no row or column."""
     images, channels, filters = draw(st.integers(1, 70)), draw(st.integers(1, 4)), draw(st.integers(1, 20))
     kernel, padding = draw(st.integers(1, 5)), draw(st.integers(0, 2))
     convolved = st.integers(2, 9).filter(lambda size: size > 2 * padding - kernel + 1 and not (even and size % 2))
@@ -61,7 +61,7 @@ def shapes(draw: st.DrawFn, even: bool = False) -> tuple[tuple[int, ...], tuple[
 
 
 def whole_numbers(*shape: int) -> Tensor:
-    """Small, so that sums are exact in float32 and in any order, and ties abound."""
+    """Return small integers, whose sums are exact in float32 in any order and which often tie."""
     return torch.randint(-3, 4, shape).float()
 
 
@@ -82,7 +82,7 @@ WAYS: dict[str, Callable[..., Tensor]] = {  # to autograd
 
 @settings(deadline=None, max_examples=60)
 @given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.sampled_from(sorted(WAYS)), st.integers(0, 2**31))
-def test_of_whole_numbers_it_is_exactly_what_torch_says(
+def test_equals_torch_exactly_on_integers(
     shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, way: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -99,10 +99,10 @@ def test_of_whole_numbers_it_is_exactly_what_torch_says(
     st.lists(st.sampled_from([float("nan"), float("inf"), -float("inf")]), min_size=1, max_size=5),
     st.data(),
 )
-def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(
+def test_nan_and_infinity_are_treated_as_by_torch(
     shape: tuple[tuple[int, ...], tuple[int, ...], int], values: list[float], data: st.DataObject
 ) -> None:
-    """But in the weights' gradient, which torch makes NaN by 0 x NaN of pixels, too, that pooling did not choose."""
+    """Except the weights' gradient, which torch makes NaN also by 0 x NaN of pixels that pooling did not choose."""
     torch.manual_seed(0)
     sizes, weight, padding = shape
     images = whole_numbers(*sizes)
@@ -118,7 +118,7 @@ def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(
 
 
 @pytest.mark.parametrize(("shape", "filters", "padding"), [((64, 1, 28, 28), 6, 2), ((256, 6, 14, 14), 16, 0)])
-def test_of_lenets_maps_it_is_near_float64(shape: tuple[int, ...], filters: int, padding: int) -> None:
+def test_is_near_float64_on_lenets_shapes(shape: tuple[int, ...], filters: int, padding: int) -> None:
     torch.manual_seed(0)
     ours, theirs = both((torch.rand(shape), torch.randn(filters, shape[1], 5, 5) / 5, torch.randn(filters)), padding)
     for one, other in zip(ours, theirs, strict=True):
@@ -126,7 +126,7 @@ def test_of_lenets_maps_it_is_near_float64(shape: tuple[int, ...], filters: int,
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_change_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_changes_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     tensors = torch.rand(4 * CHUNK + 5, 2, 9, 9), torch.randn(5, 2, 3, 3), torch.randn(5)
     gradient = torch.randn(len(tensors[0]), 5, 4, 4)
@@ -137,10 +137,10 @@ def test_threads_change_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) ->
         assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # that float32 is coarse; the tolerances are made for it
-def test_its_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # a warning about float32, for which the tolerances are made
+def test_gradient_equals_finite_differences() -> None:
     torch.manual_seed(0)
-    # Far apart, so that no small step changes which pixel is the largest.
+    # Distinct values, so that a small step does not change which pixel is the largest.
     images = torch.randperm(2 * 2 * 4 * 6).reshape(2, 2, 4, 6).float().requires_grad_()
     weight, bias = torch.randn(3, 2, 3, 3, requires_grad=True), torch.randn(3, requires_grad=True)
     assert torch.autograd.gradcheck(
@@ -148,9 +148,9 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     )
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # which the check itself asks for
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # caused by the check itself
 @pytest.mark.parametrize("shape", [(3, 1, 6, 6), (40, 3, 7, 9)])
-def test_torchs_own_check_of_an_operator(shape: tuple[int, ...]) -> None:
+def test_passes_torchs_opcheck(shape: tuple[int, ...]) -> None:
     images = torch.randn(shape, requires_grad=True)
     weight, bias = torch.randn(4, shape[1], 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
     torch.library.opcheck(OPERATOR.default, (images, weight, bias, 1))
@@ -161,7 +161,7 @@ def test_torchs_own_check_of_an_operator(shape: tuple[int, ...]) -> None:
         torch.library.opcheck(torch.ops.ravine.conv_pool_relu_backward.default, arguments)
 
 
-def test_an_empty_batch_and_what_does_not_fit() -> None:
+def test_an_empty_batch_and_wrong_shapes() -> None:
     weight, bias = torch.randn(4, 1, 3, 3), torch.randn(4)
     assert conv_pool_relu(torch.randn(0, 1, 6, 6), weight, bias, 0).shape == (0, 4, 2, 2)
     for images in (torch.randn(2, 2, 6, 6), torch.randn(2, 1, 3, 3)):
@@ -169,7 +169,7 @@ def test_an_empty_batch_and_what_does_not_fit() -> None:
             conv_pool_relu(images, weight, bias, 0)
 
 
-def test_torch_takes_what_it_cannot_serve() -> None:
+def test_falls_back_to_torch() -> None:
     images, weight, bias = torch.randn(2, 1, 6, 6).double(), torch.randn(3, 1, 3, 3).double(), torch.randn(3).double()
     assert torch.equal(conv_pool_relu(images, weight, bias, 1), torchs(images, weight, bias, 1))
     oblong = torch.randn(3, 1, 2, 3)

@@ -1,4 +1,4 @@
-"""The native linear layers beside torch's own in float64."""
+"""The native linear layers, compared with torch's in float64."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ from src.native.linear import perceptron
 @pytest.fixture(autouse=True)
 def native() -> None:
     if not backend().startswith("native"):
-        pytest.fail(f"the native code is not there: {backend()}")
-    torch.set_num_threads(1)  # of several it leaves the work to torch's
+        pytest.fail(f"the native code is unavailable: {backend()}")
+    torch.set_num_threads(1)  # with more threads it uses torch's operators
 
 
 def torchs(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
@@ -41,7 +41,7 @@ def linears(sizes: Sequence[int], whole: bool) -> list[nn.Linear]:
 
 
 def both(features: Tensor, layers: Sequence[nn.Linear]) -> list[tuple[Tensor, Tensor]]:
-    """The output and the gradients of features and parameters, by the native code and by torch in float64."""
+    """Return output and gradients of features and parameters, by the native code and by torch in float64."""
     results = []
     gradient = torch.randint(-2, 3, (len(features), layers[-1].out_features)).double()
     for function, dtype in ((perceptron, torch.float32), (torchs, torch.float64)):
@@ -65,14 +65,14 @@ def both(features: Tensor, layers: Sequence[nn.Linear]) -> list[tuple[Tensor, Te
     st.sampled_from("CIMS"),
     st.integers(0, 99),
 )
-def test_of_whole_numbers_it_is_exactly_what_torch_says(images: int, sizes: list[int], layout: str, seed: int) -> None:
+def test_equals_torch_exactly_on_integers(images: int, sizes: list[int], layout: str, seed: int) -> None:
     torch.manual_seed(seed)
     features = torch.randint(-2, 3, (images, sizes[0])).float()
-    if layout == "I":  # image innermost, as the convolution leaves it
+    if layout == "I":  # image innermost, as the convolution writes it
         features = features.t().contiguous().t()
     elif layout == "M":  # maps
         features = features.view(images, sizes[0], 1, 1)
-    elif layout == "S":  # part of something larger
+    elif layout == "S":  # part of a larger tensor
         features = torch.cat([features, features], 1)[:, : sizes[0]]
     for ours, theirs in both(features, linears(sizes, whole=True)):
         if theirs.abs().max() < 2**24:  # where float32 is exact
@@ -83,14 +83,14 @@ def test_of_whole_numbers_it_is_exactly_what_torch_says(images: int, sizes: list
 
 @pytest.mark.parametrize("images", [64, 100, 256])
 @pytest.mark.parametrize("sizes", [(400, 120, 84, 10), (784, 80, 40, 20, 10)])
-def test_of_the_networks_layers_it_is_near_float64(images: int, sizes: tuple[int, ...]) -> None:
+def test_is_near_float64_on_the_networks_shapes(images: int, sizes: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     for ours, theirs in both(torch.randn(images, sizes[0]), linears(sizes, whole=False)):
         assert (ours - theirs).abs().max() < 2e-6 * theirs.abs().max()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(value: float) -> None:
+def test_nan_and_infinity_are_treated_as_by_torch(value: float) -> None:
     torch.manual_seed(0)
     features = torch.randint(-2, 3, (33, 20)).float()
     features[5, 3] = features[32, 19] = value
@@ -98,8 +98,8 @@ def test_nan_stays_nan_and_infinity_is_treated_as_torch_does(value: float) -> No
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # that float32 is coarse; the tolerances are made for it
-def test_its_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.filterwarnings("ignore:Input #:UserWarning")  # a warning about float32, for which the tolerances are made
+def test_gradient_equals_finite_differences() -> None:
     torch.manual_seed(0)
     layers = linears((6, 5, 3), whole=False)
     features = torch.randn(4, 6, requires_grad=True)
@@ -111,19 +111,19 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
 def gradients(
     function: Callable[[Tensor, Sequence[nn.Linear]], Tensor], features: Tensor, layers: Sequence[nn.Linear]
 ) -> list[Tensor | None]:
-    """Of each parameter, from a gradient of the logits that has no strides."""
+    """Return each parameter's gradient, for a gradient of the logits with strides 0."""
     for layer in layers:
         layer.zero_grad()
     function(features, layers).sum().backward()
     return [parameter.grad for layer in layers for parameter in layer.parameters()]
 
 
-def test_what_is_frozen_tied_or_laid_out_otherwise() -> None:
+def test_frozen_tied_and_non_contiguous_parameters() -> None:
     torch.manual_seed(0)
     layers = linears((4, 4, 4, 2), whole=True)
     layers[0].weight = nn.Parameter(layers[0].weight.detach().t())  # not contiguous
     layers[2].bias.requires_grad_(False)
-    layers.insert(1, layers[0])  # its weights twice
+    layers.insert(1, layers[0])  # the same layer twice
     features = torch.randint(-2, 3, (5, 4)).float()
     ours, theirs = gradients(perceptron, features, layers), gradients(torchs, features, layers)
     for one, other in zip(ours, theirs, strict=True):
@@ -133,7 +133,7 @@ def test_what_is_frozen_tied_or_laid_out_otherwise() -> None:
     assert torch.equal(logits.clone().mul_(2), perceptron(features, layers).mul_(2))  # in place
 
 
-def test_a_batch_of_none_and_what_does_not_fit() -> None:
+def test_an_empty_batch_and_wrong_shapes() -> None:
     layers = linears((4, 3, 2), whole=False)
     assert perceptron(torch.randn(0, 4), layers).shape == (0, 2)
     for gradient in gradients(perceptron, torch.randn(0, 4), layers):
@@ -143,14 +143,14 @@ def test_a_batch_of_none_and_what_does_not_fit() -> None:
         perceptron(torch.randn(5, 5), layers)
 
 
-def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+def test_a_second_derivative_is_an_error() -> None:
     features = torch.randn(5, 4, requires_grad=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(perceptron(features, linears((4, 3, 2), whole=False)).sum(), features, create_graph=True)
 
 
 @pytest.mark.parametrize("model", [MLP([9, 8, 7]), LeNet()], ids=["mlp", "lenet"])
-def test_torchs_function_transforms_find_torchs_operators(model: MLP | LeNet) -> None:
+def test_function_transforms_use_torchs_operators(model: MLP | LeNet) -> None:
     images = torch.randn(3, 1, 28, 28)
     torch.testing.assert_close(vmap(lambda image: model(image[None])[0])(images), model(images))
     if isinstance(model, MLP):  # torch.library has no `torch.func.grad` for the convolution
@@ -162,7 +162,7 @@ def test_torchs_function_transforms_find_torchs_operators(model: MLP | LeNet) ->
     torch.testing.assert_close(both[1], model(images))
 
 
-def test_torch_takes_what_it_cannot_serve() -> None:
+def test_falls_back_to_torch() -> None:
     layers = linears((4, 3, 2), whole=False)
     features = torch.randn(5, 4)
     without = [nn.Linear(4, 3, bias=False), layers[1]]

@@ -1,4 +1,4 @@
-"""Runs written by hand, whose right report is known."""
+"""Synthetic runs, for which the correct report is known."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def write(
     validation_accuracy: float | None = None,
     **changes: Any,
 ) -> Run:
-    """A run that ended with this test accuracy, or had these epoch by epoch."""
+    """Write a finished run with this test accuracy, constant or by epoch."""
     run = Run(output / directory(settings, names))
     run.directory.mkdir(parents=True)
     accuracies = accuracy if isinstance(accuracy, list) else [accuracy] * settings.epochs
@@ -65,7 +65,7 @@ def cell(
     name: str = "",
     **more: Any,
 ) -> list[Run]:
-    """Runs of seeds 0, 1, ... with these accuracies, on held-out images these; None is a run that diverged."""
+    """Write runs of seeds 0, 1, ... with these test and validation accuracies; None is a diverged run."""
     data, epochs = more.pop("data", "mnist"), more.pop("epochs", 20)
     runs = []
     for seed, accuracy in enumerate(accuracies):

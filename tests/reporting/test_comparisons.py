@@ -25,16 +25,16 @@ def test_the_best_cells_are_compared_over_shared_seeds(tmp_path: Path) -> None:
     assert (pair.one.key, pair.other.key) == (("sgd", 64, 0.05), ("adam", 64, 0.0005))
     assert pair.comparison.p == pair.adjusted == 2 / 256
     assert pair.verdict == "adam, batch 64, lr 0.0005 is better"
-    assert "a choice by it" in by_seeds(grid, [pair])
+    assert "best learning rate, chosen on the test set" in by_seeds(grid, [pair])
 
 
-def test_too_few_seeds_are_told_and_how_many_it_takes(tmp_path: Path) -> None:
+def test_too_few_seeds_are_reported_with_the_number_needed(tmp_path: Path) -> None:
     for optimizer, accuracy in (("sgd", 0.97), ("adagrad", 0.98), ("adam", 0.99)):
         cell(tmp_path, optimizer, 64, 0.05, [accuracy + seed / 10_000 for seed in range(5)])
-    assert set(verdicts(tmp_path)) == {"cannot be told: 5 seeds give no significance among 3 tests, 7 can"}
+    assert set(verdicts(tmp_path)) == {"cannot be told: 5 seeds are too few for 3 tests, 7 are needed"}
 
 
-def test_with_one_seed_the_images_are_compared(tmp_path: Path) -> None:
+def test_with_one_seed_predictions_are_compared(tmp_path: Path) -> None:
     labels = np.zeros(10_000, np.uint8)
     for optimizer, wrong in (("sgd", 50), ("adam", 10)):
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 10_000])
@@ -45,7 +45,7 @@ def test_with_one_seed_the_images_are_compared(tmp_path: Path) -> None:
     (pair,) = pairs(grid)
     assert pair.comparison.p == pytest.approx(stats.binomtest(0, 40).pvalue)
     assert pair.verdict == "adam, batch 64, lr 0.05 is better"
-    assert "It says nothing of other seeds." in by_seeds(grid, [pair])
+    assert "McNemar's test says nothing about other seeds." in by_seeds(grid, [pair])
 
 
 def test_without_predictions_one_seed_gives_no_test(tmp_path: Path) -> None:

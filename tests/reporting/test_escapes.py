@@ -1,4 +1,4 @@
-"""Names that LaTeX, Markdown, HTML, matplotlib and file systems take for more than names."""
+"""Names with characters that are special in LaTeX, Markdown, HTML, matplotlib or file systems."""
 
 import io
 import os
@@ -22,7 +22,7 @@ LITERAL = re.compile(r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)
 
 
 def read_latex(text: str) -> str:
-    """What LaTeX sets for a name; raises where a character would be a command."""
+    """Return the text that LaTeX typesets; fail if a character would be a command."""
     signs = {"backslash": "\\", "asciitilde": "~", "asciicircum": "^", "less": "<", "greater": ">", "bar": "|"}
     read, at = "", 0
     while at < len(text):
@@ -34,7 +34,7 @@ def read_latex(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_latex_and_markdown_set_a_name_as_it_is(name: str, tmp_path: Path) -> None:
+def test_latex_and_markdown_show_names_literally(name: str, tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98], name=name)
     (grid,) = grids(read(tmp_path))
     assert grid.optimizers == [name]
@@ -50,7 +50,7 @@ def test_latex_and_markdown_set_a_name_as_it_is(name: str, tmp_path: Path) -> No
         assert not re.search(r"(?<!\\)<", line)
 
 
-def test_a_report_takes_names_as_they_are(tmp_path: Path) -> None:
+def test_a_report_shows_names_literally(tmp_path: Path) -> None:
     for number, name in enumerate(NAMES):
         cell(tmp_path, "sgd", 64, 0.05, [0.98 + number / 1000], name=name)
         cell(tmp_path, "sgd", 64, 0.5, [0.9], name=name)
@@ -72,7 +72,7 @@ def test_a_folder_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert r"out\udcff/mnist/lenet/sgd-bs64" in text
     assert f"{damaged.directory.name}/run.json" in text
-    assert "2.15.0" in text  # which only the runs' records say
+    assert "2.15.0" in text  # only in the runs' records
     kept = (io.BytesIO((page.parent / f"{name}.parquet").read_bytes()) for name in ("runs", "curves"))
     runs, curves = map(pd.read_parquet, kept)
     assert runs.index.tolist() == pd.read_csv(page.parent / "runs.csv", index_col=0).index.tolist()

@@ -17,7 +17,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.parent.iterdir()} - {".lock"}
 
 
-def test_two_at_once_come_one_after_the_other(tmp_path: Path) -> None:
+def test_two_processes_take_turns(tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "all"
     processes = [get_context("spawn").Process(target=write, args=(folder, number)) for number in range(2)]
     for process in processes:
@@ -29,7 +29,7 @@ def test_two_at_once_come_one_after_the_other(tmp_path: Path) -> None:
     assert left(folder) == {"all"}
 
 
-def test_what_a_killed_process_left_is_put_right(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_cleaned_up(tmp_path: Path) -> None:
     folder = tmp_path / "all"
     write(folder, 1)
     folder.rename(tmp_path / ".all.old")  # killed between two renames

@@ -1,4 +1,4 @@
-"""The gist of a report, for few and many."""
+"""The summary of a report, with singular and plural counts."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_the_best_is_compared_with_none_some_or_all(wrong: tuple[int, ...], bett
     for number, optimizer in zip(wrong, ("sgd", "adagrad", "adam"), strict=False):
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - number / 10_000])
         run.write_predictions((np.arange(10_000) < number).astype(np.uint8), labels)
-    assert said(tmp_path)[1].endswith(f"; beyond doubt better than {better}.")
+    assert said(tmp_path)[1].endswith(f"; significantly better than {better}.")
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_the_best_is_compared_with_none_some_or_all(wrong: tuple[int, ...], bett
 def test_claims_are_counted(verdicts: tuple[str, ...], counts: str, tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
     assert said(tmp_path, verdicts)[-1] == (
-        f"Within noise of ours: 0 of 0 comparable figures of the assignment. Its claims: {counts}."
+        f"Of 0 comparable figures of the assignment, 0 are within noise of ours. Its claims: {counts}."
     )

@@ -23,7 +23,7 @@ NAN = math.nan
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
-    """Of 1, 2 and 3: mean 2, standard deviation 1, and t(0.975; 2) = 4.3027 in every table of it."""
+    """1, 2 and 3 have mean 2 and standard deviation 1; t(0.975; 2) = 4.3027 is in every table."""
     estimate = mean_interval([1.0, 2.0, 3.0])
     assert (estimate.value, estimate.n) == (2.0, 3)
     assert estimate.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
@@ -32,7 +32,7 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 
 def test_the_interval_of_one_accuracy_is_wilsons() -> None:
-    """By its formula, for 9,900 right of 10,000."""
+    """Wilson's formula for 9,900 correct of 10,000."""
     z, n, p = 1.959964, 10_000, 0.99
     centre = (p + z**2 / 2 / n) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / 4 / n**2)
@@ -52,7 +52,7 @@ def test_the_sign_flip_test_counts_all_flips(differences: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("n", "least"), [(5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
-def test_the_least_p_of_so_many_seeds_is_what_the_assignment_says(n: int, least: float) -> None:
+def test_the_least_p_and_effect_size_by_seeds(n: int, least: float) -> None:
     comparison = compare([0.9 + i / 100 for i in range(n)], [0.8] * n)
     assert comparison.p == comparison.least_p == least
     spread = float(np.std([0.1 + i / 100 for i in range(n)], ddof=1))
@@ -67,25 +67,25 @@ def test_one_pair_has_no_test_and_equal_pairs_no_difference() -> None:
 def test_mcnemar_is_the_binomial_test_of_what_they_disagree_on() -> None:
     labels = np.zeros(100, np.uint8)
     one, other = labels.copy(), labels.copy()
-    one[:3], other[10:25] = 1, 1  # 3 images that only the other has right, 15 that only the one has
+    one[:3], other[10:25] = 1, 1  # correct only in other: 3 images; only in one: 15
     comparison = compare_predictions(np.stack([one, labels]), np.stack([other, labels]))
     assert comparison.p == pytest.approx(stats.binomtest(3, 18).pvalue)
     assert comparison.difference.value == pytest.approx(0.12)
 
 
 def test_holm_by_hand() -> None:
-    """0.01 x 3; the larger of that and 0.03 x 2; the larger of that and 0.04 x 1. NaN does not count."""
+    """0.01 x 3; the larger of that and 0.03 x 2; the larger of that and 0.04 x 1. NaN is not counted."""
     assert holm([0.01, NAN, 0.04, 0.03]) == pytest.approx([0.03, NAN, 0.06, 0.06], nan_ok=True)
     assert math.isnan(holm([NAN])[0])
 
 
-def test_seeds_needed_are_those_whose_least_p_survives_holm() -> None:
+def test_seeds_needed_is_the_smallest_number_significant_after_holm() -> None:
     assert [seeds_needed(tests) for tests in (1, 2, 15)] == [6, 7, 10]
     for tests in (1, 2, 3, 15, 28):
         assert 2.0 ** (1 - seeds_needed(tests)) * tests <= 0.05 < 2.0 ** (2 - seeds_needed(tests)) * tests
 
 
-def test_one_more_run_lies_within_a_prediction_interval_or_what_the_images_leave_open() -> None:
+def test_one_more_run_by_prediction_interval_or_test_set_size() -> None:
     values = [0.90, 0.92, 0.94]
     assert one_more(values, 10_000) == pytest.approx(4.30265 * 0.02 * math.sqrt(4 / 3), rel=1e-5)
     assert one_more([0.9] * 5, 10_000) == pytest.approx(1.959964 * math.sqrt(2 * 0.09 / 10_000), rel=1e-6)
@@ -103,5 +103,5 @@ def test_one_more_run_lies_within_a_prediction_interval_or_what_the_images_leave
         (Estimate(NAN, NAN, NAN, 1), "not finite"),
     ],
 )
-def test_numbers_have_the_decimals_that_their_interval_leaves(estimate: Estimate, text: str) -> None:
+def test_decimals_follow_from_the_interval(estimate: Estimate, text: str) -> None:
     assert percent(estimate) == text

@@ -13,8 +13,8 @@ def only(output: Path) -> Grid:
     return grid
 
 
-def test_a_cell_says_mean_interval_divergence_and_what_is_missing(tmp_path: Path) -> None:
-    """0.97, 0.98 and 0.99: 98 and 4.3027 x 1 / sqrt(3) = 2.5 points."""
+def test_a_cell_shows_mean_interval_diverged_and_missing_runs(tmp_path: Path) -> None:
+    """0.97, 0.98 and 0.99 have mean 98 % and half interval 4.3027 x 1 / sqrt(3) = 2.5 points."""
     cell(tmp_path, "sgd", 64, 0.05, [0.97, 0.98, 0.99])
     cell(tmp_path, "sgd", 64, 0.0005, [None, 0.97, None, 0.98, 0.99])
     _, interrupted = cell(tmp_path, "sgd", 256, 0.05, [0.99, 0.5])
@@ -85,7 +85,7 @@ def test_settings_that_differ_are_part_of_the_label(tmp_path: Path) -> None:
         node = NODES["sgd"] | {"momentum": momentum}
         settings = Settings("mnist", 0, "half", {"_target_": "m"}, node, SCHEDULES["constant"], 0.05, 64, 2, seed)
         write(tmp_path, settings, ConfigChoices("lenet", "sgd", "constant"), 0.9)
-    assert only(tmp_path).optimizers == ["sgd", "sgd momentum 0.9"]  # as usual, the most frequent
+    assert only(tmp_path).optimizers == ["sgd", "sgd momentum 0.9"]  # the most frequent settings are not named
 
 
 def test_a_search_is_a_list_of_cells(tmp_path: Path) -> None:

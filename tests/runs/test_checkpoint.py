@@ -34,14 +34,14 @@ def assert_content(found: dict[str, Any]) -> None:
     torch.testing.assert_close(found, CONTENT, rtol=0, atol=0)
 
 
-def test_what_is_saved_is_loaded(checkpoint: Path) -> None:
+def test_a_saved_checkpoint_is_loaded(checkpoint: Path) -> None:
     assert_content(read(checkpoint, DIGEST))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_a_changed_bit_is_found_or_harmless(checkpoint: Path, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(checkpoint: Path, data: st.DataObject) -> None:
     content = bytearray(checkpoint.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     changed = checkpoint.parent.parent / f"{checkpoint.parent.name}.ckpt"
@@ -52,13 +52,13 @@ def test_a_changed_bit_is_found_or_harmless(checkpoint: Path, data: st.DataObjec
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 0.999))
-def test_a_torn_file_is_found(checkpoint: Path, share: float) -> None:
+def test_a_truncated_file_is_detected(checkpoint: Path, share: float) -> None:
     content = checkpoint.read_bytes()
     torn = checkpoint.parent.parent / f"{checkpoint.parent.name}.torn"
     torn.write_bytes(content[: int(share * len(content))])
     assert not is_intact(torn)
 
 
-def test_a_checkpoint_of_another_run_is_told(checkpoint: Path) -> None:
+def test_a_checkpoint_of_another_run_is_rejected(checkpoint: Path) -> None:
     with pytest.raises(Damaged, match="belongs to run 0123abcd"):
         read(checkpoint, "another_")

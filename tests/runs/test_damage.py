@@ -1,4 +1,4 @@
-"""Damaged files in a run's folder: they are named, the run itself renames them, and no other run is affected."""
+"""Damaged files in a run's folder are named and renamed by the run's own command, and affect no other run."""
 
 import io
 import json
@@ -27,7 +27,7 @@ Damage = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `finished` with two runs, and `cut` with one after its first epoch."""
+    """Create a folder `finished` with two runs, and `cut` with one interrupted run and one finished one."""
     folder = tmp_path_factory.mktemp("runs")
     for each in (RUN, OTHER):
         fit(folder / "finished", each)
@@ -51,7 +51,7 @@ def bytes_(content: bytes) -> Damage:
 
 
 def edited(*keys: str, **values: Any) -> Damage:
-    """A record with other values below these keys."""
+    """Return a function that sets other values below these keys of a record."""
 
     def edit(file: Path) -> None:
         record = part = json.loads(file.read_bytes())
@@ -159,7 +159,7 @@ RECORD: dict[str, Damage] = {
     "settings null": edited(settings=None),
     "another run's": of_another_run,
 }
-REASON = {  # words of what is said of a record
+REASON = {  # parts of the messages, by case
     "nothing but a status": "names: Field required",
     "100,000 brackets": "recursion",
     "another status": "'done'",
@@ -206,7 +206,7 @@ CHECKPOINT: dict[str, Damage] = {
 
 
 def changed(**values: Any) -> Damage:
-    """A checkpoint of this run's digest, with other values."""
+    """Return a function that sets other values in a checkpoint but keeps its digest."""
 
     def change(file: Path) -> None:
         buffer = io.BytesIO()
@@ -237,7 +237,7 @@ def cases(damages: dict[str, Damage]) -> pytest.MarkDecorator:
 
 
 def assert_only_named(output: Path, file: Path) -> None:
-    """Whoever looks on sees the other run, and this file's name."""
+    """Assert that status and report show only the other run, and name this file as damaged."""
     other = run_of(OTHER, output)
     assert [state.directory for state in Onlooker(output).states()] == [other.directory]
     frames = read(output)
@@ -247,7 +247,7 @@ def assert_only_named(output: Path, file: Path) -> None:
 
 
 def assert_repaired(output: Path, trained: Path, files: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    """The run's own command renames these files, and ends as it would have."""
+    """Assert that the run's own command renames these files and ends with the uninterrupted result."""
     capfd.readouterr()
     run = fit(output, RUN)
     said = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
@@ -264,7 +264,7 @@ def test_a_damaged_record(
     damage(run.record_file)
     assert read_state(run) is None
     assert not run.ended
-    file = run.curve_file if case == "a better accuracy" else run.record_file  # which of the two is wrong is not known
+    file = run.curve_file if case == "a better accuracy" else run.record_file  # either of the two may be wrong
     assert REASON.get(case, "") in run.damage()[file]
     assert_only_named(output, file)
     assert_repaired(output, trained, [file.name], capfd)
@@ -287,7 +287,7 @@ def test_a_damaged_curve_is_restored_from_the_checkpoint(
 
 
 def copy(source: str, target: str) -> None:
-    """As shutil does, but a pipe."""
+    """Copy as shutil does, but also pipes and sparse files."""
     if Path(source).is_fifo():
         os.mkfifo(target)
     elif Path(source).stat().st_size < 2**30:
@@ -307,7 +307,7 @@ def test_a_damaged_curve_without_a_checkpoint(damage: Damage, output: Path, trai
 
 @cases(CHECKPOINT)
 def test_a_damaged_checkpoint(damage: Damage, trained: Path, tmp_path: Path, capfd: Any) -> None:
-    """Of a finished run it hinders nobody; an interrupted one starts over."""
+    """It does not affect reading; an interrupted run starts over."""
     shutil.copytree(trained / "cut", tmp_path / "outputs")
     run = run_of(RUN, tmp_path / "outputs")
     damage(run.checkpoint)
@@ -316,15 +316,15 @@ def test_a_damaged_checkpoint(damage: Damage, trained: Path, tmp_path: Path, cap
     assert os.path.lexists(run.directory / "last.ckpt.damaged")
 
 
-def test_what_was_written_is_not_damaged(trained: Path) -> None:
+def test_intact_files_are_not_damaged(trained: Path) -> None:
     for each in ("finished", "cut"):
         for settings_ in (RUN, OTHER):
             assert run_of(settings_, trained / each).damage() == {}
     assert not Run(trained).damage()
 
 
-def test_a_curve_whose_record_is_gone_is_not_restored(output: Path) -> None:
-    """As while another process clears the run."""
+def test_a_curve_without_a_record_is_not_restored(output: Path) -> None:
+    """This is the state while another process clears the run."""
     run = run_of(RUN, output)
     run.record_file.unlink()
     run.curve_file.write_text("epoch\n")
@@ -334,7 +334,7 @@ def test_a_curve_whose_record_is_gone_is_not_restored(output: Path) -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_checkpoint_of_version_0_1_is_resumed_from_if_its_curve_is_the_runs(
+def test_a_checkpoint_of_version_0_1_is_resumed_if_its_curve_is_the_runs(
     own: bool, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(trained / "cut", tmp_path / "outputs")

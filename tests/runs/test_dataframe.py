@@ -9,7 +9,7 @@ from src.runs.dataframe import choose, read
 from tests.reporting.synthetic import cell
 
 
-def test_a_row_a_run_and_a_row_a_run_and_epoch(tmp_path: Path) -> None:
+def test_frames_have_a_row_per_run_and_per_epoch(tmp_path: Path) -> None:
     runs = cell(tmp_path, "sgd", 64, 0.05, [[0.5, 0.75], [0.6, 0.8]], epochs=2)
     cell(tmp_path, "adam", 256, 0.0005, [None])
     frames = read(tmp_path)
@@ -27,7 +27,7 @@ def test_a_row_a_run_and_a_row_a_run_and_epoch(tmp_path: Path) -> None:
     assert frames.damaged == {}
 
 
-def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
+def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
     fine, no_record, no_curve, short, other = cell(tmp_path, "sgd", 64, 0.05, [0.9] * 5)
     no_record.record_file.write_text('{"status": "finished"')
     no_curve.curve_file.unlink()
@@ -42,14 +42,14 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [{"sessions": []}, {"figures": None}, {"settings": 3}, {"names": {}}])
-def test_a_record_that_is_none_is_named(damage: dict[str, object], tmp_path: Path) -> None:
+def test_an_invalid_record_is_named(damage: dict[str, object], tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
     run.update(**damage)
     assert read(tmp_path).damaged.keys() == {run.record_file}
     assert len(read(tmp_path).runs) == 0
 
 
-def test_a_curve_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_invalid_curve_is_named(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
     run.update(status="interrupted")
     assert len(read(tmp_path).curves) == 20
@@ -57,7 +57,7 @@ def test_a_curve_that_is_none_is_named(tmp_path: Path) -> None:
     assert read(tmp_path).damaged.keys() == {run.curve_file}
 
 
-def test_what_is_not_finite_stays_so(tmp_path: Path) -> None:
+def test_non_finite_values_are_kept(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "adam", 64, 0.05, [None])
     record = run.record()
     record["figures"]["test_loss"] = None
@@ -74,7 +74,7 @@ def test_an_empty_folder_has_no_runs(tmp_path: Path) -> None:
     assert len(frames.runs) == len(frames.curves) == 0
 
 
-def test_a_choice_has_what_is_there_and_what_is_to_do(tmp_path: Path) -> None:
+def test_a_selection_lists_present_and_missing_runs(tmp_path: Path) -> None:
     from src.config.settings import Settings
 
     runs = cell(tmp_path, "sgd", 64, 0.05, [0.9, 0.91])
@@ -91,7 +91,7 @@ def test_a_choice_has_what_is_there_and_what_is_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_frames_can_be_kept(suffix: str, tmp_path: Path) -> None:
+def test_frames_can_be_saved(suffix: str, tmp_path: Path) -> None:
     from src.report import report
 
     cell(tmp_path, "sgd", 64, 0.05, [0.9, 0.91])

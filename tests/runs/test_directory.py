@@ -37,8 +37,8 @@ def test_only_finished_and_diverged_runs_have_ended(status: str, run: Run) -> No
     assert run.ended == (status in ("finished", "diverged"))
 
 
-def test_a_copied_record_is_of_another_run(run: Run, tmp_path: Path) -> None:
-    """Of another seed: its figures are not those of this run's settings."""
+def test_a_record_copied_from_another_run_is_damaged(run: Run, tmp_path: Path) -> None:
+    """The record of another seed has figures that do not belong to this run."""
     one, other = cell(tmp_path / "two", "sgd", 64, 0.05, [0.9, 0.8])
     other.record_file.write_bytes(one.record_file.read_bytes())
     assert not other.ended
@@ -58,7 +58,7 @@ def test_the_curve_reads_back_to_the_same_bits(value: float) -> None:
         run.curve_file.unlink()
 
 
-def test_clearing_leaves_the_lock_alone_and_what_links_name(run: Run, tmp_path: Path) -> None:
+def test_clearing_keeps_the_lock_and_the_targets_of_links(run: Run, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").write_text("kept")
@@ -73,7 +73,7 @@ def test_clearing_leaves_the_lock_alone_and_what_links_name(run: Run, tmp_path: 
     assert (theirs / "file").read_text() == "kept"
 
 
-def test_a_clear_that_is_cut_short_leaves_no_half_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_clear_leaves_no_partial_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise PermissionError("no")
 
@@ -87,7 +87,7 @@ def test_a_clear_that_is_cut_short_leaves_no_half_run(run: Run, monkeypatch: pyt
         assert [path.name for path in run.directory.iterdir()] == [".lock"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     replace_file(file, b"old")
 
@@ -102,7 +102,7 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path: Path, monkeyp
     assert file.read_bytes() == b"old"
 
 
-def test_a_lock_that_is_a_link_is_not_emptied(run: Run, tmp_path: Path) -> None:
+def test_the_target_of_a_linked_lock_is_not_emptied(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "mine.txt"
     target.write_text("mine")
     (run.directory / ".lock").unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def test_hydras_files_are_written_into_a_folder_of_the_run(kind: str, run: Run, 
     assert (run.directory / ".hydra.damaged").exists()
 
 
-def test_a_write_follows_no_link(tmp_path: Path) -> None:
+def test_a_write_does_not_follow_links(tmp_path: Path) -> None:
     theirs, file = tmp_path / "theirs", tmp_path / "file"
     theirs.write_text("kept")
     (tmp_path / ".file.partial").symlink_to(theirs)
@@ -145,7 +145,7 @@ def test_a_write_follows_no_link(tmp_path: Path) -> None:
     assert file.read_bytes() == b"new"
 
 
-def test_a_write_renames_a_folder_in_its_place(tmp_path: Path) -> None:
+def test_a_write_renames_a_folder_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / "file" / "within").mkdir(parents=True)
     replace_file(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"

@@ -19,10 +19,10 @@ def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "content", ["[[]]", '[{"directory": "a"}]', '[{"directory": [], "settings": {}, "names": {}}]', "[" * 100_000, "{}"]
 )
-def test_an_announcement_that_is_none_is_ignored(content: str, tmp_path: Path) -> None:
+def test_an_invalid_announcement_is_ignored(content: str, tmp_path: Path) -> None:
     file = tmp_path / ".studies" / "other.json"
     file.parent.mkdir()
     file.write_text(content)
-    with FileLock(file.with_suffix(".lock")):  # as of a study at work
+    with FileLock(file.with_suffix(".lock")):  # as a running study does
         assert planned(tmp_path) == []
         assert file.exists()

@@ -28,7 +28,7 @@ def zipped() -> bytes:
 
 
 def headed(header: str, rest: bytes = b"") -> bytes:
-    """A file that claims this; without the numbers that it claims."""
+    """Return a .npy file with this header, not necessarily followed by the data that it declares."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + rest
 
 
@@ -72,7 +72,7 @@ DAMAGED: dict[str, bytes | Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_file_is_refused_with_the_reason(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_rejected_with_the_reason(damage: str, tmp_path: Path) -> None:
     path, how = tmp_path / "predictions.npy", DAMAGED[damage]
     if isinstance(how, bytes):
         path.write_bytes(how)
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_refused_with_the_reason(damage: str, tmp_path: Path) 
         read(path, IMAGES)
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_written_predictions_are_read(tmp_path: Path) -> None:
     predictions, labels = np.random.default_rng(0).integers(0, 10, (2, IMAGES)).astype(np.uint8)
     path = tmp_path / "predictions.npy"
     assert read(path, IMAGES) is None

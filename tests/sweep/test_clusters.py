@@ -1,4 +1,4 @@
-"""The launchers of other engines, on this machine: submitit's local executor, and Ray."""
+"""The Slurm and Ray launchers on this machine, with submitit's local executor and a local Ray."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def records(outputs: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=["slurm_local", "ray"])
-def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
+def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
     launcher: tuple[str, ...], train: Command, outputs: Path
 ) -> None:
     command = ("-m", *launcher, "model=mlp", "epochs=1")
@@ -44,7 +44,7 @@ def test_runs_are_trained_once_and_a_failing_one_stops_no_other(
     assert [record for record in records(outputs) if record["settings"]["lr"] < 0.03] == before
 
 
-def test_a_job_that_is_preempted_or_out_of_time_goes_on_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
+def test_a_preempted_or_timed_out_job_resumes_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
     typed = ("-m", "hydra/launcher=slurm_local", "model=mlp", "epochs=60", "force=true", f"output_dir={outputs}")
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *typed],
@@ -81,26 +81,24 @@ def test_force_trains_a_run_once_for_each_slurm_job(train: Command, outputs: Pat
         assert [session["command_id"].partition("-")[0] for session in record["sessions"]] == [job]
 
 
-def test_what_force_still_applies_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_clears_a_run_once_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAVINE_COMMAND_ID", raising=False)
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
-    (session,) = run.record()["sessions"]  # by an earlier version
+    (session,) = run.record()["sessions"]  # as written by an earlier version
     assert Run(tmp_path).to_be_cleared(force=True)  # its record is not written yet
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert run.to_be_cleared(force=True)
     run.update(sessions=[session | {"command_id": "7"}, session | {"command_id": "9"}])
     assert not run.to_be_cleared(force=True)
     run.update(sessions=[session | {"command_id": "9"}, session | {"command_id": "7"}])
-    assert run.to_be_cleared(force=True)  # this job has gone on with it, and not begun it
+    assert run.to_be_cleared(force=True)  # this job resumed it, but did not begin it
     assert not run.to_be_cleared(force=False)
     run.record_file.write_text("{")
     assert run.to_be_cleared(force=True)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_command_typed_in_an_interactive_job_is_not_a_requeued_one(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_in_an_interactive_job_is_not_a_requeued_job(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAVINE_COMMAND_ID", "of an earlier command")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr("os.isatty", lambda _: terminal)
@@ -112,8 +110,8 @@ def test_a_command_typed_in_an_interactive_job_is_not_a_requeued_one(
     assert len(set(ids)) == (2 if terminal else 1)
 
 
-def test_slurm_is_asked_for_what_the_preset_says(train: Command, outputs: Path, tmp_path: Path) -> None:
-    """A stand-in for sbatch that shows what it is given, and refuses."""
+def test_slurm_gets_the_presets_resources(train: Command, outputs: Path, tmp_path: Path) -> None:
+    """Replace sbatch by a script that prints its input and fails."""
     for name, script in {"sbatch": 'cat "$1" >&2; exit 1', "srun": "true"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -139,7 +137,7 @@ def test_slurm_is_asked_for_what_the_preset_says(train: Command, outputs: Path, 
         ("ray", "ray"),
     ],
 )
-def test_without_its_plugin_a_launcher_says_what_to_install(
+def test_a_launcher_without_its_plugin_says_what_to_install(
     choice: str, extra: str, train: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(

@@ -1,4 +1,4 @@
-"""Which runs become one model, and which GPU's worker trains them."""
+"""Grouping of runs, and assignment of workers to GPUs."""
 
 import ctypes
 import os
@@ -37,14 +37,14 @@ def test_runs_that_differ_in_optimizer_lr_schedule_and_seed_are_one_group(tmp_pa
     assert ["model=mlp", "model=mlp lr=2"] in names(found)
 
 
-def test_large_groups_are_cut(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_groups_are_split(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
     nine = [f"lr={lr} seed={seed}" for lr in (0.1, 0.2, 0.3) for seed in (2, 0, 1)]
     all_of_them = jobs(tmp_path, configs, *nine, "epochs=3")
     sizes = {parts: sorted(map(len, groups(all_of_them, parts))) for parts in (1, 2, 3, 4, 9)}
     assert sizes == {1: [1, 9], 2: [1, 9], 3: [1, 4, 5], 4: [1, 2, 3, 4], 9: [1, 2, 2, 2, 3]}
     monkeypatch.setattr(grouping, "LARGEST", 4)
     assert sorted(map(len, groups(all_of_them, 1))) == [1, 2, 3, 4]
-    for group in groups(all_of_them, 3):  # of few seeds each, since those share their minibatches
+    for group in groups(all_of_them, 3):  # few seeds per group, since runs of one seed share minibatches
         assert len({job.config.seed for job in group}) <= 2
 
 
@@ -61,7 +61,7 @@ def test_workers_are_spread_over_gpus(
     assert two.vectorize
     assert two.workers == 2
     assert sorted(map(len, groups(two.jobs, two.workers))) == [3, 3]
-    assert two._places(groups=False) == cpu_count()  # runs by themselves are many to a GPU
+    assert two._places(groups=False) == cpu_count()  # single runs share a GPU
     Crew().hire(None, 2, waiting=2, gpus=two.gpus)  # type: ignore[arg-type]
     assert hired == ["2", "5"]
     Crew().hire(None, 3, waiting=6, gpus=two.gpus)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def test_workers_are_spread_over_gpus(
     assert not SweepScheduler([Job(each) for each in config], None, Crew()).vectorize
 
 
-def test_a_worker_sees_its_gpu_alone() -> None:
+def test_a_worker_sees_only_its_gpu() -> None:
     worker = Worker(start_method(imports=()), gpu="5")
     try:
         assert worker._pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "5"
@@ -85,7 +85,7 @@ def test_a_worker_sees_its_gpu_alone() -> None:
     ("visible", "count", "found"),
     [(None, 3, ["0", "1", "2"]), ("4,GPU-8a", 2, ["4", "GPU-8a"]), ("1,7", 1, ["1"]), ("", 0, [])],
 )
-def test_gpus_are_named_as_the_environment_has_them(
+def test_gpus_are_named_as_in_the_environment(
     visible: str | None, count: int, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
@@ -97,7 +97,7 @@ def test_gpus_are_named_as_the_environment_has_them(
     assert gpus.gpus() == found
 
 
-def test_without_a_driver_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 

@@ -1,4 +1,4 @@
-"""A search's file, as a dead machine or another process may leave or hold it."""
+"""The journal of a search, left by a crashed machine or held by another process."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SPACE: Space = {
 }
 
 
-def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
+def test_a_partial_last_line_is_dropped(tmp_path: Path) -> None:
     file = tmp_path / "a.log"
     with journal(file) as storage:
         optuna.create_study(storage=storage, study_name="a").ask({**SPACE})
@@ -29,7 +29,7 @@ def test_half_a_line_at_the_end_is_dropped(tmp_path: Path) -> None:
     assert file.read_bytes().startswith(whole)
 
 
-def test_two_processes_do_not_go_on_with_one_search(tmp_path: Path) -> None:
+def test_two_processes_do_not_share_one_search(tmp_path: Path) -> None:
     with (
         journal(tmp_path / "a.log"),
         pytest.raises(UserError, match=r"a\.log: another process is running this search"),
@@ -40,7 +40,7 @@ def test_two_processes_do_not_go_on_with_one_search(tmp_path: Path) -> None:
         pass
 
 
-def test_a_trial_that_was_killed_before_its_values_stood_fails_and_is_repeated(tmp_path: Path) -> None:
+def test_a_trial_killed_before_its_values_were_written_fails_and_is_repeated(tmp_path: Path) -> None:
     with journal(tmp_path / "a.log") as storage:
         study = optuna.create_study(storage=storage, study_name="a")
         lr = study.ask({"lr": SPACE["lr"]}).params["lr"]
@@ -65,7 +65,7 @@ def test_no_seed_is_used_twice(tmp_path: Path) -> None:
     ("span", "low", "high", "step"),
     [("7,1,-2", 3, 7, 2), ("0,10**9,3".replace("10**9", str(10**9)), 0, 10**9 - 1, 3), ("0.1,0.5,0.1", 0.1, 0.4, 0.1)],
 )
-def test_a_range_is_searched_between_its_ends(span: str, low: float, high: float, step: float) -> None:
+def test_a_range_becomes_a_distribution(span: str, low: float, high: float, step: float) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"seed=range({span})"])
     found = distribution(override)
     assert isinstance(found, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)

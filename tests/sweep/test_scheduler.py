@@ -1,4 +1,4 @@
-"""Sweeps in worker processes, as typed: skipped, failing, ended, two at once."""
+"""Sweeps in worker processes: skipped and failing runs, interrupts, two sweeps at once."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def none_is_left(session: int, seconds: float) -> bool:
 
 
 def in_training(process: "subprocess.Popen[str]", outputs: Path, runs: int = 2) -> None:
-    """Wait until so many runs have trained an epoch."""
+    """Wait until this number of runs have trained an epoch."""
     until = time.monotonic() + 120
     while len(list(outputs.rglob("last.ckpt"))) < runs:
         assert process.poll() is None
@@ -43,7 +43,7 @@ def in_training(process: "subprocess.Popen[str]", outputs: Path, runs: int = 2) 
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> tuple[str, ...]:
-    """Arguments for a network that goes wrong in its second epoch, as `model.how` says, unless FAULTLESS is set."""
+    """Return arguments for a network that fails in its second epoch, as set by `model.how`, unless FAULTLESS is set."""
     module = (
         "import ctypes, os, signal, sys\n"
         "from src.models import MLP\n"
@@ -66,7 +66,7 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
     return *found, "-m", "data=digits", "model=faulty", "epochs=3"
 
 
-def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path, small_mnist: Path) -> None:
+def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: Path, small_mnist: Path) -> None:
     first = train(*SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -100,7 +100,7 @@ def test_all_is_shown_and_nothing_done_twice(train: Command, outputs: Path, smal
     assert sessions(outputs) == [1] * 6
 
 
-def test_a_run_in_a_worker_is_the_run_alone(train: Command, tmp_path: Path) -> None:
+def test_a_run_in_a_worker_equals_the_run_alone(train: Command, tmp_path: Path) -> None:
     alone, swept = tmp_path / "alone", tmp_path / "swept"
     assert train(*SWEEP, f"output_dir={swept}").returncode == 0
     assert train(*SWEEP, "hydra/launcher=basic", f"output_dir={alone}").returncode == 0
@@ -110,7 +110,7 @@ def test_a_run_in_a_worker_is_the_run_alone(train: Command, tmp_path: Path) -> N
         assert_same(alone / run, swept / run)
 
 
-def test_a_failure_is_one_runs_own_and_told(
+def test_a_failing_run_is_reported_and_affects_no_other(
     faulty: tuple[str, ...], train: Command, outputs: Path, tmp_path: Path
 ) -> None:
     command = (*faulty, "model.how=raise,exit,sys.exit,memory,segfault,never", "hydra.launcher.workers=2")
@@ -152,7 +152,7 @@ def test_fail_fast_ends_at_the_first_failure(
     assert len(list(outputs.rglob("run.json"))) < 12
     assert ended.stderr.count("broken on purpose") >= 1
     assert "Traceback" not in ended.stderr
-    assert "running" not in ended.stdout  # nobody is at what was left
+    assert "running" not in ended.stdout  # no run was left running
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_ending_the_launcher_ends_all(signum: signal.Signals, whole_group: bool,
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == code
     assert none_is_left(process.pid, 10)
-    assert time.monotonic() - sent < 10  # 3 s, but for a busy machine
+    assert time.monotonic() - sent < 10  # usually 3 s
     states = [record["status"] for record in records(tmp_path)]
     assert len(states) == 2
     if signum == signal.SIGKILL:
@@ -187,7 +187,7 @@ def test_ctrl_c_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
     until = time.monotonic() + 60
     while len(processes(process.pid)) < 2 and time.monotonic() < until:
         time.sleep(0.01)
-    time.sleep(1)  # it imports torch
+    time.sleep(1)  # while it imports torch
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -216,7 +216,7 @@ def test_wrong_settings_fail_alone(train: Command, outputs: Path) -> None:
     assert [record["settings"]["lr"] for record in records(outputs)] == [0.01, 0.02]
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(train: Command, outputs: Path) -> None:
+def test_a_dry_run_lists_the_runs_and_trains_none(train: Command, outputs: Path) -> None:
     before = train(*SWEEP, "dry_run=true")
     assert before.returncode == 0, before.stderr
     assert re.findall(r"^(\w.*?)  +digits mlp", before.stdout, re.M) == ["to do"] * 4
@@ -233,7 +233,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(train: Command, outp
     assert alone.stdout == "to do     digits mlp adam lr 0.01 batch 64 seed 0\n"
 
 
-def test_there_is_a_worker_for_each_core_that_may_be_used(small_mnist: Path) -> None:
+def test_there_is_a_worker_for_each_available_core(small_mnist: Path) -> None:
     one_core = (
         "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.execv(sys.argv[1], sys.argv[1:])"
     )
@@ -242,7 +242,7 @@ def test_there_is_a_worker_for_each_core_that_may_be_used(small_mnist: Path) -> 
     assert ended.stdout.endswith("with 1 worker\n"), ended.stderr
 
 
-def test_named_studies_are_sweeps_and_can_be_changed(train: Command, small_mnist: Path) -> None:
+def test_named_studies_are_sweeps_and_take_overrides(train: Command, small_mnist: Path) -> None:
     def listed(*arguments: str) -> list[str]:
         ended = train(*arguments, "dry_run=true")
         assert ended.returncode == 0, ended.stderr

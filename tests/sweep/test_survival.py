@@ -1,4 +1,4 @@
-"""What may happen to a study from outside: kills, a full disk, damaged files, a clock that jumps."""
+"""A study survives kills, a full disk, damaged files and a jumping clock."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def runs(outputs: Path) -> list[Path]:
     return sorted(file.parent for file in outputs.rglob("run.json"))
 
 
-def test_a_study_killed_at_random_moments_is_the_study_left_alone(tmp_path: Path) -> None:
+def test_a_study_killed_at_random_moments_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     grid = (
         "-m",
         "data=digits",
@@ -32,7 +32,7 @@ def test_a_study_killed_at_random_moments_is_the_study_left_alone(tmp_path: Path
     kill_and_compare(tmp_path, ROOT, grid, kills=3, seed=1)
 
 
-def test_damaged_files_are_set_aside_and_their_runs_repeated(train: Command, tmp_path: Path) -> None:
+def test_damaged_files_are_renamed_and_their_runs_repeated(train: Command, tmp_path: Path) -> None:
     alone, damaged = tmp_path / "alone", tmp_path / "damaged"
     assert train(*STUDY, f"output_dir={alone}").returncode == 0
     shutil.copytree(alone, damaged)
@@ -58,7 +58,7 @@ def test_damaged_files_are_set_aside_and_their_runs_repeated(train: Command, tmp
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 KB."""
+    """Mount a file system of 400 KB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, text=True)
@@ -85,7 +85,7 @@ def test_a_full_disk_fails_runs_and_leaves_nothing_half_written(train: Command, 
     assert set(statuses) <= {"finished", "diverged"}
 
 
-def test_outputs_that_cannot_be_written(train: Command, tmp_path: Path) -> None:
+def test_an_unwritable_output_directory(train: Command, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         forbidden = Path("/proc/ravine")  # where not even root may write
     else:
@@ -108,7 +108,7 @@ def test_a_clock_that_jumps_changes_nothing(train: Command, tmp_path: Path) -> N
     assert train(*STUDY, f"output_dir={alone}").returncode == 0
     half = train(*STUDY[:-1], "seed=1", f"output_dir={jumping}", PYTHONPATH=str(tmp_path))
     assert half.returncode == 0, half.stderr
-    for file in jumping.rglob("*"):  # as if the clock had been set back since
+    for file in jumping.rglob("*"):  # as if the clock had been set back
         os.utime(file, (2e9, 2e9))
     ended = train(*STUDY, f"output_dir={jumping}", PYTHONPATH=str(tmp_path))
     assert ended.returncode == 0, ended.stderr

@@ -14,15 +14,13 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 
 @given(SEEDS, st.integers(0, 1000), st.integers(1, 400), st.integers(1, 700))
-def test_minibatches_cut_a_permutation_that_seed_and_epoch_alone_decide(
-    seed: int, epoch: int, batch_size: int, n: int
-) -> None:
+def test_minibatches_split_a_permutation_by_seed_and_epoch(seed: int, epoch: int, batch_size: int, n: int) -> None:
     batches = minibatches(seed, epoch, batch_size, n)
     order = torch.cat(batches)
     assert sorted(order.tolist()) == list(range(n))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     assert len(batches) == -(-n // batch_size)
-    torch.manual_seed(1)  # no other generator has a say
+    torch.manual_seed(1)  # torch's generator does not matter
     assert torch.equal(order, torch.cat(minibatches(seed, epoch, 1, n)))
 
 
@@ -40,7 +38,7 @@ def test_held_out_images_are_never_trained_on(seed: int, n: int, data: st.DataOb
     assert sorted([*trained_on.tolist(), *validated_on.tolist()]) == list(range(n))
 
 
-def test_holding_out_everything_is_refused() -> None:
+def test_holding_out_everything_is_an_error() -> None:
     with pytest.raises(UserError, match=r"data\.validation=5: must be fewer than the 5 training images"):
         Images(*bars(5, 1), *bars(5, 2)).check_sizes(validation=5, batch_size=1)
 
@@ -54,7 +52,7 @@ def module(
 
 
 @pytest.mark.parametrize("normalize", ["half", "standard", "center", "none"])
-def test_a_block_holds_its_images_normalised_as_by_torchvision_with_their_labels(normalize: str) -> None:
+def test_blocks_are_normalised_as_by_torchvision(normalize: str) -> None:
     raw, raw_labels = bars(300, 1)
     pixels = raw / 255
     mean, std = {
@@ -74,12 +72,12 @@ def test_a_block_holds_its_images_normalised_as_by_torchvision_with_their_labels
     assert [len(labels) for _, labels in served] == [64, 64, 64, 64, 44]
 
 
-def test_images_of_one_grey_are_not_divided_by_their_spread_of_none() -> None:
+def test_constant_images_are_not_divided_by_zero() -> None:
     assert mean_and_std("standard", torch.full((5, 28, 28), 51, dtype=torch.uint8)) == (0.2, 1.0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 299, 5000])
-def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_minibatches(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.training.datamodule.BLOCK", 100)
     images, labels = (torch.from_numpy(array) for array in bars(300, 1))
     split = Split(images, labels, 0.0, 1.0)
@@ -89,7 +87,7 @@ def test_blocks_change_neither_order_nor_cut(batch_size: int, monkeypatch: pytes
     assert torch.equal(torch.cat(served), split.labels[torch.cat(order)])
 
 
-def test_each_set_is_scored_once_and_in_order() -> None:
+def test_each_split_is_evaluated_once_and_in_order() -> None:
     data = module(validation=50)
     assert data.eval_splits == ["test", "validation"]
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 250, "validation": 50, "test": 80}
@@ -97,7 +95,7 @@ def test_each_set_is_scored_once_and_in_order() -> None:
     assert torch.cat([labels for block in test for _, labels in block]).tolist() == bars(80, 2)[1].tolist()
 
 
-def test_the_images_held_out_have_no_say_in_the_centre() -> None:
+def test_held_out_images_do_not_affect_the_normalisation() -> None:
     assert module(normalize="center").mean == pytest.approx(bars(300, 1)[0].mean() / 255, rel=1e-12)
     trained_on = held_out(3, 300, 50)[0].numpy()
     assert module(50, normalize="standard").mean == pytest.approx(bars(300, 1)[0][trained_on].mean() / 255, rel=1e-12)

@@ -19,7 +19,7 @@ def test_confusion_is_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("case", ["some wrong", "none wrong", "all wrong", "not finite"])
-def test_a_picture_is_drawn_whatever_was_learnt(case: str) -> None:
+def test_a_figure_is_drawn_for_any_logits(case: str) -> None:
     images, labels = (torch.from_numpy(array) for array in bars(60, 0))
     labels = labels.long()
     logits = torch.nn.functional.one_hot(labels, 10).float()
@@ -31,18 +31,18 @@ def test_a_picture_is_drawn_whatever_was_learnt(case: str) -> None:
         logits[:] = torch.nan
     pixels = error_figure(images, labels, logits, DIGITS, case)
     assert pixels.shape == (600, 1200, 3)
-    shown = (pixels[:, 620:] < 100).any(axis=2).mean()  # dark pixels where the mistakes are
+    shown = (pixels[:, 620:] < 100).any(axis=2).mean()  # dark pixels where the misclassified images are
     assert (shown > 0.005) == (case != "none wrong")
 
 
-def test_names_are_no_formulas() -> None:
+def test_class_names_are_not_parsed_as_formulas() -> None:
     images, labels = (torch.from_numpy(array) for array in bars(60, 0))
     labels = labels.long()
     logits = torch.nn.functional.one_hot(labels, 10).float().roll(1, dims=1)
     assert error_figure(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
 
 
-def test_a_first_run_does_not_tell_of_fonts(train: Command, tmp_path: Path) -> None:
+def test_a_first_run_prints_no_font_message(train: Command, tmp_path: Path) -> None:
     ended = train("model=mlp", "epochs=1", MPLCONFIGDIR=str(tmp_path / "mpl"))
     assert list((tmp_path / "mpl").glob("fontlist*.json"))
     assert "fontManager" not in ended.stdout + ended.stderr

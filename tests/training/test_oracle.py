@@ -1,4 +1,4 @@
-"""Runs beside a training loop and networks in plain torch, which take only the minibatch order from src."""
+"""Runs, compared with a training loop and networks in plain torch, which take only the minibatch order from src."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.conftest import bars, run_of
 
 
 def plain_dropout() -> nn.Sequential:
-    """Random numbers tell how often, and in which order, a network is evaluated."""
+    """Return a network whose random numbers depend on how often and in which order it is evaluated."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Dropout(0.5), nn.Linear(30, 10))
 
 
@@ -80,7 +80,7 @@ def evaluate_then_step(optimizer: Optimizer, closure: Closure) -> None:
 def plain(
     model: nn.Module, optimizer: Optimizer, update: Callable[[Optimizer, Closure], None] = evaluate_then_step
 ) -> list[dict[str, float]]:
-    """Two epochs, and after each the mean losses and accuracies."""
+    """Train for two epochs; return the mean losses and accuracies after each."""
     x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
     curve = []
     for epoch in range(EPOCHS):
@@ -141,7 +141,7 @@ def weights_of(run: Run) -> dict[str, Tensor]:
 def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     model: str, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for user in ("gather", "library"):
+    for user in ("gather", "build"):
         monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     weights, curve = expected(model, optimizer)
     training, run = trained(MODELS[model][0], OPTIMIZERS[optimizer][0], tmp_path)
@@ -161,8 +161,8 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
 def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: str, tmp_path: Path) -> None:
     """After 10 updates a weight differs by less than 1e-3 and a mean loss by less than 5e-5, with SGD.
 
-    AdaGrad and Adam make of a gradient that is nothing but rounding an update of up to the lr, 0.01, too: a plain loop
-    whose initial weights are changed by 1e-7 of themselves differs by 0.0098 in a weight, and by 1.4e-3 in a loss.
+    AdaGrad and Adam turn even a gradient that is only rounding error into an update of up to the lr, 0.01. A plain loop
+    with initial weights changed by a relative 1e-7 differs by 0.0098 in a weight and by 1.4e-3 in a loss.
     """
     largest, of_losses = (1e-3, 5e-5) if optimizer == "sgd" else (1.1e-2, 2e-3)
     assert backend().startswith("native")
@@ -177,7 +177,7 @@ def test_a_run_on_the_native_code_is_near_a_plain_loop(model: str, optimizer: st
 
 
 class Descent(Optimizer):
-    """What the following optimizers have in common."""
+    """Base class of the following optimizers."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
@@ -246,14 +246,14 @@ class CallsClosureTwice(Descent):
 
 
 class CallsClosureElsewhere(CallsClosureTwice):
-    """The same by the gradients that are there already, as it is commonly written."""
+    """The same, but with the gradients that already exist, as it is commonly written."""
 
     def step(self, closure: Any) -> None:  # type: ignore[override]
         self.ascend_and_descend(closure)
 
 
 class CallsInherited(SGD):
-    """As `CallsClosure`, by the step of torch that it overrides."""
+    """As `CallsClosure`, through the inherited step of torch."""
 
     def step(self, closure: Any = None) -> Any:
         return super().step(closure)
@@ -290,7 +290,7 @@ def test_optimizers_may_use_or_ignore_the_closure(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for user in ("gather", "library"):
+    for user in ("gather", "build"):
         monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
     torch.set_num_threads(1)
     torch.manual_seed(SEED)

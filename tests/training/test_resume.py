@@ -1,4 +1,4 @@
-"""A run that is cut off and begun again ends as one left alone, bit for bit."""
+"""An interrupted and resumed run equals an uninterrupted one, bit for bit."""
 
 import json
 import random
@@ -24,7 +24,7 @@ class Stop(Exception):
 
 
 def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
-    """Train in this process, cut off before the `stop_at`-th block."""
+    """Train in this process; raise Stop before the `stop_at`-th block."""
     run = run_of(settings, output)
     set_up_process(threads=1, cores=1)
     training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
@@ -42,7 +42,7 @@ def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
 
 
 class Dropping(torch.nn.Sequential):
-    """A network that draws random numbers while it trains, and keeps statistics."""
+    """A network with dropout and batch statistics."""
 
     def __init__(self) -> None:
         layers = torch.nn.Flatten(), torch.nn.Linear(784, 16), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.3)
@@ -51,7 +51,7 @@ class Dropping(torch.nn.Sequential):
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "Adam", "RMSprop", "NAdam", "LBFGS"])
 @pytest.mark.parametrize("schedule", ["Cosine", "GrowBatch"])
-def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.training.datamodule.BLOCK", 100)  # several blocks in an epoch of 300 images
     schedule_config: dict[str, Any] = {"_target_": f"src.schedules.{schedule}", "warmup": 1}
     if schedule == "GrowBatch":
@@ -70,13 +70,13 @@ def test_cut_off_anywhere(optimizer: str, schedule: str, tmp_path: Path, monkeyp
         seed=5,
     )
     alone, cut = fit(tmp_path / "alone", settings), run_of(settings, tmp_path / "cut")
-    for stop_at in (1, 4, 3):  # in the first epoch, so all is lost; in the second; in the next but one
+    for stop_at in (1, 4, 3):  # in the first epoch, which is lost; in the second; two epochs later
         with pytest.raises(Stop):
             fit(tmp_path / "cut", settings, stop_at)
         assert cut.record()["status"] == "failed"
         assert not cut.ended
     fit(tmp_path / "cut", settings)
-    assert len(cut.record()["sessions"]) == 3  # the first left nothing to go on from
+    assert len(cut.record()["sessions"]) == 3  # the first wrote no checkpoint
     assert "error" not in cut.record()
     assert_same(alone.directory, cut.directory)
 
@@ -91,9 +91,9 @@ def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:
     for _ in range(4):
         process = start(tmp_path / "killed", small_mnist, *command)
         assert process.stdout is not None
-        for line in process.stdout:  # a moment within, before or after the writing of one of the next two epochs
+        for line in process.stdout:  # kill during, before or after writing one of the next two epochs
             if found := re.search(r"epoch (\d+)/8", line):
-                assert int(found[1]) == epochs + 1  # goes on where the last epoch ended, losing none
+                assert int(found[1]) == epochs + 1  # resumes after the last written epoch
                 break
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
@@ -109,7 +109,7 @@ def test_killed_at_random_moments(tmp_path: Path, small_mnist: Path) -> None:
     assert_same(the_run(tmp_path / "alone"), the_run(tmp_path / "killed"))
     assert list((tmp_path / "killed").rglob("*.partial")) == []
     record = json.loads((the_run(tmp_path / "killed") / "run.json").read_text())
-    assert len(record["sessions"]) > 3  # it was killed and gone on with
+    assert len(record["sessions"]) > 3  # it was killed and resumed
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -124,9 +124,9 @@ def test_a_signal_ends_a_run_as_interrupted(
             break
     process.send_signal(signum)
     sent = time.monotonic()
-    process.send_signal(signum)  # as a shell and a make around it may both do
+    process.send_signal(signum)  # a shell and make may both send one
     _, stderr = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 10  # a second or two, but for a busy machine
+    assert time.monotonic() - sent < 10  # usually a second or two
     assert process.returncode == code
     assert stderr == f"{signum.name}: completed epochs are kept; the same command (without force=true) resumes\n"
     record = json.loads((the_run(tmp_path) / "run.json").read_text())
@@ -134,7 +134,7 @@ def test_a_signal_ends_a_run_as_interrupted(
     assert (the_run(tmp_path) / "last.ckpt").exists()
 
 
-def test_a_signal_ends_a_sweep_in_one_process_too(tmp_path: Path, small_mnist: Path) -> None:
+def test_a_signal_ends_a_sweep_in_one_process(tmp_path: Path, small_mnist: Path) -> None:
     sweep = ("-m", "hydra/launcher=basic", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
     process = start(tmp_path, small_mnist, *sweep)
     assert process.stdout is not None
@@ -154,7 +154,7 @@ def settings(lr: float = 0.01, epochs: int = 2) -> Settings:
     return Settings("mnist", 0, "half", model, {"_target_": "torch.optim.Adam"}, constant, lr, 32, epochs, 0)
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_the_run_begun_anew(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_renamed_and_the_run_starts_over(tmp_path: Path) -> None:
     alone, damaged = fit(tmp_path / "alone", settings()), run_of(settings(), tmp_path / "damaged")
     with pytest.raises(Stop):
         fit(tmp_path / "damaged", settings(), 1)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes, and when it has ended."""
+"""Terminal and plain output of a run."""
 
 import io
 import re
@@ -20,7 +20,7 @@ TITLE = "mnist mlp adam lr 0.01 batch 32 seed 0"
 
 
 def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
-    """A run's output, on a terminal of that width or elsewhere."""
+    """Return a run's output on a terminal of this width, or without a terminal."""
     model = {"_target_": "src.models.MLP", "hidden": [8, 8, 8]}
     constant = {"_target_": "src.schedules.Schedule"}
     settings = Settings("mnist", 50, "half", model, {"_target_": "torch.optim.Adam"}, constant, 0.01, 32, 3, 0)
@@ -35,7 +35,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     return console.file.getvalue()
 
 
-def test_a_terminal_has_a_bar_with_all_figures(tmp_path: Path) -> None:
+def test_a_terminal_shows_epochs_and_a_progress_bar(tmp_path: Path) -> None:
     text = screen(tmp_path, terminal=True)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     # Each epoch stays on screen, above the bar.
@@ -53,7 +53,7 @@ def test_a_narrow_terminal_keeps_epoch_and_eta(tmp_path: Path) -> None:
     assert all(re.search(r"epoch \d/3  ETA (\d:\d\d:\d\d|-:--:--)", line) for line in bars)
 
 
-def test_elsewhere_there_is_a_plain_line_an_epoch(tmp_path: Path) -> None:
+def test_without_a_terminal_there_is_a_plain_line_per_epoch(tmp_path: Path) -> None:
     text = screen(tmp_path, terminal=False)
     assert "\x1b" not in text
     assert "\r" not in text
@@ -70,7 +70,7 @@ def test_an_eta_beyond_a_day_is_in_hours(tmp_path: Path, monkeypatch: pytest.Mon
     assert re.findall(r"ETA (\S+)$", screen(tmp_path, terminal=False), re.M) == ["80:00:00", "40:00:00", "0:00:00"]
 
 
-def test_one_of_something_is_singular(tmp_path: Path) -> None:
+def test_counts_of_one_are_singular(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     figures = {"epochs": 1, "updates": 1, "training_seconds": 0.2}
     data = {"name": "digits", "train": 1500, "validation": 0, "test": 297}

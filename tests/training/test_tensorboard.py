@@ -1,4 +1,4 @@
-"""What TensorBoard reads back, by its own reader and its own server."""
+"""The events files, read back by TensorBoard's reader and server."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ def written(train: Command, outputs: Path) -> Path:
     return outputs
 
 
-def test_the_curves_and_the_picture_are_the_runs(written: Path) -> None:
+def test_curves_and_error_figure_equal_the_runs_files(written: Path) -> None:
     for run in (written / "mnist" / "mlp").iterdir():
         read = EventAccumulator(str(run), size_guidance={"images": 0})
         read.Reload()
@@ -50,7 +50,7 @@ def test_the_curves_and_the_picture_are_the_runs(written: Path) -> None:
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-def test_tensorboard_shows_both_runs_and_one_table_of_settings(written: Path) -> None:
+def test_tensorboard_shows_all_runs_in_one_hparams_table(written: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     tensorboard = Path(sys.executable).parent / "tensorboard"

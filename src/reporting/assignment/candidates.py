@@ -1,4 +1,4 @@
-"""Which recipe explains the assignment's tables: how likely each candidate makes their figures (docs/recipe.md)."""
+"""Scores of candidate recipes: the log density of the assignment's figures under each (docs/recipe.md)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from scipy import stats
 from src.reporting.assignment.reference import PUBLISHED
 from src.reporting.grid import USUAL, Cell, Grid, Key
 
-ENOUGH = 3  # seeds, to take a spread from
+ENOUGH = 3  # seeds needed to estimate a spread
 IMAGES = (60_000, 10_000)  # train, test
 FIGURES = ("train_accuracy", "test_accuracy")
 
@@ -22,20 +22,20 @@ Values = NDArray[np.float64]  # (n, 2): train and test accuracy in percent of n 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe, and the figures that it gives in the published cells it has runs of."""
+    """A recipe, and its accuracies in the published cells for which it has runs."""
 
     name: str
-    epoch: str  # that the figures are of: last, or the best for each
+    epoch: str  # last, or best: each run's best epoch
     cells: dict[Key, Values]
 
     @property
     def seeds(self) -> int:
-        """The least of its cells."""
+        """The smallest number of seeds in a cell."""
         return min(len(values) for values in self.cells.values())
 
 
 def candidates(grids: Iterable[Grid]) -> list[Candidate]:
-    """All that the grids hold: by normalisation and network, by other settings of an optimizer, by epoch."""
+    """Return the candidates in the grids: by normalisation and network, optimizer settings, and epoch."""
     found = []
     for grid in grids:
         run = next((cell.runs.iloc[0] for cell in grid.cells.values() if len(cell.runs)), None)
@@ -71,13 +71,13 @@ def _values(cell: Cell, epoch: str) -> Values:
 
 
 def log_density(figure: float, mean: float, variance: float, freedom: int, n: int, images: int) -> float:
-    """Of a figure in percent, in nats, as one further run beside `n` runs of that mean and variance over seeds."""
+    """Return the log density (nats) of a figure in percent as one more run beside `n` of this mean and variance."""
     by_images = mean * (100 - mean) / images
     return float(stats.t.logpdf(figure, freedom, mean, math.sqrt((1 + 1 / n) * (variance + by_images))))
 
 
 def score(candidate: Candidate, keys: Iterable[Key], spreads: dict[Key, tuple[NDArray[np.float64], int]]) -> float:
-    """The log density of the assignment's figures in these cells; NaN where a spread is unknown."""
+    """Return the log density of the assignment's figures in these cells; NaN if a spread is unknown."""
     total = 0.0
     for key in keys:
         values = candidate.cells[key]
@@ -92,7 +92,7 @@ def score(candidate: Candidate, keys: Iterable[Key], spreads: dict[Key, tuple[ND
 
 
 def pooled(found: Sequence[Candidate]) -> dict[Key, tuple[NDArray[np.float64], int]]:
-    """By cell: the mean variance of the candidates with seeds enough, and the sum of their degrees of freedom."""
+    """Return, by cell, the mean variance of the candidates with enough seeds and their total degrees of freedom."""
     spreads = {}
     for key in PUBLISHED:
         enough = [values for each in found if len(values := each.cells.get(key, np.empty((0, 2)))) >= ENOUGH]
@@ -103,7 +103,7 @@ def pooled(found: Sequence[Candidate]) -> dict[Key, tuple[NDArray[np.float64], i
 
 
 def scores(found: Sequence[Candidate]) -> pd.DataFrame:
-    """A row a candidate, the likeliest first: its score over the cells that all have, and over all published cells."""
+    """Return a row per candidate, likeliest first: its scores over the cells that all have and over all published."""
     rows = []
     shared = [key for key in PUBLISHED if all(key in each.cells for each in found)]
     for epoch in ("last", "best"):

@@ -26,16 +26,16 @@ from src.reporting.comparisons import over_shared
 from src.reporting.grid import Grid
 from src.reporting.statistics import Comparison, Estimate, mean_interval, percent, share_interval
 
-SATISFACTORY = 0.95  # of test accuracy: below, a network has not learnt its task
-CHANCE = 0.15  # an accuracy up to here is that of guessing one of ten classes
-SETTLED = 0.01  # of test accuracy gained after an epoch, at most
-MARGIN = 0.002  # of test accuracy: less is no difference to care about
-ALL_OR_ONE = "holds if all differences are above 0 beyond doubt, does not if one is below.)"
+SATISFACTORY = 0.95  # test accuracy below which a network has not learnt its task
+CHANCE = 0.15  # accuracy up to which a run counts as guessing one of ten classes
+SETTLED = 0.01  # gain of test accuracy below which a run has settled
+MARGIN = 0.002  # differences of test accuracy below this are irrelevant
+ALL_OR_ONE = "holds if all differences are significantly above 0, does not hold if one is significantly below.)"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, what decides it, what that gives, and the numbers."""
+    """A claim, the test that decides it, its verdict and its numbers."""
 
     text: str
     test: str
@@ -44,7 +44,7 @@ class Claim:
 
 
 def claims(grid: Grid) -> list[Claim]:
-    """All seven."""
+    """Decide all seven claims."""
     decided: list[Callable[[Grid], Claim]] = [
         tiny_lr, batch_and_lr, smaller_batch, sgd_struggles, adam_diverges, adam_is_robust, growing_batch,
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def tiny_lr(grid: Grid) -> Claim:
     text = "At lr 5e-7 every setting is unsatisfactory, whatever the batch size."
     test = (
         f"Holds if the interval of each cell's mean test accuracy lies below {SATISFACTORY:.0%} (a run that diverged "
-        "is unsatisfactory), does not if one lies above."
+        "is unsatisfactory), does not hold if one lies above."
     )
     cells = {f"{o}, batch {b}": c for o, b in product(OPTIMIZERS, BATCHES) if (c := ended(grid, o, b, TINY))}
     if len(cells) < 6:
@@ -71,7 +71,7 @@ def tiny_lr(grid: Grid) -> Claim:
 
 def batch_and_lr(grid: Grid) -> Claim:
     """Claim 2."""
-    text = "Batch size and good learning rate rise together: a larger batch wants a larger lr."
+    text = "Batch size and good learning rate rise together: a larger batch needs a larger lr."
     test = (
         "For each optimizer and two neighbouring lrs at which it learns: does the larger lr help batch 256 more than "
         "batch 64? (Difference of differences over shared seeds, sign flips, Holm: " + ALL_OR_ONE
@@ -109,7 +109,7 @@ def sgd_struggles(grid: Grid) -> Claim:
     text = "At lr 5e-4 and batch 256, SGD still struggles after 5 epochs while Adam and AdaGrad have settled."
     test = (
         f"Test accuracy gained after epoch 5: holds if SGD's interval lies above {100 * SETTLED:g} point and the "
-        "others' below, does not if one lies on the other side."
+        "others' below, does not hold if one lies on the other side."
     )
     gained: dict[str, Estimate] = {}
     for optimizer in OPTIMIZERS:
@@ -123,7 +123,8 @@ def sgd_struggles(grid: Grid) -> Claim:
     sgd, *others = (gained[optimizer] for optimizer in OPTIMIZERS)
     if sgd.high < SETTLED or any(other.low > SETTLED for other in others):
         return Claim(text, test, "does not hold", numbers)
-    as_claimed = sgd.low > SETTLED and all(other.high < SETTLED for other in others)  # of one seed neither can be told
+    # With one seed, the bounds are NaN and the claim cannot be told.
+    as_claimed = sgd.low > SETTLED and all(other.high < SETTLED for other in others)
     return Claim(text, test, "holds" if as_claimed else "cannot be told", numbers)
 
 
@@ -131,8 +132,8 @@ def adam_diverges(grid: Grid) -> Claim:
     """Claim 5."""
     text = "Adam at lr 0.05 diverges."
     test = (
-        f"Lost is a run whose loss diverged or whose test accuracy ended at chance (up to {CHANCE:.0%}). Holds if the "
-        "exact 95 % interval of the share that is lost lies above a half, does not if it lies below."
+        f"A run is lost if it diverged or its test accuracy ended at chance (up to {CHANCE:.0%}). Holds if the exact "
+        "95 % interval of the share of lost runs lies above one half, does not hold if it lies below."
     )
     cells = {batch: cell for batch in BATCHES if (cell := ended(grid, "adam", batch, HIGH))}
     if len(cells) < len(BATCHES):
@@ -172,7 +173,7 @@ def growing_batch(grid: Grid) -> Claim:
     text = "Growing the batch instead of decaying the lr is equivalent, and needs fewer updates."
     test = (
         f"Holds if the 95 % interval of the difference in test accuracy over shared seeds lies within {100 * MARGIN:g} "
-        "points of 0, and the updates are fewer; does not if it lies outside, or they are not."
+        "points of 0, and there are fewer updates; does not hold if it lies outside, or there are not."
     )
     batch, lr = 64, HIGH
     step, grown = (ended(grid, f"sgd {schedule}", batch, lr) for schedule in ("step", "grow_batch"))

@@ -1,4 +1,4 @@
-"""What the claims are decided by: cells that have ended, differences over shared seeds, and their numbers in words."""
+"""Evidence for the claims: ended cells, differences over shared seeds, and their numbers in words."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -12,23 +12,23 @@ from src.reporting.statistics import ALPHA, Comparison, counted, holm, percent, 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 OPTIMIZERS, BATCHES = ("sgd", "adagrad", "adam"), (64, 256)
 HIGH, MIDDLE, LOW, TINY = 0.05, 0.005, 0.0005, 0.0000005
-LEARNT = 0.5  # of test accuracy: below, a run is rather at chance, and its accuracy says little of its settings
+LEARNT = 0.5  # test accuracy below which a run is closer to chance, so that it says little about its settings
 
 
 def ended(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
-    """A cell with a run that has ended."""
+    """Return a cell if one of its runs has ended."""
     cell = grid.cells.get((optimizer, batch, lr))
     return cell if cell and len(cell.runs) else None
 
 
 def learnt(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
-    """A cell none of whose runs diverged, and whose mean test accuracy is above chance by far."""
+    """Return a cell if none of its runs diverged and its mean test accuracy is far above chance."""
     cell = ended(grid, optimizer, batch, lr)
     return cell if cell and not cell.diverged and cell.finished.test_accuracy.mean() > LEARNT else None
 
 
 def robustness(grid: Grid, optimizer: str) -> dict[int, float]:
-    """By seed: the mean over the assignment's cells of the seeds that have ended in all of them."""
+    """Return the mean test accuracy over the assignment's cells, by seed, for seeds that ended in all of them."""
     cells = [ended(grid, optimizer, batch, lr) for batch, lr in product(BATCHES, (HIGH, LOW, TINY))]
     values = [_scores(cell) if cell else {} for cell in cells]
     return {seed: float(np.mean([each[seed] for each in values])) for seed in set.intersection(*map(set, values))}
@@ -40,20 +40,20 @@ def _scores(cell: Cell) -> dict[int, float]:
 
 
 def best_lrs(grid: Grid, batches: Sequence[int]) -> str:
-    """The lr of each optimizer and batch size that did best."""
+    """List the best lr of each optimizer and batch size."""
     best = {f"{o}, batch {b}": c.key[2] for o, b in product(OPTIMIZERS, batches) if (c := grid.best(o, b))}
     return f"Best lr on the {grid.chosen_on} set: {listed({key: f'{lr:g}' for key, lr in best.items()})}"
 
 
 def accuracy(cell: Cell) -> str:
-    """A cell's test accuracy, and how many of its runs diverged."""
+    """Format a cell's test accuracy, and how many of its runs diverged."""
     estimate = cell.estimate("test_accuracy")
     diverged = [f"diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
     return ", ".join([*([f"{percent(estimate)} %"] if estimate else []), *diverged])
 
 
 def direction(found: dict[str, Comparison]) -> Verdict:
-    """Holds if every difference is positive beyond doubt, does not if one is negative beyond doubt."""
+    """Return "holds" if all differences are significantly above 0, "does not hold" if one is significantly below."""
     adjusted = holm([each.p for each in found.values()]) if found else []
     signs = [np.sign(each.difference.value) * (p < ALPHA) for each, p in zip(found.values(), adjusted, strict=True)]
     if any(sign < 0 for sign in signs):
@@ -62,25 +62,25 @@ def direction(found: dict[str, Comparison]) -> Verdict:
 
 
 def differences(found: dict[str, Comparison]) -> str:
-    """Each with its interval and adjusted p-value; that so few seeds cannot give significance is said."""
+    """List differences with intervals and adjusted p-values; if there are too few seeds, say how many are needed."""
     if not found:
-        return "no two such cells are there"
+        return "there are no two such cells"
     adjusted = holm([each.p for each in found.values()])
     texts = {
-        key: (f"{percent(each.difference)} points" if each.difference.n else "no seeds shared")
+        key: (f"{percent(each.difference)} points" if each.difference.n else "no shared seeds")
         + ("" if np.isnan(p) else f" (Holm's p {p:.2g})")
         for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
     n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))
-    few = f"; {counted(n, 'seed')} cannot give significance, {needed} can" if n < needed else ""
+    few = f"; {counted(n, 'seed')} too few for significance, {needed} needed" if n < needed else ""
     return listed(texts) + few
 
 
 def listed(items: dict[str, str]) -> str:
-    """On one line."""
+    """Join items on one line."""
     return "; ".join(f"{key}: {value}" for key, value in items.items())
 
 
 def needs(study: str) -> str:
-    """That there are no runs to decide by, and how to get them."""
-    return f"needs runs that are not there: python -m src.train {study}"
+    """Say that runs are missing, and which command trains them."""
+    return f"needs missing runs: python -m src.train {study}"

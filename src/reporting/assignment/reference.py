@@ -1,4 +1,4 @@
-"""The assignment's own figures, and ours beside them."""
+"""The assignment's published figures, and their comparison with ours."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from src.reporting.grid import Cell, Grid, Key
 from src.reporting.statistics import one_more
 
 LRS = (0.05, 0.0005, 0.0000005)
-# Tables 1 to 3: train and test accuracy in percent, one run each; columns are LRS.
+# Tables 1 to 3 of the assignment: train and test accuracy in percent, one run each; columns are LRS.
 _TABLES = {
     ("sgd", 64): ((99.70, 98.82), (98.47, 98.49), (9.74, 9.82)),
     ("sgd", 256): ((99.75, 99.03), (95.55, 95.95), (7.48, 7.37)),
@@ -22,12 +22,12 @@ PUBLISHED: dict[Key, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Beside:
-    """A cell of ours beside the published one."""
+    """A cell of ours and the published figures."""
 
     cell: Cell
-    train: float  # published, as the next
+    train: float  # published, as is test
     test: float
-    noise: float | None  # how far from our mean one more run of ours may lie; None where not all of ours finished
+    noise: float | None  # how far one more run of ours may lie from our mean; None unless all of ours finished
 
     @property
     def difference(self) -> float | None:
@@ -43,7 +43,7 @@ class Beside:
 
     @property
     def row(self) -> dict[str, object]:
-        """For a table of all such cells."""
+        """The cell's row in beside.csv."""
         optimizer, batch_size, lr = self.cell.key
         row: dict[str, object] = {"optimizer": optimizer, "batch_size": batch_size, "lr": lr}
         for figure, published in (("train_accuracy", self.train), ("test_accuracy", self.test)):
@@ -53,11 +53,11 @@ class Beside:
 
 
 WITHIN, BEYOND = "within noise", "more than noise explains"
-USELESS = 0.05  # of test accuracy: where runs lie so far apart, nearly any figure would be within noise
+USELESS = 0.05  # noise of test accuracy above which nearly any figure would be within noise
 
 
 def beside(grid: Grid) -> dict[Key, Beside]:
-    """Each published cell that the grid has, in its order."""
+    """Compare each published cell that the grid has, in published order."""
     found = {}
     for key, (train, test) in PUBLISHED.items():
         if cell := grid.cells.get(key):
@@ -68,5 +68,5 @@ def beside(grid: Grid) -> dict[Key, Beside]:
 
 
 def is_the_assignments(grid: Grid) -> bool:
-    """Whether its tables can be set beside ours: the same network, data and epochs, and at least one of its cells."""
+    """Return True if the grid has the assignment's network, data and epochs, and at least one of its cells."""
     return grid.title == "lenet on mnist, 20 epochs" and any(key in grid.cells for key in PUBLISHED)

@@ -1,4 +1,4 @@
-"""How far a training is: a line an epoch, and on a terminal a bar below."""
+"""Progress of a run: a line per epoch and, on a terminal, a progress bar below."""
 
 from time import monotonic
 from typing import Any
@@ -13,13 +13,13 @@ from src.training.lightning import Callback, LightningModule, Trainer
 
 
 def figures(row: Row) -> str:
-    """Losses and accuracies of an epoch."""
+    """Format the losses and accuracies of an epoch."""
     splits = [key.removesuffix("_loss") for key in row if key.endswith("_loss")]
     return "  ".join(f"{split} {row[f'{split}_loss']:.4f} {row[f'{split}_accuracy']:.2%}" for split in splits)
 
 
 class ProgressBar(Callback):
-    """Prints losses, accuracies and images a second of each epoch; without a terminal, name and ETA, too."""
+    """Prints losses, accuracies and images per second of each epoch; without a terminal, also the name and ETA."""
 
     def __init__(self, console: Console, name: str) -> None:
         self.console, self.name = console, name
@@ -59,5 +59,5 @@ class ProgressBar(Callback):
             self.console.file.flush()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()

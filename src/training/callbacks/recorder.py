@@ -1,4 +1,4 @@
-"""The callback that puts each epoch on disk."""
+"""The callback that writes each epoch to disk."""
 
 from src.runs.directory import Run
 from src.training.classifier import Classifier
@@ -6,9 +6,9 @@ from src.training.lightning import Callback, LightningModule, Trainer
 
 
 class Recorder(Callback):
-    """Writes the curve, then the checkpoint that holds it too, at the end of each epoch.
+    """Writes the curve, then the checkpoint, which also holds the curve, at the end of each epoch.
 
-    Between epochs only: what Lightning saves within one trains some of its minibatches twice.
+    It never checkpoints within an epoch: resuming there, Lightning trains on some minibatches twice.
     """
 
     def __init__(self, run: Run) -> None:
@@ -16,7 +16,7 @@ class Recorder(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        if pl_module.curve:  # of a resumed run; the file may be an epoch ahead of the checkpoint
+        if pl_module.curve:  # resumed; metrics.csv may be an epoch ahead of the checkpoint
             self.run.write_curve(pl_module.curve)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

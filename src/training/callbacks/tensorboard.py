@@ -1,4 +1,4 @@
-"""A run's curve, settings and picture, for TensorBoard."""
+"""The callback that writes a run's curve, settings and error figure for TensorBoard."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from src.training.lightning import Callback, LightningModule, Trainer
 
 
 class TensorBoard(Callback):
-    """Writes one events file. A resumed run writes the epochs before it anew, so that none is missing or doubled.
+    """Writes one events file. A resumed run writes its earlier epochs again, so that none is missing or duplicated.
 
-    The HParams tab gets a session's start and end and no `Experiment` summary: it takes its columns from any one of
-    those, but without them from the union of the runs.
+    The HParams tab gets session-start and session-end summaries but no `Experiment` summary. With one, the tab would
+    take its columns from a single run; without, it shows the union of all runs' columns.
     """
 
     def __init__(self, directory: Path, hyperparameters: dict[str, float | str]) -> None:
@@ -44,7 +44,7 @@ class TensorBoard(Callback):
         self.writer.flush()
 
     def write(self, row: Row) -> None:
-        """Add an epoch."""
+        """Write the scalars of an epoch."""
         for key, value in row.items():
             split, _, figure = key.rpartition("_")
             tag = f"{figure}/{split}" if figure in ("loss", "accuracy") else f"run/{key}"
@@ -52,11 +52,11 @@ class TensorBoard(Callback):
                 self.writer.add_scalar(tag, value, int(row["epoch"]))
 
     def error_figure(self, pixels: NDArray[np.uint8], epoch: int) -> None:
-        """Show the mistakes of the last epoch; pixels (H, W, 3)."""
+        """Write the error figure, pixels (H, W, 3), of the last epoch."""
         self.writer.add_image("errors on the test set", pixels, epoch, dataformats="HWC")
 
     def end(self, success: bool) -> None:
-        """End the session."""
+        """Write the session's end and status."""
         status = api_pb2.Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
         end = plugin_data_pb2.SessionEndInfo(status=status)
         content = plugin_data_pb2.HParamsPluginData(session_end_info=end, version=metadata.PLUGIN_DATA_VERSION)

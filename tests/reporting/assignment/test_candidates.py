@@ -22,7 +22,7 @@ LENET: dict[str, Any] = {"_target_": "src.models.LeNet"} | {
 def recipe(
     output: Path, shift: float, seeds: int, normalize: str = "half", init: str = "torch", cells: int = 18
 ) -> None:
-    """Runs whose test accuracy is the assignment's and `shift`, in some of its cells."""
+    """Write runs whose test accuracy is the assignment's plus `shift`, in the first `cells` cells."""
     for (optimizer, batch, lr), (_, test) in list(PUBLISHED.items())[:cells]:
         for seed in range(seeds):
             settings = Settings(
@@ -55,7 +55,7 @@ def test_the_recipe_that_made_the_figures_is_the_likeliest(tmp_path: Path) -> No
     assert set(last.cells) == set(last.shared_cells) == {18}
 
 
-def test_of_few_seeds_the_spread_is_the_others(tmp_path: Path) -> None:
+def test_with_few_seeds_the_pooled_spread_is_used(tmp_path: Path) -> None:
     recipe(tmp_path, 0.0, 4)
     recipe(tmp_path, 0.3, 1, normalize="none", cells=3)
     table = scores(candidates(grids(read(tmp_path)))).set_index(["candidate", "epoch"])
@@ -71,7 +71,7 @@ def test_of_few_seeds_the_spread_is_the_others(tmp_path: Path) -> None:
     assert one.score_shared == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_without_seeds_enough_there_is_no_score(tmp_path: Path) -> None:
+def test_without_enough_seeds_there_is_no_score(tmp_path: Path) -> None:
     recipe(tmp_path, 0.0, 2)
     recipe(tmp_path, 0.0, 2, normalize="none")
     assert scores(candidates(grids(read(tmp_path)))).score_shared.isna().all()
@@ -85,7 +85,7 @@ def test_best_epochs_are_no_worse_than_last(tmp_path: Path) -> None:
     assert (last.epoch, last.cells[key].tolist(), best.cells[key].tolist()) == ("last", [[80, 80]], [[90, 90]])
 
 
-def test_titles_leave_unsaid_what_conf_says() -> None:
+def test_titles_omit_the_defaults_of_conf() -> None:
     model: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "lenet.yaml"))
     data = OmegaConf.load(ROOT / "conf" / "data" / "auto.yaml")
     usual = {"normalize": data.normalize} | {f"model.{key}": value for key, value in model.items() if key != "_target_"}
