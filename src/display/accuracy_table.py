@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.settings import optimizer_order
+from src.runs.record import CHANCE
 from src.runs.state import State
 
 LEGEND = "test accuracy in %, last epoch; (n): mean of n seeds; * highest"
-CHANCE = 0.15  # an accuracy up to here counts as guessing one of ten classes
 ALWAYS = ("optimizer", "batch")
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import get_args
 
 from src.reporting.assignment.claims import Claim
-from src.reporting.assignment.reference import BEYOND, WITHIN, Beside
+from src.reporting.assignment.reference import Beside, Verdict
 from src.reporting.comparisons import Pair
 from src.reporting.grid import Grid, Key
 from src.reporting.statistics import ALPHA, counted, percent
@@ -50,9 +51,8 @@ def sentences(section: Section) -> list[str]:
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
         verdicts = Counter(each.verdict for each in section.beside.values())
-        within, compared = verdicts[WITHIN], verdicts[WITHIN] + verdicts[BEYOND]
-        are_within = f"{counted(within, 'is', 'are')} within noise of ours"
-        figures = f"Of {counted(compared, 'comparable figure')} of the assignment, {are_within}."
+        shown = [f"{number} {verdict}" for verdict in get_args(Verdict) if (number := verdicts[verdict])]
+        figures = f"The assignment's cells beside ours: {', '.join(shown)}. " if shown else ""
         decided = f"{counted(count['holds'], 'holds', 'hold')}, {counted(count['does not hold'], 'does', 'do')} not"
-        said.append(f"{figures} Its claims: {decided}, {count['cannot be told']} cannot be told.")
+        said.append(f"{figures}Its claims: {decided}, {count['cannot be told']} cannot be told.")
     return said

@@ -16,6 +16,7 @@ Row = dict[str, float]  # one epoch of a curve
 Ended = Literal["finished", "diverged"]
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 ENDED: tuple[Ended, ...] = ("finished", "diverged")
+CHANCE = 0.15  # accuracy up to which a run counts as guessing one of ten classes
 REQUIRED_METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of every epoch
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]

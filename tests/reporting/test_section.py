@@ -53,6 +53,4 @@ def test_the_best_is_compared_with_none_some_or_all(wrong: tuple[int, ...], bett
 )
 def test_claims_are_counted(verdicts: tuple[str, ...], counts: str, tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
-    assert said(tmp_path, verdicts)[-1] == (
-        f"Of 0 comparable figures of the assignment, 0 are within noise of ours. Its claims: {counts}."
-    )
+    assert said(tmp_path, verdicts)[-1] == (f"Its claims: {counts}.")

@@ -25,9 +25,9 @@ from src.reporting.assignment.evidence import (
 from src.reporting.comparisons import over_shared
 from src.reporting.grid import Grid
 from src.reporting.statistics import Comparison, Estimate, mean_interval, percent, share_interval
+from src.runs.record import CHANCE
 
 SATISFACTORY = 0.95  # test accuracy below which a network has not learnt its task
-CHANCE = 0.15  # accuracy up to which a run counts as guessing one of ten classes
 SETTLED = 0.01  # gain of test accuracy below which a run has settled
 MARGIN = 0.002  # differences of test accuracy below this are irrelevant
 ALL_OR_ONE = "holds if all differences are significantly above 0, does not hold if one is significantly below.)"

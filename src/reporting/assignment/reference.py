@@ -1,9 +1,11 @@
 """The assignment's published figures, and their comparison with ours."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from src.reporting.grid import Cell, Grid, Key
 from src.reporting.statistics import one_more
+from src.runs.record import CHANCE
 
 LRS = (0.05, 0.0005, 0.0000005)
 # Tables 1 to 3 of the assignment: train and test accuracy in percent, one run each; columns are LRS.
@@ -20,6 +22,16 @@ PUBLISHED: dict[Key, tuple[float, float]] = {
 }
 
 
+Verdict = Literal[
+    "within noise", "at chance in both", "more than noise explains", "too noisy to tell", "diverged in part", "missing"
+]
+WITHIN: Verdict = "within noise"
+AT_CHANCE: Verdict = "at chance in both"
+BEYOND: Verdict = "more than noise explains"
+NOISY: Verdict = "too noisy to tell"
+DIVERGED: Verdict = "diverged in part"
+
+
 @dataclass(frozen=True)
 class Beside:
     """A cell of ours and the published figures."""
@@ -34,11 +46,19 @@ class Beside:
         return None if self.noise is None else float(self.cell.finished.test_accuracy.mean()) - self.test
 
     @property
-    def verdict(self) -> str:
+    def at_chance(self) -> bool:
+        """True if the published accuracy is at chance, and most of our runs diverged or ended there."""
+        lost = (self.cell.runs.status == "diverged") | (self.cell.runs.test_accuracy <= CHANCE)
+        return self.test <= CHANCE and bool(lost.mean() > 0.5)
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.at_chance:
+            return AT_CHANCE
         if self.noise is None or self.difference is None:
-            return f"diverged {self.cell.diverged}/{len(self.cell.runs)}" if self.cell.diverged else "missing"
+            return DIVERGED if self.cell.diverged else "missing"
         if self.noise > USELESS:
-            return "too noisy to tell"
+            return NOISY
         return WITHIN if abs(self.difference) <= self.noise else BEYOND
 
     @property
@@ -52,7 +72,6 @@ class Beside:
         return row | {"difference": self.difference, "noise": self.noise, "verdict": self.verdict}
 
 
-WITHIN, BEYOND = "within noise", "more than noise explains"
 USELESS = 0.05  # noise of test accuracy above which nearly any figure would be within noise
 
 
