@@ -23,7 +23,7 @@ from src.data import datasets
 from src.errors import TRACEBACK, UserError
 from src.native.convolution import THREADS
 from src.train import main
-from tests.conftest import Command, environment
+from tests.helpers.commands import Command, environment
 
 Typed = Callable[..., tuple[int, str, str]]  # exit code, stdout and stderr of the command's words
 

@@ -13,7 +13,8 @@ import pytest
 
 from src.errors import one_line
 from src.interrupts import Interrupted, interruptible, raise_interrupts
-from tests.conftest import ROOT, Command, environment, processes, start, the_run
+from tests.helpers.commands import ROOT, Command, environment, processes, start
+from tests.helpers.runs import the_run
 
 HINT = "SIGINT: completed epochs are kept; the same command (without force=true) resumes\n"
 DIGITS = ("data=digits", "model=mlp")

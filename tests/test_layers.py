@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 LAYERS = [
     {"train", "report", "status"},

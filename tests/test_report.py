@@ -11,7 +11,7 @@ import pytest
 from src.config.selection import select
 from src.errors import UserError, exit_code, one_line
 from src.report import report
-from tests.conftest import ROOT, Command, environment
+from tests.helpers.commands import ROOT, Command, environment
 from tests.reporting.synthetic import cell, write
 
 

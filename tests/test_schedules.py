@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRSchedul
 
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
 from src.training.instantiate import instantiate
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 EPOCHS = 12
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.conftest import ROOT, Command, environment, start
+from tests.helpers.commands import ROOT, Command, environment, start
 
 
 def status(*arguments: str | Path, **extra: str) -> "subprocess.CompletedProcess[str]":

@@ -9,18 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import (
-    REAL,
-    ROOT,
-    Command,
-    assert_same,
-    curve,
-    environment,
-    needs_mnist,
-    own_choice,
-    the_run,
-    write_mnist,
-)
+from tests.helpers.commands import REAL, ROOT, Command, environment, needs_mnist, own_choice
+from tests.helpers.images import write_mnist
+from tests.helpers.runs import assert_same, curve, the_run
 
 
 def runs(outputs: Path) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from src.fused.train_group import made_capturable
 from src.training.trainer import Training
 from tests.benchmarks.steps import NODES
 from tests.benchmarks.table import QUICK, in_turn, report, seconds, spread
-from tests.conftest import REAL, start
+from tests.helpers.commands import REAL, start
 
 RUNS = [(optimizer, lr) for optimizer in ("sgd", "adagrad", "adam") for lr in (0.05, 5e-4, 5e-7)]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

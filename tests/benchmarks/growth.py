@@ -10,7 +10,7 @@ import torch
 
 from tests.benchmarks.steps import ravine
 from tests.benchmarks.table import QUICK, in_turn, report, spread
-from tests.conftest import ROOT, start
+from tests.helpers.commands import ROOT, start
 
 BATCHES = (16, 64, 256, 1024, 4096)
 

@@ -8,7 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.conftest import REAL, assert_same, start
+from tests.helpers.commands import REAL, start
+from tests.helpers.runs import assert_same
 
 GRID = ("-m", "data=mnist", "model=lenet,mlp", "optimizer=sgd,adagrad,adam", "batch_size=64,256", "epochs=2")
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.table import in_turn, report, spread
-from tests.conftest import REAL, start
+from tests.helpers.commands import REAL, start
 
 GRID = ("-m", "data=mnist", "model=lenet", "optimizer=sgd,adam", "batch_size=64,256", "seed=0,1", "epochs=2")
 LAUNCHERS = ("local", "joblib", "basic")

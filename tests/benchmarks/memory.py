@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from src.runs.provenance import machine
-from tests.conftest import ROOT, processes, start
+from tests.helpers.commands import ROOT, processes, start
 
 RUNS = 60
 GRID = ("-m", "data=digits", "model=mlp", "epochs=2", f"seed=range({RUNS})", "hydra.launcher.workers=2")

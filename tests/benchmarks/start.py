@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 from tests.benchmarks.table import QUICK, report, spread
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 REPEATS = 2 if QUICK else 7
 

@@ -21,7 +21,8 @@ from src.data import datasets
 from src.training.trainer import Training, set_up_process
 from tests.benchmarks.common import MODELS, OPTIMIZERS, Classifier, loader
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
-from tests.conftest import REAL, run_of
+from tests.helpers.commands import REAL
+from tests.helpers.runs import run_of
 
 # Floating-point operations per image, forward and backward, without the gradient of the network's input.
 OPERATIONS = {

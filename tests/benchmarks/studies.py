@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.table import QUICK, in_turn, report, spread
-from tests.conftest import REAL, ROOT, environment, start
+from tests.helpers.commands import REAL, ROOT, environment, start
 
 EPOCHS = 1 if QUICK else 2
 RUNS, SOME = (9, ("batch_size=64",)) if QUICK else (18, ())

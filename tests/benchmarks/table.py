@@ -9,7 +9,7 @@ import torch
 
 from src.runs.atomic import replace_file
 from src.runs.provenance import machine
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 QUICK = bool(os.environ.get("QUICK"))
 GEMM = 2 * 1024**3  # floating-point operations of the product of two 1024 x 1024 matrices

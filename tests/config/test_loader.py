@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from src.config.loader import Composer
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from src.config.settings import ConfigChoices, Settings, check, directory
 from src.errors import UserError
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 BASE = Settings(
     "mnist", 0, "half", {"_target_": "m"}, {"_target_": "o", "momentum": 0.9}, {"_target_": "s"}, 0.05, 64, 20, 0

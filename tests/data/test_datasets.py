@@ -20,7 +20,8 @@ from hypothesis.extra.numpy import arrays
 
 from src.data import datasets, idx
 from src.errors import UserError
-from tests.conftest import REAL, ROOT, bars, needs_mnist, write_idx, write_mnist
+from tests.helpers.commands import REAL, ROOT, needs_mnist
+from tests.helpers.images import bars, write_idx, write_mnist
 
 
 @pytest.fixture(autouse=True)

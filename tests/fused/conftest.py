@@ -1,6 +1,6 @@
 """Fixtures and helpers to train groups and single runs in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.console import Console
 
-from src.data import datasets
 from src.fused import callback
-from src.runs.directory import Run
-from src.sweep.job import Job
-from src.training.trainer import Training, set_up_process
-from tests.conftest import ROOT, state
-
-Configs = Callable[..., list[DictConfig]]
+from tests.helpers.commands import ROOT
+from tests.helpers.groups import Configs
 
 
 @pytest.fixture
@@ -52,51 +46,3 @@ def configs(small_mnist: Path) -> Configs:
             return [compose("config", [*places, *common, *one], return_hydra_config=True) for one in each]
 
     return composed
-
-
-def train_alone(config: DictConfig) -> Run:
-    """Train a job's run alone, resuming from its checkpoint."""
-    job = Job(config)
-    assert job.run
-    assert job.state
-    settings = job.state.settings
-    set_up_process(threads=1, cores=1)
-    training = Training(settings, datasets.load(settings.data, str(config.data_root)), config.device)
-    with job.run.locked():
-        training.train_in(job.run, Console(quiet=True), job.state.names, list(config.data.classes))
-    return job.run
-
-
-def assert_near(one: Path, other: Path, tolerance: float = 1e-10) -> None:
-    """Assert that counts are equal, and numbers equal within the tolerance.
-
-    The tolerance of a tensor is relative to its largest element: an optimizer that divides by the size of a gradient,
-    as Adam does, amplifies the rounding error of tiny gradients left by cancellation.
-    """
-    (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
-    assert len(rows) == len(other_rows)
-    for row, other_row in zip(rows, other_rows, strict=True):
-        numbers, others = ({key: float(value) for key, value in each.items()} for each in (row, other_row))
-        assert numbers == pytest.approx(others, rel=tolerance, nan_ok=True)
-    assert figures == pytest.approx(other_figures, rel=tolerance)
-    found, expected = leaves(tensors), leaves(other_tensors)
-    assert found.keys() == expected.keys()
-    for place, value in expected.items():
-        if isinstance(value, torch.Tensor):
-            atol = tolerance * value.abs().max().item()
-            torch.testing.assert_close(found[place], value, rtol=0, atol=atol, equal_nan=True, msg=str(place))
-        else:
-            assert found[place] == value
-
-
-def leaves(tree: Any, place: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
-    """Return the values in nested dictionaries and lists, by their path."""
-    if isinstance(tree, dict | list):
-        branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {where: leaf for key, branch in branches for where, leaf in leaves(branch, (*place, key)).items()}
-    return {place: tree}
-
-
-def runs_in(output: Path) -> list[Path]:
-    """Return the directories of all runs, relative to the output directory."""
-    return sorted(file.parent.relative_to(output) for file in output.rglob("run.json"))

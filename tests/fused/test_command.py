@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from src.runs.directory import Run
-from tests.conftest import Command, assert_same, own_choice, start
-from tests.fused.conftest import assert_near, runs_in
+from tests.helpers.commands import Command, own_choice, start
+from tests.helpers.groups import assert_near, runs_in
+from tests.helpers.runs import assert_same
 
 FUSE = "hydra.launcher.vectorize=true", "hydra.launcher.workers=1"
 SWEEP = "-m", "data=digits", "model=mlp", "epochs=2", "optimizer=sgd,adam", "seed=0,1"

@@ -15,7 +15,7 @@ from src.models import MLP
 from src.schedules import Schedule
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
-from tests.conftest import bars
+from tests.helpers.images import bars
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 

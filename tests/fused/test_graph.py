@@ -14,8 +14,8 @@ from src.fused import cuda_graphs
 from src.fused.classifier import GroupClassifier
 from src.fused.cuda_graphs import CudaGraphs
 from src.fused.train_group import train_group
-from tests.conftest import assert_same
-from tests.fused.conftest import Configs, runs_in
+from tests.helpers.groups import Configs, runs_in
+from tests.helpers.runs import assert_same
 
 CUDA = torch.device("cuda")
 

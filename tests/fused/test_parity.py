@@ -13,8 +13,9 @@ from src.fused.result import GroupResult
 from src.fused.train_group import train_group
 from src.native.build import backend
 from src.runs.directory import Run
-from tests.conftest import ROOT, TIMED, curve
-from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
+from tests.helpers.commands import ROOT
+from tests.helpers.groups import Configs, assert_near, runs_in, train_alone
+from tests.helpers.runs import TIMED, curve
 
 OPTIMIZERS = sorted(file.stem for file in (ROOT / "conf" / "optimizer").glob("*.yaml"))
 LRS = {"sgd": (0.05, 0.01), "sgd_nesterov": (0.05, 0.01), "adagrad": (0.05, 0.01)}

@@ -18,8 +18,8 @@ from src.fused.train_group import train_group
 from src.models import MLP
 from src.runs.directory import Run
 from src.training.classifier import Classifier
-from tests.conftest import assert_same, curve
-from tests.fused.conftest import Configs, assert_near, runs_in, train_alone
+from tests.helpers.groups import Configs, assert_near, runs_in, train_alone
+from tests.helpers.runs import assert_same, curve
 
 FOUR = [[f"lr={lr}", f"seed={seed}"] for seed in (0, 1) for lr in (0.01, 0.001)]
 SMALL = ["model=mlp", "epochs=3"]

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from src.fused import cuda_graphs
-from tests.conftest import Command, the_run
-from tests.fused.conftest import Configs, configs, double  # noqa: F401  # fixtures
+from tests.fused.conftest import configs, double  # noqa: F401  # fixtures
 from tests.fused.test_parity import LRS, OPTIMIZERS, compare
+from tests.helpers.commands import Command
+from tests.helpers.groups import Configs
+from tests.helpers.runs import the_run
 
 
 @pytest.mark.usefixtures("double")

@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from src.hydra_plugins.optuna_sweeper import OptunaSweeper
 from src.sweep.optuna_study import Space
 from src.train import CONF
-from tests.conftest import ROOT, Command, environment, own_choice, start, the_run
+from tests.helpers.commands import ROOT, Command, environment, own_choice, start
+from tests.helpers.runs import the_run
 
 OPTUNA = ("-m", "hydra/sweeper=optuna", "model=mlp", "data.validation=60")
 LR = "lr=tag(log, interval(1e-4, 1e-1))"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command, environment, the_run
+from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.runs import the_run
 
 BUILDS = {
     "this machine, sanitized": ["g++", "-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],

@@ -17,7 +17,7 @@ from src.runs.dataframe import read
 from src.runs.directory import Run
 from src.runs.state import read_state
 from src.status import Onlooker
-from tests.conftest import assert_same, run_of
+from tests.helpers.runs import assert_same, run_of
 from tests.reporting.synthetic import cell
 from tests.training.test_resume import Stop, fit, settings
 

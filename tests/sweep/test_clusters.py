@@ -14,7 +14,8 @@ import pytest
 
 from src.runs.directory import Run
 from src.runs.provenance import begin_command, command_id
-from tests.conftest import ROOT, Command, environment, the_run
+from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.runs import the_run
 from tests.reporting.synthetic import cell
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra [ray]")

@@ -16,7 +16,7 @@ from src.sweep.grouping import groups
 from src.sweep.job import Job
 from src.sweep.scheduler import SweepScheduler
 from src.sweep.workers import Worker, start_method
-from tests.fused.conftest import Configs
+from tests.helpers.groups import Configs
 
 
 def jobs(tmp_path: Path, configs: Configs, *each: str) -> list[Job]:

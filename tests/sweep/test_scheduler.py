@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Command, assert_same, environment, own_choice, processes, start
+from tests.helpers.commands import ROOT, Command, environment, own_choice, processes, start
+from tests.helpers.runs import assert_same
 
 SWEEP = ("-m", "data=digits", "model=mlp", "epochs=3", "lr=0.01,0.02", "seed=0,1")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.kills import kill_and_compare
-from tests.conftest import ROOT, Command, assert_same
+from tests.helpers.commands import ROOT, Command
+from tests.helpers.runs import assert_same
 
 STUDY = ("-m", "data=digits", "model=mlp", "epochs=3", "optimizer=sgd,adam", "seed=0,1")
 

@@ -8,7 +8,7 @@ from src.data.datasets import Images
 from src.errors import UserError
 from src.schedules import GrowBatch, Schedule
 from src.training.datamodule import DataModule, Split, epoch_seed, held_out, mean_and_std, minibatches
-from tests.conftest import bars
+from tests.helpers.images import bars
 
 SEEDS = st.integers(0, 2**63 - 1)
 

@@ -6,7 +6,8 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from src.training.error_figure import confusion, error_figure
-from tests.conftest import Command, bars
+from tests.helpers.commands import Command
+from tests.helpers.images import bars
 
 DIGITS = [str(digit) for digit in range(10)]
 

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 
 
 def python(script: str) -> str:

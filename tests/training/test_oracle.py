@@ -18,7 +18,8 @@ from src.native.build import backend
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
 from src.training.trainer import Training, set_up_process
-from tests.conftest import bars, run_of
+from tests.helpers.images import bars
+from tests.helpers.runs import run_of
 
 
 def plain_dropout() -> nn.Sequential:

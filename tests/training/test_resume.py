@@ -16,7 +16,9 @@ from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import Images
 from src.runs.directory import Run
 from src.training.trainer import Training, set_up_process
-from tests.conftest import assert_same, bars, run_of, start, state, the_run
+from tests.helpers.commands import start
+from tests.helpers.images import bars
+from tests.helpers.runs import assert_same, run_of, state, the_run
 
 
 class Stop(Exception):

@@ -14,7 +14,8 @@ from src.display.sweep_progress import SweepProgress
 from src.runs.directory import Run
 from src.runs.state import State
 from src.training.trainer import Training, set_up_process
-from tests.conftest import bars, run_of, the_run
+from tests.helpers.images import bars
+from tests.helpers.runs import run_of, the_run
 
 TITLE = "mnist mlp adam lr 0.01 batch 32 seed 0"
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from src.reporting.assignment.candidates import candidates, log_density, scores
 from src.reporting.assignment.reference import PUBLISHED
 from src.reporting.grid import USUAL, grids
 from src.runs.dataframe import read
-from tests.conftest import ROOT
+from tests.helpers.commands import ROOT
 from tests.reporting.synthetic import NODES, SCHEDULES, write
 
 LENET: dict[str, Any] = {"_target_": "src.models.LeNet"} | {

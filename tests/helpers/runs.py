@@ -1,0 +1,48 @@
+"""Runs on disk, read and compared."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.config.settings import ConfigChoices, Settings, directory
+from src.runs.directory import Run
+
+TIMED = ("seconds", "evaluation_seconds", "images_per_second")
+
+
+def run_of(settings: Settings, output: Path) -> Run:
+    """Return the run of these settings under an output directory."""
+    return Run(output / directory(settings, ConfigChoices("mine", "mine", "mine")))
+
+
+def the_run(outputs: Path) -> Path:
+    """Return the directory of the only run under an output directory."""
+    (directory,) = (file.parent for file in outputs.rglob("run.json"))
+    return directory
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, Any]]:
+    """Return what equal runs share: curve and figures without times, and the checkpoint's weights and optimizer."""
+    rows = curve(run)
+    for row in rows:
+        for key in TIMED:
+            del row[key]
+    figures = json.loads((run / "run.json").read_text())["figures"]
+    del figures["training_seconds"], figures["evaluation_seconds"]
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    return rows, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (rows, figures, tensors), (other_rows, other_figures, other_tensors) = state(one), state(other)
+    assert rows == other_rows
+    assert figures == other_figures
+    torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
