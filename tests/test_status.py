@@ -39,7 +39,7 @@ def test_runs_of_any_launcher_are_shown(train: Command, outputs: Path) -> None:
     finished.write_bytes(content[:50])
     seen = status(outputs)
     assert f"{finished}: damaged (no JSON (" in seen.stdout
-    assert finished.read_bytes() == content[:50]  # only looked at
+    assert finished.read_bytes() == content[:50]  # status writes nothing
 
 
 def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path) -> None:
