@@ -10,7 +10,7 @@ from torch import Tensor
 from src.errors import flat
 from src.fused.compatibility import out_of_memory
 
-STEPS = 8  # per replay: more would amortize the launch further, but a capture, needed for each new lr, takes as long
+STEPS = 8  # per replay: they share one launch, but the capture, needed for each new lr, takes as long as they do
 WARM_UP = 3  # uncaptured steps of each batch size, in which libraries and optimizers initialise their state
 
 

@@ -9,8 +9,8 @@ from src.native.build import backend, library
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:
     """Return `values[images[indices]]`, (B, 1, H, W), of byte images (N, H, W) and `values` (256,).
 
-    `indices` (B,) are not checked. The native code returns a tensor with the memory layout (1, H, W, B), which the
-    native convolution reads fastest.
+    `indices` (B,) are not checked. The native code returns a tensor with the memory layout (1, H, W, B), as the native
+    convolution uses it.
     """
     n, height, width = len(indices), *images.shape[1:]
     native = (images.dtype, indices.dtype, values.dtype) == (torch.uint8, torch.int64, torch.float32)

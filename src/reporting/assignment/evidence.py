@@ -72,7 +72,7 @@ def differences(found: dict[str, Comparison]) -> str:
         for (key, each), p in zip(found.items(), adjusted, strict=True)
     }
     n, needed = min(each.difference.n for each in found.values()), seeds_needed(len(found))
-    few = f"; {counted(n, 'seed')} too few for significance, {needed} needed" if n < needed else ""
+    few = f"; {counted(n, 'seed is', 'seeds are')} too few, {needed} are needed" if n < needed else ""
     return listed(texts) + few
 
 
