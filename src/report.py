@@ -61,7 +61,7 @@ def report(arguments: list[str]) -> Path:
             _refuse_missing(chosen, output, overrides)
     if not chosen.runs.status.isin(ENDED).any():
         if chosen.damaged:
-            damaged = f"{left_out.named(chosen.damaged)}; {left_out.MEND}"
+            damaged = f"{left_out.named(chosen.damaged)}; {left_out.REPAIR}"
             raise UserError(f"{output}: contains no readable ended run; damaged: {damaged}")
         raise UserError(
             f"{output}: contains no ended run; train one with python -m src.train, or choose another folder with "
@@ -119,7 +119,7 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
         seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
         several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
         command = shlex.join(["python", "-m", "src.train", *several, *others, seeds])
-        damaged = f", of which damaged: {left_out.named(chosen.damaged)}; {left_out.MEND}" if chosen.damaged else ""
+        damaged = f", of which damaged: {left_out.named(chosen.damaged)}; {left_out.REPAIR}" if chosen.damaged else ""
         raise UserError(
             f"{len(missing)} of {counted(len(chosen.runs), 'run')} {'is' if len(missing) == 1 else 'are'} missing in "
             f"{output}: {shown}{damaged}; train them with `{command}`{instead}; or leave them out with "

@@ -96,7 +96,8 @@ def test_other_data_files_in_another_grid_do_not_matter(tmp_path: Path, capsys: 
     assert "1 run in 1 cell of 1 seed" in page.read_text()
     assert capsys.readouterr().err == ""
     page = report([f"output_dir={tmp_path}"])
-    (line,) = capsys.readouterr().err.splitlines()
+    *progress, line = capsys.readouterr().err.splitlines()
+    assert [each.partition(":")[0] for each in progress] == ["drawing 1 of 2", "drawing 2 of 2"]
     assert line.startswith("1 run left out, trained on other data files than the newest run: ")
     assert line.endswith("; force=true repeats them on the current files")
     assert "1 run in 2 cells of 0 to 1 seed; 1 is missing." in page.read_text()

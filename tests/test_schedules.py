@@ -84,8 +84,8 @@ def test_wrong_arguments_are_errors(schedule: type[Schedule], arguments: dict[st
         schedule(EPOCHS, **arguments)  # type: ignore[arg-type]
 
 
-def test_readmes_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_documented_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL)
     files = {name.rpartition("/")[2]: text for name, text in blocks}
     (tmp_path / "polynomial.py").write_text(files["polynomial.py"])
     monkeypatch.syspath_prepend(tmp_path)

@@ -18,11 +18,13 @@ class CudaGraphs:
     """Runs `step` on each minibatch of a block: first directly, then by replaying captured CUDA graphs.
 
     The warm-up steps are part of the training, so no state has to be restored. On a CPU, or if a capture fails or
-    `hindrance` returns a reason against it, every step runs directly.
+    `capture_blocker` returns a reason against it, every step runs directly.
     """
 
-    def __init__(self, step: Callable[[Tensor], None], device: torch.device, hindrance: Callable[[], str]) -> None:
-        self.step, self.hindrance = step, hindrance
+    def __init__(
+        self, step: Callable[[Tensor], None], device: torch.device, capture_blocker: Callable[[], str]
+    ) -> None:
+        self.step, self.capture_blocker = step, capture_blocker
         self.capturing = device.type == "cuda"
         self._expected: object = None
         self._steps: Counter[torch.Size] = Counter()
@@ -59,7 +61,7 @@ class CudaGraphs:
     def _graph(self, like: Tensor) -> Callable[[Tensor], None] | None:
         """Return a function that replays the steps for minibatches of this shape, or None if capture is impossible."""
         if self.capturing and like.shape not in self._graphs:
-            reason = self.hindrance()
+            reason = self.capture_blocker()
             try:
                 if not reason:
                     self._graphs[like.shape] = capture(self._call, like)

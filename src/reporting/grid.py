@@ -155,7 +155,7 @@ def _grid(frames: Frames) -> Grid:
     others = ended.index[ended.data_sha256.notna() & (ended.data_sha256 != newest)]
     ended = ended.drop(others)
     first = runs.iloc[0]
-    shape = [f"{key.rpartition('.')[2]} {first[key]}" for key in runs if _is_told(first, key)]
+    shape = [f"{key.rpartition('.')[2]} {first[key]}" for key in runs if _in_title(first, key)]
     held_out = [f"{counted(first.validation, 'image')} held out"] if first.validation else []
     title = ", ".join([f"{first.model} on {first.data}", *shape, counted(first.epochs, "epoch"), *held_out])
     order = {label: place for place, label in enumerate(sorted(set(runs.label), key=optimizer_order))}
@@ -181,7 +181,7 @@ def _newest_files(ended: pd.DataFrame) -> str | None:
     return max(zip(times, known.data_sha256, strict=True))[1] if len(known) else None
 
 
-def _is_told(run: pd.Series, key: str) -> bool:
+def _in_title(run: pd.Series, key: str) -> bool:
     """Return True if a title names this setting of the normalisation or the network."""
     is_argument = key.startswith("model.") and key != "model._target_" and not pd.isna(run[key])
     return (is_argument or key == "normalize") and run[key] != USUAL.get(key)

@@ -9,7 +9,7 @@ from src.reporting.statistics import counted
 
 FIRST = 5  # number of files named in a message
 OTHER_FILES = "trained on other data files than the newest run"
-MEND = (
+REPAIR = (
     "repeating the run's command renames a damaged run.json or metrics.csv and trains what is missing; for any other "
     "file, add force=true"
 )
@@ -18,7 +18,7 @@ MEND = (
 def tell(damaged: Mapping[Path, str], grids: Sequence[Grid]) -> None:
     """Print to stderr the damaged files and the runs on other data files than the rest of their grid."""
     if damaged:
-        print(f"{counted(len(damaged), 'damaged file')} left out: {named(damaged)}; {MEND}", file=sys.stderr)
+        print(f"{counted(len(damaged), 'damaged file')} left out: {named(damaged)}; {REPAIR}", file=sys.stderr)
     if others := on_other_files(grids):
         print(
             f"{counted(len(others), 'run')} left out, {OTHER_FILES}: "

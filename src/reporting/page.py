@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from src.reporting import escapes, left_out, tables
 from src.reporting.assignment.candidates import candidates, scores
 from src.reporting.assignment.claims import claims
-from src.reporting.assignment.reference import beside, is_the_assignments
+from src.reporting.assignment.reference import is_the_assignments, reference_cells
 from src.reporting.comparisons import by_seeds, pairs
 from src.reporting.figures import figures
 from src.reporting.grid import Cell, Grid
@@ -92,7 +92,7 @@ def _section(grid: Grid, whole: Grid, folder: Path, prefix: str, begin: Callable
     head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"
     (folder / f"{prefix}tables.md").write_text(head + "\n".join(parts), encoding="utf-8")
     assignments = is_the_assignments(grid)
-    compared, decided = beside(grid) if assignments else {}, claims(whole) if assignments else []
+    compared, decided = reference_cells(grid) if assignments else {}, claims(whole) if assignments else []
     found = pairs(grid)
     for file, rows in (
         ("pairs", (pair.row for pair in found)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from src.reporting.assignment.claims import Claim
-from src.reporting.assignment.reference import Beside, Verdict
+from src.reporting.assignment.reference import ReferenceCell, Verdict
 from src.reporting.comparisons import Pair
 from src.reporting.grid import Grid, Key
 from src.reporting.statistics import ALPHA, counted, percent
@@ -18,7 +18,7 @@ class Section:
     grid: Grid
     pictures: list[tuple[str, str, str]]  # name, caption, and the SVG as a data URI
     pairs: list[Pair]
-    beside: dict[Key, Beside]
+    reference: dict[Key, ReferenceCell]
     claims: list[Claim]
 
 
@@ -50,7 +50,7 @@ def sentences(section: Section) -> list[str]:
         )
     if section.claims:
         count = Counter(claim.verdict for claim in section.claims)
-        verdicts = Counter(each.verdict for each in section.beside.values())
+        verdicts = Counter(each.verdict for each in section.reference.values())
         shown = [f"{number} {verdict}" for verdict in get_args(Verdict) if (number := verdicts[verdict])]
         figures = f"The assignment's cells beside ours: {', '.join(shown)}. " if shown else ""
         decided = f"{counted(count['holds'], 'holds', 'hold')}, {counted(count['does not hold'], 'does', 'do')} not"

@@ -33,7 +33,7 @@ DIVERGED: Verdict = "diverged in part"
 
 
 @dataclass(frozen=True)
-class Beside:
+class ReferenceCell:
     """A cell of ours and the published figures."""
 
     cell: Cell
@@ -75,14 +75,14 @@ class Beside:
 USELESS = 0.05  # noise of test accuracy above which nearly any figure would be within noise
 
 
-def beside(grid: Grid) -> dict[Key, Beside]:
+def reference_cells(grid: Grid) -> dict[Key, ReferenceCell]:
     """Compare each published cell that the grid has, in published order."""
     found = {}
     for key, (train, test) in PUBLISHED.items():
         if cell := grid.cells.get(key):
             values = list(cell.values("test_accuracy").values())
             noise = one_more(values, cell.images) if values and not cell.diverged else None
-            found[key] = Beside(cell, train / 100, test / 100, noise)
+            found[key] = ReferenceCell(cell, train / 100, test / 100, noise)
     return found
 
 

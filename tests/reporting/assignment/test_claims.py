@@ -7,7 +7,7 @@ import pytest
 
 from src.config.settings import ConfigChoices, Settings
 from src.reporting.assignment.claims import Claim, claims
-from src.reporting.assignment.reference import LRS, PUBLISHED, beside, is_the_assignments
+from src.reporting.assignment.reference import LRS, PUBLISHED, is_the_assignments, reference_cells
 from src.reporting.grid import grids
 from src.runs.dataframe import read
 from src.runs.directory import Run
@@ -122,7 +122,7 @@ def test_differences_from_the_published_figures_are_judged_by_the_noise(tmp_path
     cell(tmp_path, "adagrad", 256, 5e-7, [0.07, 0.07])
     cell(tmp_path, "adam", 256, 5e-7, [0.1, 0.6])
     (grid,) = grids(read(tmp_path))
-    found = beside(grid)
+    found = reference_cells(grid)
     assert is_the_assignments(grid)
     assert {key: each.verdict for key, each in found.items()} == {
         ("sgd", 64, 0.05): "within noise",

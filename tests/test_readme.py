@@ -1,0 +1,81 @@
+"""README's and docs' commands and examples, as they stand, in a copy of the checkout with small images."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import ROOT, environment
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = {  # commands of README that other tests try
+    "make train": "a fresh environment: by .ci/run",
+    ". .venv/bin/activate": "the environment that this test runs in",
+    "tensorboard --logdir outputs": "serves for ever: tests/training/test_tensorboard.py",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    lines = [line.partition("  #")[0].strip() for block in blocks(page, "") for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(python -m|make|tensorboard|\.) ", line)]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with this code, and conf/ with the examples' files."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "src").symlink_to(ROOT / "src")
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    for page in PAGES:
+        for name, text in re.findall(
+            r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", page.read_text(), re.DOTALL
+        ):
+            (folder / name).write_text(text)
+    return folder
+
+
+def run(checkout: Path, command: str, data_root: Path) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    return subprocess.run(words, cwd=checkout, env=environment(data_root), capture_output=True, text=True, timeout=300)
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_links_and_pictures_are_there() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_readmes_commands_do_what_they_say(checkout: Path, small_mnist: Path) -> None:
+    page = ROOT / "README.md"
+    for command in commands(page):
+        if command not in ELSEWHERE:
+            ended = run(checkout, command, small_mnist)
+            assert ended.returncode == 0, f"{command}: {ended.stderr}"
+    (loads,) = (block for block in blocks(page, "python") if "torch.load" in block)
+    ended = run(
+        checkout,
+        shlex.join(["python", "-c", f"{loads}\nprint(sum(p.numel() for p in model.parameters()))"]),
+        small_mnist,
+    )
+    assert ended.stdout == "61706\n", ended.stderr
+
+
+@pytest.mark.parametrize(
+    "choice", ["optimizer=adamax", "model=mine model.width=64", "schedule=polynomial schedule.power=3 model=mlp"]
+)
+def test_examples_can_be_trained(choice: str, checkout: Path, small_mnist: Path) -> None:
+    ended = run(checkout, f"python -m src.train {choice} epochs=2", small_mnist)
+    assert ended.returncode == 0, ended.stderr
+    assert "finished" in ended.stdout
