@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+RESUMES = "are kept; the same command (without force=true) resumes"
 CLEANUP = 5.0  # seconds for cleanup after an interrupt, during which further interrupts are ignored
 
 
@@ -21,6 +22,7 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum, self.exit_code = signum, 128 + signum
+        self.hint = ""  # printed instead of the command's own, if set
 
 
 @dataclass
@@ -127,6 +129,6 @@ def interruptible(hint: str = "") -> Iterator[None]:
             restore()
     except Interrupted as interruption:
         if hint and interruption.signum != signal.SIGPIPE:
-            print(f"{interruption}: {hint}", file=sys.stderr)
+            print(f"{interruption}: {interruption.hint or hint}", file=sys.stderr)
         restore()
         sys.exit(interruption.exit_code)

@@ -20,7 +20,7 @@ from src.data.datasets import Images
 from src.display.next_steps import next_steps
 from src.display.run_summary import show
 from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_line, traceback_wanted
-from src.interrupts import Interrupted, interruptible, raise_interrupts
+from src.interrupts import RESUMES, Interrupted, interruptible, raise_interrupts
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
 from src.runs.state import read_state
@@ -81,9 +81,9 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
             run.write_hydra_files(cfg, hydra)
             try:
                 training.train_in(run, console, resolved.names, list(cfg.data.classes))
-            except Interrupted:
+            except Interrupted as interruption:
                 kept = state.epoch if (state := read_state(run)) else 0
-                print(f"{kept} of {settings.epochs} epochs are kept", file=sys.stderr)
+                interruption.hint = f"{kept} of {settings.epochs} epochs {RESUMES}"
                 raise
         return run.record()  # under the lock, so that no other process can clear the run first
 
@@ -130,7 +130,7 @@ def run_hydra() -> None:
     _run_hydra(args, parser, job, CONF, "config")
 
 
-@interruptible("completed epochs are kept; the same command (without force=true) resumes")
+@interruptible(f"completed epochs {RESUMES}")
 def main() -> None:
     """Run the command; print an error as one line and exit with its code."""
     begin_command()

@@ -85,7 +85,9 @@ def test_wrong_arguments_are_errors(schedule: type[Schedule], arguments: dict[st
 
 
 def test_the_documented_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL
+    )
     files = {name.rpartition("/")[2]: text for name, text in blocks}
     (tmp_path / "polynomial.py").write_text(files["polynomial.py"])
     monkeypatch.syspath_prepend(tmp_path)

@@ -87,10 +87,6 @@ class SweepLog:
         for line in next_steps(output, selection):
             self._say(line)
 
-    def interrupted(self, states: Sequence[State]) -> None:
-        """Print how many epochs are kept."""
-        self.warn(f"kept {sum(state.epoch for state in states)} epochs of {counts_of(states)}")
-
     def warn(self, text: str) -> None:
         """Print to stderr; the same text only once."""
         if text and text not in self._warned:

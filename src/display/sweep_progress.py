@@ -51,7 +51,7 @@ class SweepProgress:
 
     def picture(self, states: Sequence[State]) -> Table:
         """Return a bar, the line, and a line per training run, for a terminal."""
-        done, total = _epochs_done(states)
+        done, total = epochs_done(states)
         picture = Table.grid(expand=True)
         picture.add_row(ProgressBar(total=max(total, 1), completed=done))
         for line in (self.line(states), *self.running(states)):
@@ -90,12 +90,12 @@ def counts_of(states: Sequence[State]) -> str:
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(parts)}"
 
 
-def _epochs_done(states: Sequence[State]) -> tuple[int, int]:
+def epochs_done(states: Sequence[State]) -> tuple[int, int]:
     """Return the epochs done and in total, without those that a diverged run left out."""
     total = sum(state.epoch + state.epochs_left for state in states)
     return sum(state.epoch for state in states), total
 
 
 def _epochs(states: Sequence[State]) -> str:
-    done, total = _epochs_done(states)
+    done, total = epochs_done(states)
     return f"{done}/{total} epoch{'s' * (total != 1)}"

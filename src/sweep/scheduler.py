@@ -12,9 +12,10 @@ from joblib import cpu_count
 
 from src.display.eta import EpochTimes
 from src.display.sweep_log import SweepLog
+from src.display.sweep_progress import epochs_done
 from src.errors import Reported, UserError, one_line
 from src.fused.result import GroupResult
-from src.interrupts import Interrupted, raise_interrupts
+from src.interrupts import RESUMES, Interrupted, raise_interrupts
 from src.runs.announcements import announced
 from src.runs.directory import Run
 from src.runs.state import State, read_state
@@ -78,10 +79,11 @@ class SweepScheduler:
             try:
                 with announcement, self.log.live:
                     self._work_off(function, context)
-            except Interrupted:
+            except Interrupted as interruption:
                 for job in self.jobs:
                     job.refresh()
-                self.log.interrupted(self.states)
+                done, total = epochs_done(self.states)
+                interruption.hint = f"{done} of {total} epochs {RESUMES}"
                 raise
 
     def print_results(self) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import Images
+from src.interrupts import RESUMES
 from src.runs.directory import Run
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import start
@@ -130,7 +131,7 @@ def test_a_signal_ends_a_run_as_interrupted(
     _, stderr = process.communicate(timeout=20)
     assert time.monotonic() - sent < 10  # usually a second or two
     assert process.returncode == code
-    assert stderr == f"{signum.name}: completed epochs are kept; the same command (without force=true) resumes\n"
+    assert re.fullmatch(rf"{signum.name}: [1-9]\d* of \d+ epochs {re.escape(RESUMES)}\n", stderr)
     record = json.loads((the_run(tmp_path) / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert (the_run(tmp_path) / "last.ckpt").exists()

@@ -50,7 +50,7 @@ class ProgressBar(Callback):
         row, epochs = pl_module.curve[-1], int(trainer.max_epochs or 0)
         done = int(row["epoch"])
         self.bar.update(self.task, completed=done, epoch=f"{done}/{epochs}")
-        line = f"epoch {done:>{len(str(epochs))}}/{epochs}  {figures(row)}  {row['images_per_second']:,.0f} images/s"
+        line = f"epoch {done}/{epochs}  {figures(row)}  {row['images_per_second']:,.0f} images/s"
         if self.console.is_terminal:
             self.console.print(line, overflow="ellipsis", no_wrap=True)
         else:
