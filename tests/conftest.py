@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
 from joblib import cpu_count
+from omegaconf import DictConfig
 
 from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.groups import Configs
 from tests.helpers.images import write_mnist
 from tests.helpers.warm import WarmCommands
 
@@ -67,3 +71,23 @@ def outputs(tmp_path: Path) -> Path:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests of commands wait for these about half of the time."""
     return int(cpu_count()) + 1
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Train all networks in float64, so that differences beyond rounding are errors."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def configs(small_mnist: Path) -> Configs:
+    """Return a function that composes the jobs' configurations as Hydra does."""
+
+    def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> list[DictConfig]:
+        places = f"output_dir={output}", f"data_root={small_mnist}", "data=mnist", "device=cpu"
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return [compose("config", [*places, *common, *one], return_hydra_config=True) for one in each]
+
+    return composed

@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL:
     texts = [file.read_bytes() for file in (*SOURCES, *HEADERS)]
     content = repr((FLAGS, platform.libc_ver(), _processor(), texts)).encode()
     try:
-        file = _folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
+        file = cache_folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
         with suppress(OSError):  # missing or damaged
             return _load(file)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +127,6 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
     default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or default, "ravine").expanduser()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from src.fused import cuda_graphs
-from tests.fused.conftest import configs, double  # noqa: F401  # fixtures
 from tests.fused.test_parity import LRS, OPTIMIZERS, compare
 from tests.helpers.commands import Command
 from tests.helpers.groups import Configs
@@ -18,7 +17,7 @@ from tests.helpers.runs import the_run
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
-def test_every_optimizer(model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_every_optimizer(model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
     captured: list[Any] = []
     capture = cuda_graphs.capture
 

@@ -34,7 +34,7 @@ def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
     launcher: tuple[str, ...], train: Command, outputs: Path
 ) -> None:
     command = ("-m", *launcher, "model=mlp", "epochs=1")
-    ended = train(*command, "lr=0.01,-1,0.02", RAY_USAGE_STATS_ENABLED="0")
+    ended = train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert [record["status"] for record in records(outputs)] == ["finished", "finished"]

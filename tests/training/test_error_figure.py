@@ -43,7 +43,7 @@ def test_class_names_are_not_parsed_as_formulas() -> None:
     assert error_figure(images, labels, logits, [r"$\frac$"] * 10, r"$\frac$ and $").shape == (600, 1200, 3)
 
 
-def test_a_first_run_prints_no_font_message(train: Command, tmp_path: Path) -> None:
-    ended = train("model=mlp", "epochs=1", MPLCONFIGDIR=str(tmp_path / "mpl"))
+def test_a_first_run_prints_no_font_message(typed_train: Command, tmp_path: Path) -> None:
+    ended = typed_train("model=mlp", "epochs=1", MPLCONFIGDIR=str(tmp_path / "mpl"))
     assert list((tmp_path / "mpl").glob("fontlist*.json"))
     assert "fontManager" not in ended.stdout + ended.stderr

@@ -39,7 +39,9 @@ class ProgressBar(Callback):
         self.began, self.done_before = monotonic(), done
         self.task = self.bar.add_task(self.name, total=epochs, completed=done, epoch=f"{done}/{epochs}")
         if done:
-            self.console.print(f"resumed after epoch {done}/{epochs}  {figures(pl_module.curve[-1])}", soft_wrap=True)
+            self.console.print(
+                f"resumes after {done} of {epochs} epochs  {figures(pl_module.curve[-1])}", soft_wrap=True
+            )
         self.bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
