@@ -128,5 +128,6 @@ def _processor() -> str:
 
 
 def cache_folder() -> Path:
+    """Return the folder of the compiled code in the user's cache."""
     default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or default, "ravine").expanduser()

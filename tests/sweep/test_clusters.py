@@ -39,10 +39,10 @@ def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
     assert "Traceback" not in ended.stderr
     assert [record["status"] for record in records(outputs)] == ["finished", "finished"]
     before = records(outputs)
-    again = train(*command, "lr=0.01,0.02,0.03", RAY_USAGE_STATS_ENABLED="0")
+    again = train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
     assert again.returncode == 0, again.stderr
     assert [record["status"] for record in records(outputs)] == ["finished"] * 3
-    assert [record for record in records(outputs) if record["settings"]["lr"] < 0.03] == before
+    assert [record for record in records(outputs) if record["settings"]["lr"] < 0.003] == before
 
 
 def test_a_preempted_or_timed_out_job_resumes_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
