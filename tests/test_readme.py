@@ -24,7 +24,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    lines = [line.partition("  #")[0].strip() for block in blocks(page, "") for line in block.splitlines()]
+    lines = [
+        line.removeprefix("$ ").partition("  #")[0].strip() for block in blocks(page, "") for line in block.splitlines()
+    ]
     return [line for line in lines if re.match(r"(python -m|make|tensorboard|\.) ", line)]
 
 
