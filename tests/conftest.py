@@ -68,6 +68,22 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
+STARTS_PROCESSES = {"train", "typed_train"}  # fixtures
+SLOW = (  # modules that start processes, compile, or take more than some seconds
+    "fused/test_parity", "fused/test_train_group", "fused/test_graph", "hydra_plugins/", "native/test_build", "sweep/",
+    "reporting/test_escapes", "test_bad_input", "test_errors", "test_readme", "test_report", "test_status",
+    "training/test_lightning", "training/test_resume", "training/test_tensorboard",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-quick` leaves out."""
+    for item in items:
+        module = item.path.relative_to(ROOT / "tests").as_posix()
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) or module.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests of commands wait for these about half of the time."""
     return int(cpu_count()) + 1
