@@ -135,7 +135,7 @@ def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
         whole = [same for grid in own for same in grids(everything.of(_alike(grid, everything.runs)))]
     with replaced(folder) as partial, reported(len(own)) as begin:
         damaged = write(partial, folder.name, chosen, own, whole, begin)
-    left_out.tell(damaged, own)
+    left_out.tell(damaged, own, chosen.other_recipes)
     return folder / "index.html"
 
 

@@ -15,8 +15,10 @@ REPAIR = (
 )
 
 
-def tell(damaged: Mapping[Path, str], grids: Sequence[Grid]) -> None:
-    """Print to stderr the damaged files and the runs on other data files than the rest of their grid."""
+def tell(damaged: Mapping[Path, str], grids: Sequence[Grid], other_recipes: int) -> None:
+    """Print to stderr what is left out: damaged files, runs on other data files, and runs of other recipes."""
+    if other_recipes:
+        print(f"{counted(other_recipes, 'run')} of another recipe (see CHANGELOG.md) left out", file=sys.stderr)
     if damaged:
         print(f"{counted(len(damaged), 'damaged file')} left out: {named(damaged)}; {REPAIR}", file=sys.stderr)
     if others := on_other_files(grids):

@@ -58,13 +58,9 @@ def read(path: Path, digest: str) -> dict[str, Any]:
         raise Damaged(f"its member {damaged_member} has a wrong checksum")
     if not isinstance(checkpoint, dict):
         raise Damaged("not a checkpoint")
-    curve = checked_curve(checkpoint.get("curve"))
-    if DIGEST not in checkpoint:  # written by version 0.1
-        record, rows = Run(path.parent).read()
-        if not record or rows[: len(curve)] != curve or len(rows) > len(curve) + 1:
-            raise Damaged("written by version 0.1, perhaps for another run: its curve differs from metrics.csv")
-    elif checkpoint[DIGEST] != digest:
-        raise Damaged(f"belongs to run {checkpoint[DIGEST]}")
+    checked_curve(checkpoint.get("curve"))
+    if checkpoint.get(DIGEST) != digest:
+        raise Damaged(f"belongs to run {checkpoint.get(DIGEST)}")
     return checkpoint
 
 

@@ -10,6 +10,7 @@ from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
+from src.runs.record import OtherRecipe
 from src.runs.state import records
 
 FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
@@ -26,6 +27,7 @@ class Frames:
     runs: pd.DataFrame
     curves: pd.DataFrame
     damaged: dict[Path, str]
+    other_recipes: int = 0  # runs of other recipes, which are in neither frame
 
     def of(self, directories: "pd.Index[str]") -> "Frames":
         """Return the frames of these runs only."""
@@ -34,15 +36,22 @@ class Frames:
 
 
 def read(output: Path) -> Frames:
-    """Return all runs below `output`, whatever their status."""
+    """Return all runs below `output`, whatever their status.
+
+    A damaged curve of an ended run is restored from its checkpoint on the way.
+    """
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     damaged: dict[Path, str] = {}
+    other_recipes = 0
     for file in records(output):
         run = Run(file.parent)
         try:
             try:
                 record, curve = run.read()
+            except OtherRecipe:
+                other_recipes += 1
+                continue
             except Damaged:
                 from src.runs.checkpoint import restore_curve  # imports torch, which is slow and seldom needed
 
@@ -59,7 +68,7 @@ def read(output: Path) -> Frames:
             rows.append(row)
             curves += [{"directory": row["directory"]} | point for point in curve]
     points = _by_directory(curves, "epoch").astype({"epoch": int}).set_index("epoch", append=True)
-    return Frames(_by_directory(rows, "status"), points, damaged)
+    return Frames(_by_directory(rows, "status"), points, damaged, other_recipes)
 
 
 def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, ConfigChoices]]) -> Frames:

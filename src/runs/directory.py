@@ -21,7 +21,7 @@ from src.errors import UserError
 from src.runs import predictions as predictions_file
 from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set_aside
 from src.runs.provenance import command_id
-from src.runs.record import ENDED, Row, check_agreement, parse_curve, parse_record
+from src.runs.record import ENDED, OtherRecipe, Row, check_agreement, parse_curve, parse_record
 
 GLANCE = 0.3  # seconds that a trainer waits for a lock, which `held` takes for an instant to test it
 
@@ -65,6 +65,8 @@ class Run:
         """Return the damaged file, record or curve, with the reason; empty if both are intact. Raises OSError."""
         try:
             record = self._read_record()
+        except OtherRecipe:
+            return {}
         except Damaged as error:
             return {self.record_file: str(error)}
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from src.config.settings import Normalize, Settings
+from src.config.settings import RECIPE, Normalize, Settings
 from src.runs.atomic import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
@@ -115,15 +115,31 @@ class _Ended(TypedDict):
 RECORD: TypeAdapter[Any] = TypeAdapter(Annotated[_Begun | _Ended, Field(discriminator="status")])
 
 
+class OtherRecipe(Damaged):
+    """The record is intact, but of a run that this version of Ravine does not train."""
+
+
+def _is_of_other_recipe(parsed: Any) -> bool:
+    if not isinstance(parsed, dict) or not isinstance(settings := parsed.get("settings"), dict):
+        return False
+    # Records name their recipe since recipe 5, and settings have `normalize` since then.
+    return parsed.get("recipe", RECIPE) != RECIPE or ("normalize" not in settings and {"data", "lr"} <= settings.keys())
+
+
 def parse_record(content: bytes, digest: str) -> dict[str, Any]:
     """Return the record in the content of a `run.json`. Raises Damaged, also if its settings have another digest."""
     try:
         # Not parsed by pydantic: the command line may contain a path that is not UTF-8.
-        record: dict[str, Any] = RECORD.validate_python(json.loads(content))
+        parsed = json.loads(content)
+        if _is_of_other_recipe(parsed):
+            raise OtherRecipe("written by a version of Ravine with another recipe")
+        record: dict[str, Any] = RECORD.validate_python(parsed)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"][1:]))
         raise Damaged(f"{key}: {first['msg']}" if key else first["msg"]) from None
+    except Damaged:
+        raise
     except (ValueError, RecursionError) as error:
         raise Damaged(f"not JSON ({error})") from None
     settings = Settings(**record["settings"])

@@ -9,7 +9,7 @@ from hydra.core.utils import JobStatus as HydraStatus
 from omegaconf import DictConfig
 
 from src.config.resolve import resolve, without_hydra
-from src.config.settings import KEYS
+from src.config.settings import KEYS, RECIPE
 from src.errors import Reported, UserError, one_line
 from src.runs.directory import Run
 from src.runs.state import State, read_state
@@ -145,7 +145,8 @@ class Job:
                 if not self.run.ended:
                     names, settings = asdict(self.state.names), asdict(self.state.settings)
                     failure = {"status": "failed", "error": reason}
-                    self.run.write({"names": names, "settings": settings} | self.run.record() | failure)
+                    begun = {"recipe": RECIPE, "names": names, "settings": settings}
+                    self.run.write(begun | self.run.record() | failure)
             if (seen := read_state(self.run)) and seen.ended and not self.forced:
                 return self._end(seen)
         return self.fail(reason)

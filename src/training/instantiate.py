@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 OF_YOUR_OWN = {
     "schedule": "; your own schedule needs a method decay(epoch) that returns the factor of the lr, and a file "
-    "conf/schedule/NAME.yaml with its _target_ (README has an example)"
+    "conf/schedule/NAME.yaml with its _target_ (docs/settings.md has an example)"
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch.optim import Optimizer
 
-from src.config.settings import ConfigChoices, Settings, display_name
+from src.config.settings import RECIPE, ConfigChoices, Settings, display_name
 from src.data.datasets import Images
 from src.errors import UserError, one_line
 from src.native import convolution
@@ -109,6 +109,7 @@ class Training:
         run.write(
             {
                 "status": "running",
+                "recipe": RECIPE,
                 "fused": group_size > 1 or any(each.get("group_size", 1) > 1 for each in sessions),
                 "names": asdict(names),
                 "settings": asdict(self.settings),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from src.config.settings import ConfigChoices, Settings, directory
+from src.config.settings import RECIPE, ConfigChoices, Settings, directory
 from src.runs.directory import Run
 
 NODES: dict[str, dict[str, Any]] = {
@@ -43,6 +43,7 @@ def write(
     figures = {key: rows[-1][key] for key in (*scored, "updates")}
     record = {
         "status": "finished",
+        "recipe": RECIPE,
         "names": {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule},
         "settings": {key: getattr(settings, key) for key in settings.__dataclass_fields__},
         "data": {"name": settings.data, "train": 60_000, "validation": settings.validation, "test": 10_000}

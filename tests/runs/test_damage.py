@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from src.report import report
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import restore_curve
 from src.runs.dataframe import read
@@ -333,17 +334,22 @@ def test_a_curve_without_a_record_is_not_restored(output: Path) -> None:
     assert run.curve_file.read_text() == "epoch\n"
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_a_checkpoint_of_version_0_1_is_resumed_if_its_curve_is_the_runs(
-    own: bool, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("how", ["recipe 4", "a record of version 0.1"])
+def test_a_run_of_another_recipe_is_left_out_and_not_called_damaged(
+    how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(trained / "cut", tmp_path / "outputs")
-    run = run_of(RUN, tmp_path / "outputs")
-    checkpoint = torch.load((run if own else run_of(OTHER, trained / "finished")).checkpoint, weights_only=True)
-    del checkpoint["digest"]
-    torch.save(checkpoint, run.checkpoint)
-    assert_repaired(tmp_path / "outputs", trained, [] if own else ["last.ckpt"], capfd)
-    assert len(run.record()["sessions"]) == (2 if own else 1)
+    run, _ = cell(tmp_path, "sgd", 64, 0.05, [0.9, 0.91])
+    record = json.loads(run.record_file.read_bytes())
+    if how == "recipe 4":
+        record["recipe"] = 4
+    else:
+        del record["recipe"], record["settings"]["normalize"]
+    run.record_file.write_text(json.dumps(record))
+    assert run.damage() == {}
+    assert not run.ended
+    page = report([f"output_dir={tmp_path}"])
+    assert "1 run in 1 cell of 1 seed" in page.read_text()
+    assert capfd.readouterr().err == "1 run of another recipe (see CHANGELOG.md) left out\n"
 
 
 @pytest.mark.parametrize("change", [{"validation_accuracy": 0.9999}, {"validation_accuracy": None}])
