@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         state = read_state(run)
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
         return {}
-    if alone:
+    if alone or console.is_terminal:
         console.print(f"{name}  in {run.directory}/", soft_wrap=True)  # before the slow imports
         console.file.flush()
     record = run.record()
@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         record = _train(resolved, images, cfg, console, all_cores=alone and not asked)
     show(run, record, console)
     if alone:
-        console.print("\n".join(next_steps(str(cfg.output_dir), [])), soft_wrap=True)
+        console.print("\n".join(next_steps(str(cfg.output_dir), ["alone"])), soft_wrap=True)
     return dict(record["figures"])
 
 

@@ -82,9 +82,9 @@ class SweepLog:
         for reason, number in Counter(alone).items():
             self._say(f"{number} run{'s were' if number > 1 else ' was'} trained alone: {reason}")
 
-    def next_steps(self, output: str, selection: list[str]) -> None:
+    def next_steps(self, output: str, overrides: Sequence[str]) -> None:
         """Print the commands that may follow."""
-        for line in next_steps(output, selection):
+        for line in next_steps(output, overrides):
             self._say(line)
 
     def warn(self, text: str) -> None:

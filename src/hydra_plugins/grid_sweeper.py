@@ -68,7 +68,7 @@ class GridSweeper(BasicSweeper):
                     resolve(without_hydra(cfg), cfg.hydra.runtime.choices).load()
                 else:
                     check(cfg)
-            except (UserError, OmegaConfBaseException) as error:
+            except (UserError, OmegaConfBaseException, OSError) as error:
                 said.add(one_line(error))
             else:
                 said.add("")

@@ -106,7 +106,10 @@ class OptunaSweeper(Sweeper):
         for corner in corners(space):
             job = [*self.fixed, *(f"{key}={corner[key]}" for key in corner)]
             config = self.loader.load_sweep_config(self.cfg, job)
-            everywhere.append(resolve(without_hydra(config), config.hydra.runtime.choices).settings)
+            resolved = resolve(without_hydra(config), config.hydra.runtime.choices)
+            if config.hydra.runtime.choices["hydra/launcher"] == "local":
+                resolved.load()  # a search with no data would fail trial by trial
+            everywhere.append(resolved.settings)
         if self.objective.startswith("validation") and any(settings.validation == 0 for settings in everywhere):
             raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
         digests = sorted({settings.digest for settings in everywhere})

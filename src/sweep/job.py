@@ -52,9 +52,9 @@ class Job:
         cfg = without_hydra(self.config)
         resolved = resolve(cfg, self.config.hydra.runtime.choices)
         self.config.data.name = resolved.settings.data  # chosen once, not by each worker
-        images = resolved.load()
         self.run = Run(resolved.directory)
         self.state = State(resolved.directory, resolved.settings, resolved.names)
+        images = resolved.load()
         self.forced = self.run.to_be_cleared(cfg.force)
         if not self.forced:
             self.run.check_data(images.sha256)
@@ -113,6 +113,11 @@ class Job:
         if self.run and (seen := read_state(self.run)) and seen.status == "running":
             self.state = seen
 
+    def interrupt(self) -> None:
+        """Read what is kept of a run that a worker was training."""
+        if self.status == "running" and self.run and (seen := read_state(self.run)):
+            self.state = seen
+
     def take(self, ret: JobReturn) -> None:
         """Take the worker's result. The job waits again if another study has started to repeat the run."""
         if self.run is None:
@@ -159,5 +164,5 @@ class Job:
 
     def _end(self, seen: State) -> None:
         assert self.run is not None
-        self.status, self.state = "ended", seen
+        self.status, self.state, self.forced = "ended", seen, False
         self._figures = dict(self.run.record()["figures"])

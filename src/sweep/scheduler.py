@@ -42,6 +42,7 @@ class SweepScheduler:
         self.vectorize = self.config is not None and _vectorize(vectorize, self.gpus)
         self.asked_for = _checked(workers)
         self.workers = self._places(groups=self.vectorize)
+        self.alone: set[Job] = set()  # trained alone although runs are vectorized
         self.dry_run = self.config is not None and self.config.dry_run
         self.epoch_times = EpochTimes()
         self.epoch_times.note([*self.states, *self._others()])
@@ -81,7 +82,7 @@ class SweepScheduler:
                     self._work_off(function, context)
             except Interrupted as interruption:
                 for job in self.jobs:
-                    job.refresh()
+                    job.interrupt()
                 done, total = epochs_done(self.states)
                 interruption.hint = f"{done} of {total} epochs {RESUMES}"
                 raise
@@ -92,13 +93,13 @@ class SweepScheduler:
             if not job.over:
                 job.refresh()
         without_run = [(job.overrides, job.reason) for job in self.jobs if job.failed and not job.state]
-        alone = [job.why_alone for job in self.jobs if job.why_alone]
+        alone = [job.why_alone for job in self.jobs if job in self.alone]
         self.log.results(self.states, without_run, alone if len(self.jobs) > 1 else [])
         if any(not job.over for job in self.jobs):
-            raise Reported("fail_fast")
-        if self.config and any(job.status == "ended" for job in self.jobs):
-            study = [word for word in self.config.hydra.overrides.task if word.startswith("+study=")]
-            self.log.next_steps(str(self.config.output_dir), study)
+            raise Reported("stopped by fail_fast")
+        searches = self.config and self.config.hydra.runtime.choices["hydra/sweeper"] != "grid"
+        if self.config and not searches and any(job.status == "ended" for job in self.jobs):
+            self.log.next_steps(str(self.config.output_dir), list(self.config.hydra.overrides.task))
 
     @property
     def _stopped(self) -> bool:
@@ -143,6 +144,7 @@ class SweepScheduler:
         group, ended = self.queue.take()
         self._tell(ended)
         if self.vectorize and len(group) == 1:
+            self.alone.add(group[0])
             group[0].why_alone = group[0].why_alone or "no other run to train is compatible with it"
         return group
 
@@ -161,7 +163,7 @@ class SweepScheduler:
                 group[0].take(ret)
             else:
                 _take_group(group, ret)
-            told_below = [job.reason for job in group if job.failed]
+            told_below = [job.reason for job in group if job.reason]
             self.log.warn("\n".join(line for line in stderr.splitlines() if line not in told_below))
         self._tell([job for job in group if job.over])
         for job in group:
@@ -176,7 +178,7 @@ class SweepScheduler:
 
     def _tell(self, over: Sequence[Job]) -> None:
         for job in over:
-            if job.failed:
+            if job.reason:
                 self.log.failed(job.state, job.overrides, job.reason)
             elif job.state:
                 self.epoch_times.note([job.state])

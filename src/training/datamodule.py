@@ -47,9 +47,9 @@ def mean_and_std(normalize: str, pixels: Tensor) -> tuple[float, float]:
     counts = torch.bincount(pixels.flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = float((counts * values).sum() / counts.sum())
-    variance = float((counts * (values - mean) ** 2).sum() / counts.sum())
-    # Constant images have no standard deviation to divide by.
-    return mean, math.sqrt(variance) if normalize == "standard" and variance else 1.0
+    if normalize == "center" or counts.count_nonzero() == 1:  # constant images have no standard deviation to divide by
+        return mean, 1.0
+    return mean, math.sqrt(float((counts * (values - mean) ** 2).sum() / counts.sum()))
 
 
 def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:

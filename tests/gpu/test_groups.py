@@ -35,10 +35,13 @@ def test_every_optimizer(model: str, tmp_path: Path, configs: Configs, monkeypat
     assert captured
 
 
-def test_a_run_and_a_sweep_use_the_gpu(train: Command, outputs: Path) -> None:
-    alone = train("model=mlp", "epochs=2")
+def test_a_run_and_a_sweep_use_the_gpu(typed_train: Command, outputs: Path) -> None:
+    alone = typed_train("model=mlp", "epochs=2")
     assert alone.returncode == 0, alone.stderr
     assert json.loads((the_run(outputs) / "run.json").read_text())["sessions"][0]["device"] != "cpu"
-    sweep = train("-m", "model=mlp", "epochs=2", "optimizer=sgd,adam", "lr=0.01,0.001")
+    sweep = typed_train("-m", "model=mlp", "epochs=2", "optimizer=sgd,adam", "lr=0.01,0.001")
     assert sweep.returncode == 0, sweep.stderr
-    assert "4 runs are to be trained as 1 model" in sweep.stdout
+    assert "4 runs will be trained as 1 model" in sweep.stdout
+    records = [json.loads(file.read_text()) for file in outputs.rglob("run.json")]
+    assert sorted(record["sessions"][0]["group_size"] for record in records) == [1, 4, 4, 4, 4]
+    assert all(record["sessions"][0]["device"] != "cpu" for record in records)

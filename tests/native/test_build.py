@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.native.build import HEADERS, SOURCES, cache_folder
+from src.native.build import HEADERS, SOURCES, _processor, cache_folder
 from tests.helpers.commands import ROOT, Command, environment
 from tests.helpers.runs import the_run
 
@@ -29,7 +29,7 @@ def built(command: list[str]) -> Path:
     """Return the program, compiled by this command unless it is in the user's cache."""
     texts = [file.read_bytes() for file in (ODD_SHAPES, *SOURCES, *HEADERS)]
     version = subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout
-    digest = hashlib.sha256(repr((command, version, texts)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((command, version, _processor(), texts)).encode()).hexdigest()[:16]
     program = cache_folder() / f"odd_shapes-{digest}"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,10 @@ def test_blocks_are_normalised_as_by_torchvision(normalize: str) -> None:
 
 
 def test_constant_images_are_not_divided_by_zero() -> None:
-    assert mean_and_std("standard", torch.full((5, 28, 28), 51, dtype=torch.uint8)) == (0.2, 1.0)
+    for value in range(256):
+        mean, std = mean_and_std("standard", torch.full((5, 28, 28), value, dtype=torch.uint8))
+        assert mean == pytest.approx(value / 255)
+        assert std == 1.0
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 299, 5000])

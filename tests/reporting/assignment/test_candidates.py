@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.config.settings import ConfigChoices, Settings
-from src.reporting.assignment.candidates import candidates, log_density, scores
+from src.reporting.assignment.candidates import SCREEN, candidates, log_density, scores
 from src.reporting.assignment.reference import PUBLISHED
 from src.reporting.grid import USUAL, grids
 from src.runs.dataframe import read
@@ -51,30 +51,64 @@ def test_the_recipe_that_made_the_figures_is_the_likeliest(tmp_path: Path) -> No
     expected = ["normalize half, init torch", "normalize center, init torch", "normalize half, init xavier_uniform"]
     assert last.candidate.tolist() == expected
     assert last.score_all.is_monotonic_decreasing
-    assert (last.score_all == last.score_shared).all()
-    assert set(last.cells) == set(last.shared_cells) == {18}
+    assert set(last.cells) == {18}
 
 
 def test_with_few_seeds_the_pooled_spread_is_used(tmp_path: Path) -> None:
     recipe(tmp_path, 0.0, 4)
-    recipe(tmp_path, 0.3, 1, normalize="none", cells=3)
+    recipe(tmp_path, 0.3, 1, normalize="none")
     table = scores(candidates(grids(read(tmp_path)))).set_index(["candidate", "epoch"])
     one = table.loc["normalize none, init torch", "last"]
-    assert (one.cells, one.seeds, one.shared_cells) == (3, 1, 3)
+    assert (one.cells, one.seeds) == (18, 1)
     assert math.isnan(one.score_all)
     variance = sum((0.1 * (seed - 1.5)) ** 2 for seed in range(4)) / 3
     by_hand = sum(
         log_density(figure, test + 0.3, variance, 3, 1, images)
-        for train, test in list(PUBLISHED.values())[:3]
+        for train, test in (PUBLISHED[key] for key in SCREEN)
         for figure, images in ((train, 60_000), (test, 10_000))
     )
-    assert one.score_shared == pytest.approx(by_hand, abs=1e-6)
+    assert one.score_screen == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_a_candidate_without_the_cells_has_no_score(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 4, cells=3)
+    table = scores(candidates(grids(read(tmp_path))))
+    assert table[["score_256", "score_screen", "score_all"]].isna().all(axis=None)
+
+
+def test_schedules_are_no_candidates(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 4)
+    before = scores(candidates(grids(read(tmp_path))))
+    cell_with_schedule = Settings("mnist", 0, "half", LENET, NODES["sgd"], SCHEDULES["step"], 0.05, 64, 20, 0)
+    write(tmp_path, cell_with_schedule, ConfigChoices("lenet", "sgd", "step"), 0.9)
+    assert scores(candidates(grids(read(tmp_path)))).equals(before)
+
+
+def test_other_settings_of_one_optimizer_are_scored_beside_the_others(tmp_path: Path) -> None:
+    recipe(tmp_path, 0.0, 4)
+    adam = NODES["adam"] | {"eps": 1e-7}
+    for batch in (64, 256):
+        settings = Settings("mnist", 0, "half", LENET, adam, SCHEDULES["constant"], 5e-7, batch, 20, 0)
+        write(tmp_path, settings, ConfigChoices("lenet", "adam", "constant"), 0.5)
+    table = scores(candidates(grids(read(tmp_path)))).set_index(["candidate", "epoch"])
+    variant = table.loc["normalize half, init torch, eps 1e-07", "last"]
+    assert variant.score_screen < table.loc["normalize half, init torch", "last"].score_screen
+    assert variant.cells == 18
+
+
+def test_a_run_that_diverged_early_has_a_best_epoch(tmp_path: Path) -> None:
+    for seed, curve in ((0, [0.2] * 20), (1, [0.25])):
+        settings = Settings("mnist", 0, "half", LENET, NODES["adam"], SCHEDULES["constant"], 0.05, 64, 20, seed)
+        status = "diverged" if seed else "finished"
+        write(tmp_path, settings, ConfigChoices("lenet", "adam", "constant"), curve, status=status)
+    _, best = candidates(grids(read(tmp_path)))
+    assert best.cells["adam", 64, 0.05].tolist() == [[20, 20], [25, 25]]
 
 
 def test_without_enough_seeds_there_is_no_score(tmp_path: Path) -> None:
     recipe(tmp_path, 0.0, 2)
     recipe(tmp_path, 0.0, 2, normalize="none")
-    assert scores(candidates(grids(read(tmp_path)))).score_shared.isna().all()
+    assert scores(candidates(grids(read(tmp_path)))).score_screen.isna().all()
 
 
 def test_best_epochs_are_no_worse_than_last(tmp_path: Path) -> None:
