@@ -41,9 +41,12 @@ def sentences(section: Section) -> list[str]:
         able = any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs)
         told = "; there are too few seeds to compare it with others" if section.pairs else ""
         if able:
-            others = {0: "no other optimizer and batch size", len(best) - 1: "all other optimizers and batch sizes"}
-            some = f"{worse} of the {len(best) - 1} other optimizers and batch sizes"
-            told = f"; significantly better than {others.get(worse, some)}"
+            others = {
+                0: "not significantly better than any other",
+                len(best) - 1: "significantly better than all others",
+            }
+            some = f"significantly better than {worse} of the {len(best) - 1} others"
+            told = f"; {others.get(worse, some)}, by optimizer and batch size"
         tested = "" if grid.chosen_on == "test" else " on the test set"
         said.append(
             f"Best cell, chosen on the {grid.chosen_on} set: {first.name} with {percent(estimate)} %{tested}{told}."
