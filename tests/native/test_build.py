@@ -46,7 +46,7 @@ def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str) -> None:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if build == "AVX2" and not (" avx2 " in flags and " fma " in flags):
         pytest.skip("this processor has no AVX2")
-    program = built([*BUILDS[build], "-O1", "-g", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"])
+    program = built([*BUILDS[build], "-O2", "-g", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"])
     ended = subprocess.run([program], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ": 0 of 400 wrong" in ended.stdout
