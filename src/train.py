@@ -2,7 +2,6 @@
 
 import sys
 import traceback
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from src.config.overrides import check_overrides
 from src.config.resolve import Resolved, resolve
-from src.config.settings import check_cores, display_name
+from src.config.settings import CONF, check_cores, display_name
 from src.data.datasets import Images
 from src.display.next_steps import next_steps
 from src.display.run_summary import show
@@ -24,8 +23,6 @@ from src.interrupts import RESUMES, Interrupted, interruptible, raise_interrupts
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
 from src.runs.state import read_state
-
-CONF = str(Path(__file__).parent.parent / "conf")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -58,7 +55,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         record = _train(resolved, images, cfg, console, all_cores=alone and not asked)
     show(run, record, console)
     if alone:
-        console.print("\n".join(next_steps(str(cfg.output_dir), ["alone"])), soft_wrap=True)
+        console.print("\n".join(next_steps(str(cfg.output_dir), [])), soft_wrap=True)
     return dict(record["figures"])
 
 

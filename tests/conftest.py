@@ -34,15 +34,18 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
     commands.close()
 
 
+def placed(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Return the arguments, with folder/outputs as output directory unless they give one."""
+    given = any(argument.startswith("output_dir=") for argument in arguments)
+    return [*arguments, *([] if given else [f"output_dir={folder / 'outputs'}"])]
+
+
 @pytest.fixture
 def train(warm: WarmCommands, small_mnist: Path, tmp_path: Path) -> Command:
     """`python -m src.train ...`, forked from a warm process, its output under tmp_path/outputs."""
 
     def run(*arguments: str, data_root: Path = small_mnist, **extra: str) -> "subprocess.CompletedProcess[str]":
-        place = (
-            [] if any(each.startswith("output_dir=") for each in arguments) else [f"output_dir={tmp_path / 'outputs'}"]
-        )
-        return warm.run("src.train", [*arguments, *place], environment(data_root, **extra))
+        return warm.run("src.train", placed(arguments, tmp_path), environment(data_root, **extra))
 
     return run
 
@@ -52,9 +55,7 @@ def typed_train(small_mnist: Path, tmp_path: Path) -> Command:
     """`python -m src.train ...` as typed from the repository's root, its output under tmp_path/outputs."""
 
     def run(*arguments: str, data_root: Path = small_mnist, **extra: str) -> "subprocess.CompletedProcess[str]":
-        typed = [sys.executable, "-m", "src.train", *arguments]
-        if not any(argument.startswith("output_dir=") for argument in arguments):
-            typed.append(f"output_dir={tmp_path / 'outputs'}")
+        typed = [sys.executable, "-m", "src.train", *placed(arguments, tmp_path)]
         env: Mapping[str, str] = environment(data_root, **extra)
         return subprocess.run(
             typed, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300

@@ -11,9 +11,7 @@ from hydra.types import RunMode
 from src.config.loader import Composer
 from src.config.overrides import check_overrides, combinations
 from src.config.resolve import resolve, without_hydra
-from src.config.settings import ConfigChoices, Settings
-
-CONF = str(Path(__file__).parents[2] / "conf")
+from src.config.settings import CONF, ConfigChoices, Settings
 
 
 @dataclass(frozen=True)

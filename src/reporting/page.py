@@ -52,11 +52,11 @@ def write(
     curves.to_csv(folder / "curves.csv")
     (folder / "curves.parquet").write_bytes(curves.to_parquet())
     whole = {grid.digest: grid for grid in everything}
-    sections = [
-        _section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else "", begin)
-        for number, grid in enumerate(chosen, 1)
-        if any(len(cell.runs) for cell in grid.cells.values())
-    ]
+    sections = []
+    for number, grid in enumerate(chosen, 1):
+        if any(len(cell.runs) for cell in grid.cells.values()):
+            begin(grid.title)
+            sections.append(_section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else ""))
     summary = [sentence for section in sections for sentence in sentences(section)]
     recipes = candidates(chosen)
     recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe at its last and best epoch
@@ -84,8 +84,7 @@ def anchor(cell: Cell) -> str:
     return f"cell-{cell.runs.cell.iloc[0]}" if len(cell.runs) else ""
 
 
-def _section(grid: Grid, whole: Grid, folder: Path, prefix: str, begin: Callable[[str], None]) -> Section:
-    begin(grid.title)
+def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
     parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]

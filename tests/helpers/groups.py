@@ -9,9 +9,8 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src.data import datasets
+from src.config.resolve import resolve, without_hydra
 from src.runs.directory import Run
-from src.sweep.job import Job
 from src.training.trainer import Training, set_up_process
 from tests.helpers.runs import state
 
@@ -20,15 +19,13 @@ Configs = Callable[..., list[DictConfig]]
 
 def train_alone(config: DictConfig) -> Run:
     """Train a job's run alone, resuming from its checkpoint."""
-    job = Job(config)
-    assert job.run
-    assert job.state
-    settings = job.state.settings
+    resolved = resolve(without_hydra(config), config.hydra.runtime.choices)
+    run = Run(resolved.directory)
     set_up_process(threads=1, cores=1)
-    training = Training(settings, datasets.load(settings.data, str(config.data_root)), config.device)
-    with job.run.locked():
-        training.train_in(job.run, Console(quiet=True), job.state.names, list(config.data.classes))
-    return job.run
+    training = Training(resolved.settings, resolved.load(), config.device)
+    with run.locked():
+        training.train_in(run, Console(quiet=True), resolved.names, list(config.data.classes))
+    return run
 
 
 def assert_near(one: Path, other: Path, tolerance: float = 1e-10) -> None:

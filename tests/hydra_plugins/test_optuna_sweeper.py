@@ -20,9 +20,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from src.config.settings import CONF
 from src.hydra_plugins.optuna_sweeper import OptunaSweeper
 from src.sweep.optuna_study import Space
-from src.train import CONF
 from tests.helpers.commands import ROOT, Command, environment, own_choice, start
 from tests.helpers.runs import the_run
 

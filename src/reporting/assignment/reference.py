@@ -21,15 +21,10 @@ PUBLISHED: dict[Key, tuple[float, float]] = {
     (*row, lr): figures for row, table in _TABLES.items() for lr, figures in zip(LRS, table, strict=True)
 }
 
-
 Verdict = Literal[
     "within noise", "at chance in both", "more than noise explains", "too noisy to tell", "diverged in part", "missing"
 ]
-WITHIN: Verdict = "within noise"
-AT_CHANCE: Verdict = "at chance in both"
-BEYOND: Verdict = "more than noise explains"
-NOISY: Verdict = "too noisy to tell"
-DIVERGED: Verdict = "diverged in part"
+USELESS = 0.05  # noise of test accuracy above which nearly any figure would be within noise
 
 
 @dataclass(frozen=True)
@@ -54,12 +49,12 @@ class ReferenceCell:
     @property
     def verdict(self) -> Verdict:
         if self.at_chance:
-            return AT_CHANCE
+            return "at chance in both"
         if self.noise is None or self.difference is None:
-            return DIVERGED if self.cell.diverged else "missing"
+            return "diverged in part" if self.cell.diverged else "missing"
         if self.noise > USELESS:
-            return NOISY
-        return WITHIN if abs(self.difference) <= self.noise else BEYOND
+            return "too noisy to tell"
+        return "within noise" if abs(self.difference) <= self.noise else "more than noise explains"
 
     @property
     def row(self) -> dict[str, object]:
@@ -70,9 +65,6 @@ class ReferenceCell:
             estimate = self.cell.estimate(figure)
             row |= {figure: estimate.value if estimate else None, f"{figure}_published": published}
         return row | {"difference": self.difference, "noise": self.noise, "verdict": self.verdict}
-
-
-USELESS = 0.05  # noise of test accuracy above which nearly any figure would be within noise
 
 
 def reference_cells(grid: Grid) -> dict[Key, ReferenceCell]:
