@@ -60,7 +60,7 @@ def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path) -> Non
     assert re.search(r"epoch +\d+/300 +test +\d+\.\d\d% +digits mlp adam lr 0.0005 batch 64 seed \d", seen)
     study.kill()
     study.communicate()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while "1 running" in status(tmp_path).stdout and time.monotonic() < until:
         pass
     seen = status(tmp_path).stdout
@@ -68,7 +68,7 @@ def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path) -> Non
     assert "to do" not in seen  # no study is at work
     assert list((tmp_path / ".studies").iterdir()) == []
     watching.send_signal(signal.SIGINT)
-    stdout, _ = watching.communicate(timeout=20)
+    stdout, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert "1 interrupted" in stdout
 

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from src.interrupts import Interrupted, raise_on_signals
 
-GRACE = 2.0  # seconds for a run to record that it was interrupted
+GRACE = 10.0  # seconds at most for a run to record that it was interrupted, on a busy machine
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
 
 
