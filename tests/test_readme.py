@@ -37,10 +37,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "src").symlink_to(ROOT / "src")
     shutil.copytree(ROOT / "conf", folder / "conf")
     for page in PAGES:
-        for name, text in re.findall(
-            r"```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)```", page.read_text(), re.DOTALL
-        ):
-            (folder / name).write_text(text)
+        for block in [*blocks(page, "python"), *blocks(page, "yaml")]:
+            for name, text in re.findall(
+                r"^# (\S+\.(?:py|yaml))\n(.*?)(?=^# \S+\.yaml$|\Z)", block, re.DOTALL | re.MULTILINE
+            ):
+                (folder / name).write_text(text)
     return folder
 
 
@@ -75,7 +76,8 @@ def test_readmes_commands_do_what_they_say(checkout: Path, small_mnist: Path) ->
 
 
 @pytest.mark.parametrize(
-    "choice", ["optimizer=adamax", "model=mine model.width=64", "schedule=polynomial schedule.power=3 model=mlp"]
+    "choice",
+    ["optimizer=adamax", "model=mine model.width=64 schedule=polynomial", "schedule=power schedule.power=3 model=mlp"],
 )
 def test_examples_can_be_trained(choice: str, checkout: Path, small_mnist: Path) -> None:
     ended = run(checkout, f"python -m src.train {choice} epochs=2", small_mnist)
