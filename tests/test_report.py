@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +10,14 @@ from src.config.selection import select
 from src.errors import UserError, exit_code, one_line
 from src.report import report
 from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.warm import WarmCommands
 from tests.reporting.synthetic import cell, write
 
 
-def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "src.report", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def run_report(warm: WarmCommands) -> Command:
+    """`python -m src.report ...`, forked from a warm process."""
+    return lambda *arguments: warm.run("src.report", arguments, environment(ROOT))
 
 
 def assignment(output: Path, *overrides: str) -> int:
@@ -28,10 +28,10 @@ def assignment(output: Path, *overrides: str) -> int:
     return len(runs)
 
 
-def test_a_study_is_reported_whole(tmp_path: Path) -> None:
+def test_a_study_is_reported_whole(tmp_path: Path, run_report: Command) -> None:
     assert assignment(tmp_path, "seed=0,1") == 36
     cell(tmp_path, "sgd", 64, 0.7, [0.5])  # not in the study
-    ended = typed("+study=assignment", f"output_dir={tmp_path}")
+    ended = run_report("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert "lenet on mnist, 20 epochs: 36 runs in 18 cells of 2 seeds." in ended.stdout
@@ -59,9 +59,9 @@ def test_a_study_is_reported_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "reports").iterdir() if path.name != ".lock"] == ["assignment"]
 
 
-def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path) -> None:
+def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path, run_report: Command) -> None:
     assignment(tmp_path, "optimizer=sgd,adagrad", "seed=0,1")
-    ended = typed("+study=assignment", f"output_dir={tmp_path}")
+    ended = run_report("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 2
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
@@ -71,18 +71,20 @@ def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path
     assert not (tmp_path / "reports").exists()
     asked = select(command.split()[3:]).runs
     assert len(asked) == 36  # the named command trains the study
-    ended = typed("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
+    ended = run_report("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
     assert ended.returncode == 0, ended.stderr
     assert "24 runs in 18 cells of 0 to 2 seeds; 12 are missing." in ended.stdout
 
 
-def test_the_named_command_trains_the_missing_runs(train: Command, outputs: Path) -> None:
-    ended = typed("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}")
+def test_the_named_command_trains_the_missing_runs(train: Command, outputs: Path, run_report: Command) -> None:
+    ended = run_report("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}")
     command = ended.stderr.partition("`")[2].partition("`")[0].split()
     assert command[:4] == ["python", "-m", "src.train", "-m"]
     assert train(*command[3:]).returncode == 0
     assert (
-        typed("-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}").returncode
+        run_report(
+            "-m", "model=mlp", "optimizer=sgd,adam", "data=mnist", "epochs=1", f"output_dir={outputs}"
+        ).returncode
         == 0
     )
 
@@ -113,8 +115,10 @@ def test_other_data_files_in_another_grid_do_not_matter(tmp_path: Path, capsys: 
         ([], "contains no ended run; train one with python -m src.train, or choose another folder with output_dir="),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(arguments: list[str], says: str, tmp_path: Path) -> None:
-    ended = typed(*arguments, f"output_dir={tmp_path}")
+def test_a_mistake_is_one_line_and_writes_nothing(
+    arguments: list[str], says: str, tmp_path: Path, run_report: Command
+) -> None:
+    ended = run_report(*arguments, f"output_dir={tmp_path}")
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert says in line
@@ -243,19 +247,19 @@ def test_a_wrong_override_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_directory_that_is_not_utf8_is_printed(tmp_path: Path) -> None:
+def test_an_output_directory_that_is_not_utf8_is_printed(tmp_path: Path, run_report: Command) -> None:
     output = tmp_path / os.fsdecode(b"out\xff")
     cell(output, "sgd", 64, 0.05, [0.98])
-    ended = typed(f'output_dir="{output}"')
+    ended = run_report(f'output_dir="{output}"')
     assert ended.returncode == 0, ended.stderr
     assert rf"page      {tmp_path}/out\udcff/reports/all/index.html" in ended.stdout
 
 
-def test_real_runs_are_reported(train: Command, outputs: Path) -> None:
+def test_real_runs_are_reported(train: Command, outputs: Path, run_report: Command) -> None:
     swept = ("-m", "data=mnist", "model=mlp", "optimizer=sgd,adam", "seed=0,1", "epochs=2")
     assert train(*swept).returncode == 0
-    ended = typed(*swept, f"output_dir={outputs}")
+    ended = run_report(*swept, f"output_dir={outputs}")
     assert ended.returncode == 0, ended.stderr
     assert "mlp on mnist, hidden [80, 40, 20], 2 epochs: 4 runs in 2 cells of 2 seeds." in ended.stdout
     one = ("model=mlp", "optimizer=sgd", "data=mnist", "epochs=2", "seed=0")
-    assert "1 run in 1 cell of 1 seed." in typed(*one, f"output_dir={outputs}").stdout
+    assert "1 run in 1 cell of 1 seed." in run_report(*one, f"output_dir={outputs}").stdout

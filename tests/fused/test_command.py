@@ -70,11 +70,10 @@ def test_a_run_that_kills_the_process_fails_alone(train: Command, outputs: Path,
     assert "Traceback" not in ended.stderr
 
 
-def test_killed_again_and_again(tmp_path: Path, small_mnist: Path) -> None:
-    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=20", *FUSE
+def test_killed_again_and_again(train: Command, tmp_path: Path, small_mnist: Path) -> None:
+    grid = "-m", "data=digits", "model=mlp", "optimizer=sgd,adam", "seed=0,1", "epochs=30", *FUSE
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    alone = start(whole, small_mnist, *grid)
-    assert alone.communicate()[1] == ""
+    assert train(*grid, f"output_dir={whole}").stderr == ""
     epochs = [0]
     for _ in range(2):
         process = start(cut, small_mnist, *grid)
@@ -83,9 +82,8 @@ def test_killed_again_and_again(tmp_path: Path, small_mnist: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         epochs.append(epochs_of(cut))
-    assert 0 < epochs[1] < epochs[2] < 20
-    last = start(cut, small_mnist, *grid)
-    assert "4 runs: 4 to do" in last.communicate()[0]
+    assert 0 < epochs[1] < epochs[2] < 30
+    assert "4 runs: 4 to do" in train(*grid, f"output_dir={cut}").stdout
     for run in runs_in(whole):
         assert_same(whole / run, cut / run)
         assert [session["group_size"] for session in Run(cut / run).record()["sessions"]] == [4, 4, 4]

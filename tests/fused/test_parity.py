@@ -51,8 +51,8 @@ def compare(
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("batch_size", [64, 100])  # with 300 images, the last minibatch is smaller or not
-@pytest.mark.parametrize("model", ["mlp", "lenet"])
+# With 300 images, the last minibatch is smaller or not.
+@pytest.mark.parametrize(("model", "batch_size"), [("mlp", 64), ("mlp", 100), ("lenet", 64)])
 def test_every_optimizer(model: str, batch_size: int, tmp_path: Path, configs: Configs) -> None:
     """Train one group of all optimizers, each with two lrs and two seeds."""
     each = [

@@ -4,6 +4,7 @@
 #include "../../src/native/linear.cpp"
 
 #include <cstdio>
+#include <cstdlib>
 #include <random>
 
 static std::mt19937 generator(1);
@@ -137,9 +138,10 @@ static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool
     return equal && (!to_features || back == of_features);
 }
 
-int main() {
+int main(int count, char** arguments) {
+    const int trials = count > 1 ? std::atoi(arguments[1]) : 200;  // of each kind
     int wrong = 0;
-    for (int trial = 0; trial < 200; trial++) {
+    for (int trial = 0; trial < trials; trial++) {
         Shape s{};
         s.images = 1 + generator() % 70, s.channels = 1 + generator() % 5, s.filters = 1 + generator() % 35;
         s.kernel = 1 + generator() % 8, s.padding = generator() % (s.kernel + 2);
@@ -150,7 +152,7 @@ int main() {
                         long(s.channels), long(s.height), long(s.width), long(s.filters), long(s.kernel), long(s.kernel), long(s.padding));
         }
     }
-    for (int trial = 0; trial < 200; trial++) {
+    for (int trial = 0; trial < trials; trial++) {
         std::vector<int64_t> sizes(2 + generator() % 3);
         for (int64_t& size : sizes) size = 1 + generator() % 40;
         const int64_t images = generator() % 70;
@@ -159,6 +161,6 @@ int main() {
             std::printf("%ld images, %ld linear layers from %ld features\n", long(images), long(sizes.size() - 1), long(sizes[0]));
         }
     }
-    std::printf("%d lanes: %d of 400 wrong\n", LANES, wrong);
+    std::printf("%d lanes: %d of %d wrong\n", LANES, wrong, 2 * trials);
     return wrong != 0;
 }

@@ -31,15 +31,15 @@ def records(outputs: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=["slurm_local", "ray"])
 def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
-    launcher: tuple[str, ...], train: Command, outputs: Path
+    launcher: tuple[str, ...], typed_train: Command, outputs: Path
 ) -> None:
     command = ("-m", *launcher, "model=mlp", "epochs=1")
-    ended = train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
+    ended = typed_train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert [record["status"] for record in records(outputs)] == ["finished", "finished"]
     before = records(outputs)
-    again = train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
+    again = typed_train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
     assert again.returncode == 0, again.stderr
     assert [record["status"] for record in records(outputs)] == ["finished"] * 3
     assert [record for record in records(outputs) if record["settings"]["lr"] < 0.003] == before
@@ -139,13 +139,13 @@ def test_slurm_gets_the_presets_resources(train: Command, outputs: Path, tmp_pat
     ],
 )
 def test_a_launcher_without_its_plugin_says_what_to_install(
-    choice: str, extra: str, train: Command, tmp_path: Path
+    choice: str, extra: str, typed_train: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import hydra_plugins\n"
         "hydra_plugins.__path__ = [path for path in hydra_plugins.__path__ if 'site-packages' not in path]\n"
     )
-    ended = train("-m", f"hydra/launcher={choice}", "lr=0.1,0.2", PYTHONPATH=str(tmp_path))
+    ended = typed_train("-m", f"hydra/launcher={choice}", "lr=0.1,0.2", PYTHONPATH=str(tmp_path))
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.endswith(f": is not installed; pip install -e '.[{extra}]'\n")

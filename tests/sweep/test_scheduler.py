@@ -102,9 +102,9 @@ def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: P
     assert sessions(outputs) == [1] * 6
 
 
-def test_a_run_in_a_worker_equals_the_run_alone(train: Command, tmp_path: Path) -> None:
+def test_a_run_in_a_worker_equals_the_run_alone(train: Command, typed_train: Command, tmp_path: Path) -> None:
     alone, swept = tmp_path / "alone", tmp_path / "swept"
-    assert train(*SWEEP, f"output_dir={swept}").returncode == 0
+    assert typed_train(*SWEEP, f"output_dir={swept}").returncode == 0
     assert train(*SWEEP, "hydra/launcher=basic", f"output_dir={alone}").returncode == 0
     runs = sorted(file.parent.relative_to(alone) for file in alone.rglob("run.json"))
     assert len(runs) == 4
