@@ -1,6 +1,11 @@
-"""Networks: plain modules from images (B, 1, 28, 28) to logits (B, 10)."""
+"""Networks: plain modules from images (B, C, H, W) to logits (B, K).
 
+They get `image_shape` (C, H, W) and `classes`, the number K, from the data.
+"""
+
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -39,25 +44,28 @@ def initialize(model: nn.Module, init: str) -> None:
 
 
 class MLP(nn.Module):
-    """A perceptron of four linear layers with ReLU between them. Raises ValueError unless `hidden` has three sizes."""
+    """A perceptron of linear layers with ReLU between them; `hidden` are the sizes of all but the last.
 
-    def __init__(self, hidden: Sequence[int], init: str = "torch") -> None:
-        if (
-            not isinstance(hidden, list | tuple)
-            or len(hidden) != 3
-            or not all(isinstance(size, int) and size > 0 for size in hidden)
-        ):
-            raise ValueError(f"hidden={hidden}: must be three whole numbers above 0, such as [80, 40, 20]")
+    Raises ValueError unless these are whole numbers.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        init: str = "torch",
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        classes: int = 10,
+    ) -> None:
+        if not isinstance(hidden, list | tuple) or not all(type(size) is int and size > 0 for size in hidden):
+            raise ValueError(f"hidden={hidden}: must be a list of whole numbers above 0, such as [80, 40, 20]")
         super().__init__()
-        first, second, third = hidden
-        self.linear1 = nn.Linear(28 * 28, first)
-        self.linear2 = nn.Linear(first, second)
-        self.linear3 = nn.Linear(second, third)
-        self.linear4 = nn.Linear(third, 10)
+        sizes = [math.prod(image_shape), *hidden, classes]
+        for number, (inputs, outputs) in enumerate(pairwise(sizes), 1):
+            self.add_module(f"linear{number}", nn.Linear(inputs, outputs))
         initialize(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images, [self.linear1, self.linear2, self.linear3, self.linear4])
+        return perceptron(images, [layer for layer in self.children() if isinstance(layer, nn.Linear)])
 
 
 class ConvBlock(nn.Conv2d):
@@ -75,27 +83,42 @@ class ConvBlock(nn.Conv2d):
 
 
 class LeNet(nn.Module):
-    """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected, 61,706 weights.
+    """LeNet-5 (LeCun et al. 1998, figure 2) as built today: ReLU, max pooling, all maps connected.
 
-    `padding` of the first convolution is 2 or 0. Raises ValueError for unknown values.
+    It has 61,706 weights for MNIST. `padding` of the first convolution is 2 or 0. Raises ValueError for unknown values
+    and for images that are too small.
     """
 
-    def __init__(self, init: str = "torch", activation: str = "relu", pooling: str = "max", padding: int = 2) -> None:
+    def __init__(
+        self,
+        init: str = "torch",
+        activation: str = "relu",
+        pooling: str = "max",
+        padding: int = 2,
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        classes: int = 10,
+    ) -> None:
         _check("activation", activation, list(ACTIVATIONS))
         _check("pooling", pooling, list(POOLINGS))
         _check("padding", padding, [2, 0])
         super().__init__()
-        self.conv1 = ConvBlock(1, 6, padding, activation, pooling)
+        channels, height, width = image_shape
+        rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
+        if min(rows, columns) < 1:
+            least = 16 - 2 * padding
+            raise ValueError(
+                f"images of {height} x {width}: LeNet needs {least} x {least} or more; data.size=32 resizes"
+            )
+        self.conv1 = ConvBlock(channels, 6, padding, activation, pooling)
         self.conv2 = ConvBlock(6, 16, 0, activation, pooling)
-        side = ((28 + 2 * padding - 4) // 2 - 4) // 2
-        self.linear1 = nn.Linear(16 * side * side, 120)
+        self.linear1 = nn.Linear(16 * rows * columns, 120)
         self.linear2 = nn.Linear(120, 84)
-        self.linear3 = nn.Linear(84, 10)
+        self.linear3 = nn.Linear(84, classes)
         self.activation = activation
         initialize(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5)
+        maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5) for MNIST
         if self.activation == "relu":
             return perceptron(maps, [self.linear1, self.linear2, self.linear3])
         activate = ACTIVATIONS[self.activation]

@@ -15,7 +15,7 @@ from rich.console import Console
 from src.config.overrides import check_overrides
 from src.config.resolve import Resolved, resolve
 from src.config.settings import CONF, check_cores, display_name
-from src.data.datasets import Images
+from src.data.images import Images
 from src.display.next_steps import next_steps
 from src.display.run_summary import show
 from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_line, traceback_wanted
@@ -77,7 +77,7 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
         if not run.ended:  # another process may have trained it while this one loaded
             run.write_hydra_files(cfg, hydra)
             try:
-                training.train_in(run, console, resolved.names, list(cfg.data.classes))
+                training.train_in(run, console, resolved.names)
             except Interrupted as interruption:
                 kept = state.epoch if (state := read_state(run)) else 0
                 interruption.hint = f"{kept} of {settings.epochs} epochs {RESUMES}"

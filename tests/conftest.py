@@ -103,7 +103,8 @@ def configs(small_mnist: Path) -> Configs:
     """Return a function that composes the jobs' configurations as Hydra does."""
 
     def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> list[DictConfig]:
-        places = f"output_dir={output}", f"data_root={small_mnist}", "data=mnist", "device=cpu"
+        data = [] if any(word.startswith("data=") for word in common) else ["data=mnist"]
+        places = f"output_dir={output}", f"data_root={small_mnist}", *data, "device=cpu"
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return [compose("config", [*places, *common, *one], return_hydra_config=True) for one in each]
 

@@ -76,7 +76,7 @@ SEVERAL = "has several values; add -m to train them all"
 EMPTY = "has no values"
 ABOVE_0 = "must be a finite number above 0; try lr=0.05"
 FOLDER = "must name a folder"
-TEN = "must be a list of 10 names"
+NAMES = "must be a list with a name for each class"
 SEARCH = "-m hydra/sweeper=optuna model=mlp data.validation=60"
 BARE = "~model.init ~model.activation ~model.pooling ~model.padding"
 HUGE = "1" + 400 * "0"
@@ -98,8 +98,8 @@ BAD = {
     "warmup=3": "warmup: there is no such key; did you mean schedule.warmup",
     "optimizer=sgd optimizer.momentun=0.8": "there is no such key; did you mean optimizer.momentum?",
     "optimizer.momentum=0.8": "there is no such key; optimizer has betas, eps, weight_decay, fused (+",
-    "data.fold=3": "data.fold: there is no such key; data has name, validation, normalize, classes",
-    "+data.fold=3": "data.fold: there is no such key; data has name, validation, normalize, classes",
+    "data.fold=3": "data.fold: there is no such key; data has name, validation, test, normalize, augment, classes",
+    "+data.fold=3": "data.fold: there is no such key; data has name, validation, test, normalize, augment, classes",
     "schedule={a:1}": "schedule.a: there is no such key; schedule has warmup",
     "lr.x=1": "lr.x: there is no such key",
     "foo.bar=1": "foo: there is no such key",
@@ -126,7 +126,7 @@ BAD = {
     "model=MLP": "model=MLP: there is no such model; choose one of: lenet, mlp",
     "model=": "model=: there is no such model; choose one of: lenet, mlp",
     "-m optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of: adagrad",
-    "data=cifar": "data=cifar: there is no such data; choose one of: auto, digits",
+    "data=cifar": "data=cifar: there is no such data; choose one of: arrays, auto, cifar10",
     "model=../mlp": f"model=../mlp: {NAME}",
     "model=sub/../mlp": f"model=sub/../mlp: {NAME}",
     "model=/etc/passwd": f"model=/etc/passwd: {NAME}",
@@ -194,15 +194,18 @@ BAD = {
     "data.normalize=minmax": "data.normalize=minmax: must be one of: half, standard, center, none",
     "data.normalize=[half]": "data.normalize=['half']: must be one of: half, standard, center, none",
     "model=lenet model.pooling=min": "model: src.models.LeNet cannot be built from {",
-    "data.name=cifar": "data.name=cifar: must be one of: auto, mnist, fashion_mnist, kmnist, digits",
+    "data.name=cifar": "data.name=cifar: must be one of: auto, mnist, fashion_mnist, kmnist, emnist, cifar10",
     "data.name=[mnist]": "data.name=['mnist']: must be one of: auto, mnist",
-    "data.classes=[a,b]": f"data.classes=['a', 'b']: {TEN}",
-    "data.classes=abcdefghij": f"data.classes=abcdefghij: {TEN}",
-    "data.classes=3": f"data.classes=3: {TEN}",
-    "data.classes=null": f"data.classes=None: {TEN}",
-    "data.classes=[0,1,2,3,4,5,6,7,8,9,10]": TEN,
-    "data.classes=[0,1,2,3,4,5,6,7,8,[9]]": TEN,
-    "-m data.classes=[a] seed=0,1": f"data.classes=['a']: {TEN}",
+    "data.classes=[a,b]": "data.classes: is a list of 2, but the data have 10 classes",
+    "data.classes=[0,1,2,3,4,5,6,7,8,9,10]": "data.classes: is a list of 11, but the data have 10 classes",
+    "data.classes=abcdefghij": f"data.classes=abcdefghij: {NAMES}",
+    "data.classes=3": f"data.classes=3: {NAMES}",
+    "data.classes=[]": f"data.classes=[]: {NAMES}",
+    "data.classes=[0,1,2,3,4,5,6,7,8,[9]]": NAMES,
+    "data.test=0.2": "data.test=0.2: is only for data of your own that have no test set",
+    "data.test=lots": "data.test=lots: must be a share of the images",
+    "data.augment=rotate": "data.augment=rotate: must be one of: none, flip, shift, flip_shift",
+    "-m data.classes=[a] seed=0,1": "data.classes: is a list of 1, but",
     "device=tpu": "device=tpu: must be one of: auto, cpu, cuda",
     "device=null": "device=None: must be one of: auto, cpu, cuda",
     "device=cuda": "device=cuda: no CUDA device is available; use device=cpu or device=auto",
@@ -250,8 +253,8 @@ BAD = {
     "model._target_=src.models.ResNet": "model._target_=src.models.ResNet: cannot be imported",
     "model._target_=null": "model._target_=None: must be a class",
     f"model._target_=torch.nn.Flatten {BARE}": "its output for 2 images has shape (2, 784); must be (2, 10)",
-    "model=mlp model.hidden=80": "hidden=80: must be three whole numbers",
-    "model=mlp model.hidden=[80,40]": "hidden=[80, 40]: must be three whole numbers",
+    "model=mlp model.hidden=80": "hidden=80: must be a list of whole numbers",
+    "model=mlp model.hidden=[80,0]": "hidden=[80, 0]: must be a list of whole numbers",
     "model=mlp model.hidden=[inf,1,1]": "model.hidden=inf: must be a finite number",
     "schedule.warmup=nan": "schedule.warmup=nan: must be a finite number",
     "schedule.warmup=20": "warmup=20: must be fewer than epochs=20",

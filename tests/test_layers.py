@@ -10,13 +10,15 @@ LAYERS = [
     {"hydra_plugins"},
     {"sweep"},
     {"fused"},
-    {"training"},
+    {"training", "inference"},
+    {"network"},
     {"display", "reporting"},
     {"runs"},
     {"config"},
     {"data", "models"},
     {"native"},
-    {"schedules", "errors"},
+    {"schedules", "instantiate"},
+    {"errors"},
     {"hints", "interrupts"},
 ]
 

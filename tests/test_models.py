@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from src.models import MLP, LeNet
@@ -85,7 +87,29 @@ def test_mlp_is_four_linear_layers() -> None:
     assert MLP([5, 6, 7])(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("hidden", [[], [1, 2], [1, 2, 3, 4], [1, 0, 2], [1, 2.5, 3]])
-def test_other_depths_of_mlp_are_errors(hidden: list[int]) -> None:
-    with pytest.raises(ValueError, match="three whole numbers"):
+@pytest.mark.parametrize("hidden", [[], [5], [5, 6, 7, 8, 9]])
+def test_an_mlp_may_have_any_depth(hidden: list[int]) -> None:
+    layers = [layer for layer in MLP(hidden).children() if isinstance(layer, nn.Linear)]
+    assert [layer.out_features for layer in layers] == [*hidden, 10]
+
+
+@pytest.mark.parametrize("hidden", [[1, 0, 2], [1, 2.5, 3], [True], 3])
+def test_wrong_sizes_of_an_mlp_are_errors(hidden: list[int]) -> None:
+    with pytest.raises(ValueError, match="list of whole numbers"):
         MLP(hidden)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.integers(12, 40), st.integers(12, 40), st.integers(2, 300))
+def test_networks_follow_the_data(channels: int, height: int, width: int, classes: int) -> None:
+    shape = channels, height, width
+    images = torch.randn(3, *shape)
+    for model in (LeNet(image_shape=shape, classes=classes), MLP([5], image_shape=shape, classes=classes)):
+        assert model(images).shape == (3, classes)
+
+
+def test_too_small_images_are_an_error() -> None:
+    with pytest.raises(ValueError, match="images of 11 x 28: LeNet needs 12 x 12 or more"):
+        LeNet(image_shape=(1, 11, 28))
+    with pytest.raises(ValueError, match="LeNet needs 16 x 16 or more"):
+        LeNet(image_shape=(1, 28, 15), padding=0)

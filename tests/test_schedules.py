@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
 
+from src.instantiate import instantiate
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
-from src.training.instantiate import instantiate
 from tests.helpers.commands import ROOT
 
 EPOCHS = 12

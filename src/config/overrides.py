@@ -15,7 +15,7 @@ from src.errors import UserError
 
 MAX_RUNS = 10_000  # in a grid; each takes milliseconds to compose
 GROUPS = {"data", "model", "optimizer", "schedule", "study"}
-FIXED = NON_IDENTITY_KEYS | {"study", "data.classes"}  # a sweep cannot vary these
+FIXED = NON_IDENTITY_KEYS | {"study", "data.classes", "data.path"}  # a sweep cannot vary these
 REQUIRED = KEYS | NON_IDENTITY_KEYS | {f"data.{key}" for key in DATA_KEYS}
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.settings import ConfigChoices, Settings, check, directory
+from src.config.settings import ConfigChoices, Settings, check, class_names, directory
 from src.data import datasets
-from src.data.datasets import Images
+from src.data.images import Images
+from src.data.own import load_own
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,16 @@ class Resolved:
     names: ConfigChoices
     directory: Path  # of the run
     data_root: str
+    source: dict[str, Any]  # class and arguments of data of the user's own, else empty
+    classes: list[str] | None  # if not those of the data
 
     def load(self) -> Images:
         """Return the images of the data set, downloaded if missing. Raises UserError, also if there are too few."""
-        name = datasets.choose(self.settings.data, self.data_root)
-        images = datasets.load(name, self.data_root)
+        if self.source:
+            images = load_own(self.settings.data, self.source, self.settings.test_share, self.data_root)
+        else:
+            images = datasets.load(datasets.choose(self.settings.data, self.data_root), self.data_root)
+        images = images.named(self.classes)
         images.check_sizes(self.settings.validation, self.settings.batch_size)
         return images
 
@@ -33,11 +40,13 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str]) -> Resolved:
 
     `data=auto` is replaced by the data set available here. Raises UserError.
     """
-    settings, data_root = check(cfg), str(cfg.data_root)
+    settings, data_root = check(cfg, choices["data"]), str(cfg.data_root)
     if settings.data == "auto":
         settings = replace(settings, data=datasets.choose("auto", data_root))
     names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
-    return Resolved(settings, names, Path(cfg.output_dir) / directory(settings, names), data_root)
+    path = Path(cfg.output_dir) / directory(settings, names)
+    source = settings.source | ({"path": cfg.data.path} if settings.source and "path" in cfg.data else {})
+    return Resolved(settings, names, path, data_root, source, class_names(cfg))
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
+import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,15 +19,19 @@ CONF = str(Path(__file__).parents[2] / "conf")
 RECIPE = 5  # increase it when the same settings give other numbers: they become another run
 
 KEYS = {"lr", "batch_size", "epochs", "seed", "data", "model", "optimizer", "schedule"}
-DATA_KEYS = {"name", "validation", "normalize", "classes"}
+DATA_KEYS = {"name", "validation", "test", "normalize", "augment", "classes"}
 Normalize = Literal["half", "standard", "center", "none"]
+Augment = Literal["none", "flip", "shift", "flip_shift"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
 NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads"} | SWITCHES
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can change a run's numbers, and nothing else. Equal settings are the same run."""
+    """Everything that can change a run's numbers, and nothing else. Equal settings are the same run.
+
+    The images themselves are not part of it; a run records their hash.
+    """
 
     data: str
     validation: int
@@ -38,11 +43,19 @@ class Settings:
     batch_size: int
     epochs: int
     seed: int
+    augment: Augment = "none"
+    test_share: float = 0.0  # share of the images that become the test set, if the data have none
+    source: dict[str, Any] = field(default_factory=dict)  # class and arguments of data of the user's own, without path
 
     @property
     def digest(self) -> str:
-        """8 hexadecimal digits of the SHA-256 of the settings, with 1 and 1.0 as the same number."""
-        numbers_alike = json.loads(json.dumps(asdict(self) | {"recipe": RECIPE}), parse_int=float)
+        """8 hexadecimal digits of the SHA-256 of the settings, with 1 and 1.0 as the same number.
+
+        Settings added after the recipe are left out at their defaults, so that the same run keeps its digest.
+        """
+        added = {"augment": "none", "test_share": 0.0, "source": {}}
+        hashed = {key: value for key, value in asdict(self).items() if key not in added or value != added[key]}
+        numbers_alike = json.loads(json.dumps(hashed | {"recipe": RECIPE}), parse_int=float)
         return hashlib.sha256(json.dumps(numbers_alike, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -90,6 +103,13 @@ def check_whole(key: str, value: Any, least: int, example: str) -> int:
     return value
 
 
+def _plain(node: Any, key: str) -> dict[str, Any]:
+    """Return a node of the configuration as a dictionary of plain values. Raises UserError."""
+    plain: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    _check_values(key, plain)
+    return plain
+
+
 def check_machine(cfg: DictConfig) -> None:
     """Check the keys that all runs of a sweep share. Raises UserError."""
     if unknown := set(cfg) - KEYS - NON_IDENTITY_KEYS - {"hydra"}:
@@ -108,12 +128,6 @@ def check_machine(cfg: DictConfig) -> None:
     for switch in sorted(SWITCHES):
         if not isinstance(cfg[switch], bool):
             raise UserError(f"{switch}={cfg[switch]}: must be true or false")
-    classes = cfg.data.classes
-    names = list(classes) if isinstance(classes, ListConfig) else []
-    if len(names) != 10 or not all(
-        isinstance(name, str | int | float) and not isinstance(name, bool) for name in names
-    ):
-        raise UserError(f"data.classes={classes}: must be a list of 10 names, such as [0,1,2,3,4,5,6,7,8,9]")
 
 
 def check_cores(threads: int) -> None:
@@ -144,31 +158,83 @@ def _check_values(key: str, value: Any) -> None:
         raise UserError(f"{key}={value}: must be a number, text, true, false, null, or a list or dictionary of these")
 
 
-def check(cfg: DictConfig) -> Settings:
-    """Return the settings in `cfg`, with `data` as given, possibly `auto`. Raises UserError."""
-    check_machine(cfg)
-    if unknown := {str(key) for key in set(cfg.data) - DATA_KEYS}:
+def class_names(cfg: DictConfig) -> list[str] | None:
+    """Return the names in `data.classes`; None if the data name their classes. Raises UserError."""
+    classes = cfg.data.classes
+    if classes is None:
+        return None
+    names = list(classes) if isinstance(classes, ListConfig) else []
+    if not names or not all(isinstance(name, str | int | float) and not isinstance(name, bool) for name in names):
+        raise UserError(f"data.classes={classes}: must be a list with a name for each class, such as [cat,dog]")
+    return [str(name) for name in names]
+
+
+def _check_data(cfg: DictConfig) -> None:
+    """Raise UserError for wrong keys and values that all data sets have."""
+    data = cfg.data
+    for key in sorted(DATA_KEYS):
+        if key not in data:
+            raise UserError(
+                f"data.{key}: is missing; the data set's file in conf/data/ must begin with: defaults: [auto]"
+            )
+    share = data.test
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share < 1:
+        raise UserError(f"data.test={share}: must be a share of the images, 0 or more and below 1; try data.test=0.2")
+    if "_target_" in data:
+        for key in data:
+            if OmegaConf.is_missing(data, key):
+                raise UserError(f"data.{key}: is missing; set data.{key}=")
+    elif unknown := {str(key) for key in set(data) - DATA_KEYS}:
         raise UserError(no_such_key(f"data.{min(unknown)}", cfg))
-    if cfg.data.name not in datasets.NAMES:
-        raise UserError(f"data.name={cfg.data.name}: must be one of: {', '.join(datasets.NAMES)}")
+    elif data.name not in datasets.NAMES:
+        raise UserError(f"data.name={data.name}: must be one of: {', '.join(datasets.NAMES)}")
+    elif data.test != 0:
+        raise UserError(f"data.test={data.test}: is only for data of your own that have no test set; leave it out")
+    for key, kind in (("normalize", Normalize), ("augment", Augment)):
+        if data[key] not in get_args(kind):
+            raise UserError(f"data.{key}={data[key]}: must be one of: {', '.join(get_args(kind))}")
+    class_names(cfg)
+
+
+def _own_name(cfg: DictConfig, choice: str) -> str:
+    """Return the name of a data set of the user's own: `data.name`, the last part of its path, or its file in conf/."""
+    name = cfg.data.name
+    if name in (None, "auto"):
+        path = cfg.data.get("path")
+        name = Path(path).stem if isinstance(path, str) and Path(path).stem else choice
+    if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.-]*", name):
+        raise UserError(f"data.name={name}: must be letters, digits, _, - and . only; try data.name=mine")
+    if name in datasets.NAMES:
+        raise UserError(f"data.name={name}: is the name of another data set; try data.name=my_{name}")
+    return name
+
+
+def check(cfg: DictConfig, data_choice: str = "auto") -> Settings:
+    """Return the settings in `cfg`, with `data` as given, possibly `auto`. Raises UserError.
+
+    `data_choice` is the chosen file in conf/data/.
+    """
+    check_machine(cfg)
+    _check_data(cfg)
+    source: dict[str, Any] = {}
+    if "_target_" in cfg.data:
+        source = {str(key): value for key, value in _plain(cfg.data, "data").items() if key not in DATA_KEYS | {"path"}}
     if OmegaConf.is_missing(cfg, "lr"):
         raise UserError("lr: is missing; set lr=, or a default in the optimizer's file in conf/optimizer/")
-    if cfg.data.normalize not in get_args(Normalize):
-        raise UserError(f"data.normalize={cfg.data.normalize}: must be one of: {', '.join(get_args(Normalize))}")
     lr = cfg.lr
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr <= sys.float_info.max:
         raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
-    groups: dict[str, Any] = {}
-    for group in ("model", "optimizer", "schedule"):
-        groups[group] = OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
-        _check_values(group, groups[group])
+    groups = {group: _plain(cfg[group], group) for group in ("model", "optimizer", "schedule")}
     return Settings(
-        data=cfg.data.name,
+        data=_own_name(cfg, data_choice) if source else cfg.data.name,
         validation=check_whole("data.validation", cfg.data.validation, 0, "data.validation=5000"),
         normalize=cfg.data.normalize,
         lr=float(lr),
         batch_size=check_whole("batch_size", cfg.batch_size, 1, "batch_size=64"),
         epochs=check_whole("epochs", cfg.epochs, 1, "epochs=20"),
         seed=check_whole("seed", cfg.seed, 0, "seed=0"),
+        augment=cfg.data.augment,
+        test_share=float(cfg.data.test),
+        source=source,
         **groups,
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.settings import optimizer_order
-from src.runs.record import CHANCE
+from src.runs.record import chance
 from src.runs.state import State
 
 LEGEND = "test accuracy in %, last epoch; (n): mean of n seeds; * highest"
@@ -119,7 +119,7 @@ def _text(cell: list[State], best: dict[int, float]) -> Text:
         number, style = f"{100 * mean(accuracies):.2f}", ""
         if len(cell) > 1:
             number += f" ({len(accuracies)})"
-        if mean(accuracies) <= CHANCE:
+        if mean(accuracies) <= chance(next(state.classes for state in cell if state.status == "finished")):
             number, style = f"{number} at chance", "dim"
         elif (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
             number, style = f"{number} *", "bold green"

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from src.runs.atomic import replace_files
-from src.runs.checkpoint import DIGEST, AtomicCheckpointIO, serialised
+from src.runs.checkpoint import DIGEST, serialised
 from src.runs.directory import Run
+from src.training.checkpoint_io import AtomicCheckpointIO
 
 Checkpoint = dict[str, Any]
 

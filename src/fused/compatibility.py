@@ -1,6 +1,7 @@
 """Reasons why a run cannot be trained in a group."""
 
 import copy
+import math
 import random
 from collections.abc import Sequence
 from textwrap import shorten
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from src.data.images import Images
 from src.errors import flat
 from src.fused.stack import Stack
 from src.training.trainer import Training
@@ -50,12 +52,16 @@ def off_gpu_state(optimizer: Optimizer) -> str:
     return ""
 
 
-def why_not_vmappable(networks: Sequence[nn.Module]) -> str:
-    """Return the reason why `torch.func.vmap` or a CUDA graph cannot replace the networks, or an empty string."""
+def why_not_vmappable(networks: Sequence[nn.Module], like: Images) -> str:
+    """Return the reason why `torch.func.vmap` or a CUDA graph cannot replace the networks, or an empty string.
+
+    They are tried on images of the shape of `like`.
+    """
     twins = [copy.deepcopy(network) for network in networks]
     stack = Stack(twins)
-    images = torch.linspace(-0.5, 0.5, 4 * 28 * 28, device=next(twins[0].parameters()).device).view(4, 1, 28, 28)
-    labels = torch.arange(4, device=images.device)
+    sizes = 4, *like.shape
+    images = torch.linspace(-0.5, 0.5, math.prod(sizes), device=next(twins[0].parameters()).device).view(sizes)
+    labels = torch.arange(4, device=images.device) % len(like.classes)
     try:
         for mode in (True, False):
             for twin in twins:

@@ -31,6 +31,8 @@ class GroupData(LightningDataModule):
         """Return the current epoch's minibatches (K, S, B), each of S seeds in its own order."""
         assert self.trainer is not None
         epoch, n = self.trainer.current_epoch, len(self.parts[0].splits["train"])
+        for part in self.parts:
+            part.begin_epoch(epoch)
         each = (minibatches(part.seed, epoch, part.batch_size_in(epoch), n) for part in self.parts)
         return _loader([torch.stack(of_all) for of_all in zip(*each, strict=True)])
 

@@ -27,7 +27,7 @@ class Stack:
             self.parameters[name], self._parts[name] = stacked.requires_grad_(first.requires_grad), parts
 
     def losses(self, images: Tensor, labels: Tensor, reduction: str = "none") -> tuple[Tensor, Tensor]:
-        """Return losses (R, B), or (R,) if reduced, and logits (R, B, 10) on images (B, 1, 28, 28) shared by all."""
+        """Return losses (R, B), or (R,) if reduced, and logits (R, B, K) on images (B, C, H, W) shared by all."""
 
         def of_one(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             logits = functional_call(self.networks[0], parameters, (images,))
@@ -36,7 +36,7 @@ class Stack:
         return vmap(of_one)(self.parameters)
 
     def differentiate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean losses (R,) and logits (R, B, 10), and set the gradients of the networks' parameters."""
+        """Return mean losses (R,) and logits (R, B, K), and set the gradients of the networks' parameters."""
         losses, logits = self.losses(images, labels, reduction="mean")
         learning = {name: stacked for name, stacked in self.parameters.items() if stacked.requires_grad}
         gradients = torch.autograd.grad(losses.sum(), list(learning.values()), allow_unused=True)

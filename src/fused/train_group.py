@@ -69,7 +69,9 @@ def _able(configs: Sequence[DictConfig], result: GroupResult) -> list[Member]:
         else:
             able.append(member)
     of_each_seed = {member.seed: member.training.model for member in able}
-    if len(able) > 1 and (reason := why_not_vmappable([*of_each_seed.values(), able[0].training.model])):
+    if len(able) > 1 and (
+        reason := why_not_vmappable([*of_each_seed.values(), able[0].training.model], able[0].images)
+    ):
         result.alone |= {member.number: reason for member in able}
         return []
     return able
@@ -160,10 +162,10 @@ def _train(members: Sequence[Member]) -> None:
             runs[0].checkpoint if any(resumed) else None,
         )
         for of_a_seed in by_seed:
-            loss_at_first = initial_loss(of_a_seed[0].training.data, of_a_seed[0].training.settings)
+            one = of_a_seed[0].training
+            loss_at_first = initial_loss(one.data, one.settings, one.images)
             for member in of_a_seed:
-                classes = list(member.cfg.data.classes)
-                member.training.end(member.run, boards[members.index(member)], member.names, classes, loss_at_first)
+                member.training.end(member.run, boards[members.index(member)], member.names, loss_at_first)
     except BaseException:
         for run in runs:
             if not run.ended:

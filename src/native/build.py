@@ -28,7 +28,7 @@ SIGNATURES = {  # argument types of each function: p a pointer, i an integer
     "backward": "ppppppppii",
     "linear_forward": "ippi",
     "linear_backward": "ippipp",
-    "gather": "pipipp",
+    "gather": "piipipp",
 }
 PATIENCE = 120  # seconds to wait for another process that compiles
 

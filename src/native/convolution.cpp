@@ -360,17 +360,21 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     }
 }
 
-// Writes the values of the selected images' pixels, image innermost as for the convolution; size is pixels per image.
-void gather(const uint8_t* images, int64_t size, const int64_t* indices, int64_t n, const float* values, float* to) {
+// Writes the values of the selected images' pixels, image innermost as for the convolution; size is pixels per channel,
+// and values has 256 for each channel.
+void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
+            const float* values, float* to) {
+    const int64_t pixels = channels * size;
     constexpr int64_t TOGETHER = 16, LINE = 64;  // images; bytes of a cache line
     for (int64_t first = 0; first < n; first += TOGETHER) {
         const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
         const uint8_t* image[TOGETHER];
-        for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * size;
-        for (int64_t pixel = 0; pixel < size; pixel++) {
-            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < size)  // one cache line of the next images
-                __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * size + pixel / TOGETHER * LINE);
-            for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = values[image[i][pixel]];
+        for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * pixels;
+        for (int64_t pixel = 0; pixel < pixels; pixel++) {
+            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < pixels)  // one cache line of the next images
+                __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * pixels + pixel / TOGETHER * LINE);
+            const float* of_channel = values + pixel / size * 256;
+            for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = of_channel[image[i][pixel]];
         }
     }
 }

@@ -17,11 +17,14 @@ Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 # Default values, as in conf/, which a title does not mention.
 USUAL = {
     "normalize": "half",
+    "augment": "none",
+    "test_share": 0.0,
     "model.init": "torch",
     "model.activation": "relu",
     "model.pooling": "max",
     "model.padding": 2,
 }
+OF_THE_DATA = ("normalize", "augment", "test_share")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +185,6 @@ def _newest_files(ended: pd.DataFrame) -> str | None:
 
 
 def _in_title(run: pd.Series, key: str) -> bool:
-    """Return True if a title names this setting of the normalisation or the network."""
-    is_argument = key.startswith("model.") and key != "model._target_" and not pd.isna(run[key])
-    return (is_argument or key == "normalize") and run[key] != USUAL.get(key)
+    """Return True if a title names this setting of the data or the network."""
+    is_argument = key.startswith(("model.", "source.")) and not key.endswith("._target_") and not pd.isna(run[key])
+    return (is_argument or key in OF_THE_DATA) and run[key] != USUAL.get(key)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def compare(ones: Sequence[float], others: Sequence[float]) -> Comparison:
     return Comparison(difference, float(found.pvalue), effect, SIGN_FLIP if 2**difference.n <= EXACT else DRAWN)
 
 
-def compare_predictions(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Comparison:
+def compare_predictions(one: NDArray[Any], other: NDArray[Any]) -> Comparison:
     """Compare two runs' predictions on the same test images by McNemar's exact test.
 
     Each array is (2, N): predictions and labels.

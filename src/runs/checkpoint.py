@@ -1,4 +1,4 @@
-"""Checkpoints: atomic writes, and reads that check that the file is intact and belongs to the run."""
+"""Checkpoints: reads that check that the file is intact and belongs to the run."""
 
 import io
 import os
@@ -8,30 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 from torch.optim import Optimizer
 
 from src.errors import flat
-from src.runs.atomic import Damaged, replace_files, set_aside
+from src.runs.atomic import Damaged, set_aside
 from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
 
 DIGEST = "digest"  # the key of the settings' digest in a checkpoint
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, replaced atomically, with the digest of the run's settings.
-
-    Lightning itself writes to `$TMPDIR` and moves the file without fsync: on another disk, a kill can leave half of it.
-    """
-
-    def __init__(self, digest: str) -> None:
-        super().__init__()
-        self.digest = digest
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        replace_files({Path(path): serialised(checkpoint | {DIGEST: self.digest})})
 
 
 def serialised(checkpoint: dict[str, Any]) -> bytes:

@@ -21,7 +21,15 @@ from src.errors import UserError
 from src.runs import predictions as predictions_file
 from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set_aside
 from src.runs.provenance import command_id
-from src.runs.record import ENDED, OtherRecipe, Row, check_agreement, parse_curve, parse_record
+from src.runs.record import (
+    ENDED,
+    OtherRecipe,
+    Row,
+    check_agreement,
+    number_of_classes,
+    parse_curve,
+    parse_record,
+)
 
 GLANCE = 0.3  # seconds that a trainer waits for a lock, which `held` takes for an instant to test it
 
@@ -98,13 +106,13 @@ class Run:
         writer.writerows(rows)
         replace_file(self.curve_file, text.getvalue().encode())
 
-    def write_predictions(self, predictions: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+    def write_predictions(self, predictions: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
         """Write the predicted and the true label of every test image after the last epoch; each (N,)."""
-        replace_file(self.predictions_file, predictions_file.serialised(predictions, labels))
+        replace_file(self.predictions_file, predictions_file.serialised(predictions, labels, classes))
 
-    def predictions(self, images: int) -> NDArray[np.uint8] | None:
+    def predictions(self, images: int) -> NDArray[Any] | None:
         """Return predicted and true labels, (2, images); None if there are none. Raises Damaged."""
-        return predictions_file.read(self.predictions_file, images)
+        return predictions_file.read(self.predictions_file, images, number_of_classes(self.record()))
 
     def write_error_figure(self, pixels: NDArray[np.uint8]) -> None:
         """Write the error figure as PNG; pixels (H, W, 3)."""

@@ -9,14 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from src.config.settings import RECIPE, Normalize, Settings
+from src.config.settings import RECIPE, Augment, Normalize, Settings
 from src.runs.atomic import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
 Ended = Literal["finished", "diverged"]
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 ENDED: tuple[Ended, ...] = ("finished", "diverged")
-CHANCE = 0.15  # accuracy up to which a run counts as guessing one of ten classes
 REQUIRED_METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of every epoch
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -44,6 +43,9 @@ class SettingsEntry(TypedDict):
     batch_size: Positive
     epochs: Positive
     seed: Natural
+    augment: NotRequired[Augment]
+    test_share: NotRequired[Share]
+    source: NotRequired[dict[str, Any]]
 
 
 @CLOSED
@@ -62,6 +64,8 @@ class _Data(TypedDict):
     validation: NotRequired[Natural]
     test: Positive
     sha256: str
+    shape: NotRequired[Annotated[list[Positive], Field(min_length=3, max_length=3)]]
+    classes: NotRequired[Annotated[list[str], Field(min_length=2)]]
 
 
 @OPEN
@@ -192,6 +196,16 @@ def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
             value = rows[-1][key]
             if (value if math.isfinite(value) else None) != figures.get(key):
                 raise Damaged(f"{key}={value} in the last epoch, but {figures.get(key)} in run.json")
+
+
+def number_of_classes(record: dict[str, Any]) -> int:
+    """Return the number of classes; earlier versions, which did not record it, had data of ten."""
+    return len(record.get("data", {}).get("classes", range(10)))
+
+
+def chance(classes: int) -> float:
+    """Return the accuracy up to which a run counts as guessing one of so many classes: 0.15 for ten."""
+    return min(1.5 / classes, 1 / classes + 0.05)
 
 
 def finite(row: Row) -> bool:

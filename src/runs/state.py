@@ -8,7 +8,7 @@ from typing import Literal
 from src.config.settings import ConfigChoices, Settings, display_name
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
-from src.runs.record import ENDED, Status
+from src.runs.record import ENDED, Status, number_of_classes
 
 RunStatus = Literal["to do", Status]  # "to do": waits to be trained or resumed
 
@@ -26,6 +26,7 @@ class State:
     seconds: float | None = None  # per epoch, with its evaluation
     error: str = ""
     validation_accuracy: float | None = None  # of runs that hold images out
+    classes: int = 10
 
     @property
     def ended(self) -> bool:
@@ -55,7 +56,8 @@ def read_state(run: Run) -> State | None:
         epoch, accuracy = figures["epochs"], figures["test_accuracy"]
         seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
         chosen_by = figures.get("validation_accuracy")
-        return State(run.directory, settings, names, status, epoch, accuracy, seconds, error, chosen_by)
+        classes = number_of_classes(record)
+        return State(run.directory, settings, names, status, epoch, accuracy, seconds, error, chosen_by, classes)
     if status == "running" and not run.held:
         status = "interrupted"  # its process was killed and could not record it
     last = rows[-1] if rows else {}

@@ -30,7 +30,7 @@ def _kind(job: Job) -> Hashable:
     if job.state is None:
         return job
     settings, config = job.state.settings, job.config
-    network = json.dumps(settings.model, sort_keys=True)
-    of_no_consequence = str(config.data_root), config.device, config.threads
-    pixels = settings.data, settings.validation, settings.normalize
+    network, source = json.dumps(settings.model, sort_keys=True), json.dumps(settings.source, sort_keys=True)
+    of_no_consequence = str(config.data_root), str(config.data.get("path")), config.device, config.threads
+    pixels = settings.data, settings.validation, settings.normalize, settings.augment, settings.test_share, source
     return pixels, network, settings.batch_size, settings.epochs, of_no_consequence

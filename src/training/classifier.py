@@ -38,7 +38,7 @@ def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
 
 
 class Classifier(LightningModule):
-    """Minimizes the cross-entropy of `model`, which maps images (B, 1, 28, 28) to logits (B, 10).
+    """Minimizes the cross-entropy of `model`, which maps images (B, C, H, W) to logits (B, K).
 
     Optimization is manual, and a `training_step` takes a block of minibatches: called for each minibatch, Lightning's
     hooks would cost as much as a small network's arithmetic. Metrics stay on the device until the epoch ends.

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.datasets import Images
+from src.data.images import Images
 from src.native.gather import gather
 from src.schedules import Schedule
+from src.training.augmentation import Augmentation
 from src.training.lightning import LightningDataModule
 
-Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, 1, 28, 28) and labels (B,)
+Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, C, H, W) and labels (B,)
 
 BLOCK = 6000  # images per training_step: enough to amortize Lightning's overhead, few enough to show progress
 EVAL_BATCH_SIZE = 256  # larger batches are slower, since their feature maps do not fit into the cache
-ORDER, HOLD_OUT, DROPOUT = range(3)  # independent random streams of one seed
+ORDER, HOLD_OUT, DROPOUT, AUGMENT = range(4)  # independent random streams of one seed
 
 
 def minibatches(seed: int, epoch: int, batch_size: int, n: int) -> tuple[Tensor, ...]:
@@ -38,8 +39,16 @@ def held_out(seed: int, n: int, size: int) -> tuple[Tensor, Tensor]:
     return order[: n - size].sort().values, order[n - size :].sort().values
 
 
-def mean_and_std(normalize: str, pixels: Tensor) -> tuple[float, float]:
-    """Return the mean and standard deviation that normalise pixels of 0 to 1; `pixels` are the training set's bytes."""
+def mean_and_std(normalize: str, images: Tensor) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and standard deviation that normalise pixels of 0 to 1; `images` are those trained on.
+
+    images: bytes (N, C, H, W).
+    """
+    each = [_of_channel(normalize, images[:, channel]) for channel in range(images.shape[1])]
+    return [mean for mean, _ in each], [std for _, std in each]
+
+
+def _of_channel(normalize: str, pixels: Tensor) -> tuple[float, float]:
     if normalize == "none":
         return 0.0, 1.0
     if normalize == "half":
@@ -59,15 +68,17 @@ def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:
 
 
 class Split(Dataset[Block]):
-    """Images (N, 28, 28) and labels (N,) on one device; an item is a block of minibatches, computed lazily.
+    """Images (N, C, H, W) and labels (N,) on one device; an item is a block of minibatches, computed lazily.
 
-    Pixels x of 0 to 1 become (x - mean) / std, as with torchvision's `ToTensor` and `Normalize`.
+    Pixels x of 0 to 1 become (x - mean) / std of their channel, as with torchvision's `ToTensor` and `Normalize`.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: float, std: float) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images.contiguous(), labels
-        numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device)
-        self.values = numbers.div_(255).sub_(mean).div_(std)  # the normalised value of each byte
+        numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device).div_(255)
+        # The normalised value of each byte, (C, 256).
+        self.values = torch.stack([numbers.sub(m).div_(s) for m, s in zip(mean, std, strict=True)])
+        self.augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,8 +88,11 @@ class Split(Dataset[Block]):
             yield self.minibatch(part.to(self.images.device))
 
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalised images (B, 1, 28, 28) and labels (B,) at indices (B,)."""
-        return gather(self.images, indices, self.values), self.labels[indices]
+        """Return the normalised images (B, C, H, W) and labels (B,) at indices (B,)."""
+        if self.augmentation is None:
+            return gather(self.images, indices, self.values), self.labels[indices]
+        changed = self.augmentation(self.images[indices], indices)
+        return gather(changed, torch.arange(len(indices), device=indices.device), self.values), self.labels[indices]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Return a loader of these minibatches of indices, in blocks."""
@@ -101,10 +115,11 @@ class DataModule(LightningDataModule):
         seed: int,
         validation: int = 0,
         normalize: str = "half",
+        augment: str = "none",
     ) -> None:
         super().__init__()
         images.check_sizes(validation, batch_size)
-        self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
+        self.schedule, self.batch_size, self.seed, self.augment = schedule, batch_size, seed, augment
         train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
         self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
         if validation:
@@ -126,10 +141,18 @@ class DataModule(LightningDataModule):
         }
         return self
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the epoch's augmentation."""
+        if self.augment != "none":
+            train = self.splits["train"]
+            train.augmentation = train.augmentation or Augmentation(self.augment, len(train), train.images.device)
+            train.augmentation.draw(np.random.default_rng((self.seed, epoch, AUGMENT)))
+
     def train_dataloader(self) -> DataLoader[Block]:
         """Return the current epoch's minibatches; the Trainer calls this every epoch."""
         assert self.trainer is not None
         epoch, train = self.trainer.current_epoch, self.splits["train"]
+        self.begin_epoch(epoch)
         return train.loader(minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train)))
 
     def val_dataloader(self) -> list[DataLoader[Block]]:

@@ -1,10 +1,12 @@
 """The error figure: the confusion matrix, and the misclassified images with the highest loss."""
 
 from collections.abc import Sequence
+from textwrap import shorten
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -12,49 +14,69 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 WORST = 24  # images shown, in 4 rows of 6
+MATRIX = 20  # classes at most in a confusion matrix; above, the pairs that are confused most often are shown
+PAIRS = 20
+ARROW = "\N{RIGHTWARDS ARROW}"
 
 
-def confusion(labels: Tensor, predictions: Tensor) -> Tensor:
-    """Return the confusion matrix (10, 10): rows are labels, columns predictions."""
-    return torch.bincount(labels * 10 + predictions, minlength=100).view(10, 10)
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Return the confusion matrix (K, K): rows are labels, columns predictions."""
+    return torch.bincount(labels * classes + predictions, minlength=classes**2).view(classes, classes)
 
 
 @mpl.rc_context({"text.parse_math": False})  # class names are not formulas
 def error_figure(
     images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], title: str
 ) -> NDArray[np.uint8]:
-    """Return the figure's pixels (H, W, 3) for images (N, 28, 28), labels (N,) and logits (N, 10), all on the CPU."""
+    """Return the figure's pixels (H, W, 3).
+
+    images (N, C, H, W), labels (N,) and logits (N, K) of K classes, all on the CPU.
+    """
     predictions = logits.argmax(1)
-    matrix = confusion(labels, predictions)
+    matrix = confusion(labels, predictions, len(classes))
     figure = Figure(figsize=(12, 6), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     wrong = int((labels != predictions).sum())
     figure.suptitle(f"{title}: {wrong} of {len(labels)} wrong")
     left, right = figure.subfigures(1, 2, squeeze=False)[0]
-
-    axes = left.subplots()
-    off_diagonal = matrix.clone().fill_diagonal_(0)
-    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=max(1, int(off_diagonal.max())))
-    axes.set_xticks(range(10), classes, rotation=45 if max(map(len, classes)) > 3 else 0)
-    axes.set_yticks(range(10), classes)
-    axes.set(xlabel="predicted", ylabel="true")
-    dark = int(off_diagonal.max()) * 0.6
-    for row, column in np.ndindex(10, 10):
-        if count := int(matrix[row, column]):
-            colour = "grey" if row == column else "white" if count > dark else "black"
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+    (_draw_matrix if len(classes) <= MATRIX else _draw_pairs)(left.subplots(), matrix, classes)
 
     losses = cross_entropy(logits, labels, reduction="none").nan_to_num(nan=torch.inf)
     losses[labels == predictions] = -1.0
     worst = losses.argsort(descending=True, stable=True)[: min(WORST, wrong)]
-    right.suptitle("highest losses: true \N{RIGHTWARDS ARROW} predicted", fontsize=10)
+    right.suptitle(f"highest losses: true {ARROW} predicted", fontsize=10)
     grid = right.subplots(4, 6, gridspec_kw={"hspace": 0.05})
     for place in grid.flat:
         place.axis("off")
     for place, index in zip(grid.flat, worst.tolist(), strict=False):
-        place.imshow(images[index].numpy(), cmap="gray_r", vmin=0, vmax=255)
-        place.set_title(
-            f"{classes[int(labels[index])]} \N{RIGHTWARDS ARROW} {classes[int(predictions[index])]}", fontsize=8
-        )
+        place.imshow(images[index].movedim(0, -1).squeeze(-1).numpy(), cmap="gray_r", vmin=0, vmax=255)
+        pair = classes[int(labels[index])], classes[int(predictions[index])]
+        place.set_title(f" {ARROW} ".join(shorten(name, 12, placeholder="...") for name in pair), fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_matrix(axes: Axes, matrix: Tensor, classes: Sequence[str]) -> None:
+    off_diagonal = matrix.clone().fill_diagonal_(0)
+    axes.imshow(off_diagonal.numpy(), cmap="Reds", vmin=0, vmax=max(1, int(off_diagonal.max())))
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=45 if max(map(len, classes)) > 3 else 0)
+    axes.set_yticks(ticks, classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    dark = int(off_diagonal.max()) * 0.6
+    for row, column in np.ndindex(*matrix.shape):
+        if count := int(matrix[row, column]):
+            colour = "grey" if row == column else "white" if count > dark else "black"
+            size = 8 if len(classes) <= 10 else 6
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=colour)
+
+
+def _draw_pairs(axes: Axes, matrix: Tensor, classes: Sequence[str]) -> None:
+    """Draw how often the pairs of classes that are confused most often are confused."""
+    counts = matrix.clone().fill_diagonal_(0).flatten()
+    most = [index for index in counts.argsort(descending=True, stable=True)[:PAIRS].tolist() if counts[index]]
+    names = [f"{classes[index // len(classes)]} {ARROW} {classes[index % len(classes)]}" for index in most]
+    axes.barh(range(len(most)), counts[most].numpy(), color="firebrick")
+    axes.set_yticks(range(len(most)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="images", title=f"most frequent errors: true {ARROW} predicted")

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from src.config.settings import Settings
+from src.data.images import Images
+from src.network import new_model
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule, Split, minibatches
-from src.training.instantiate import new_model
 from src.training.metrics import EpochMetrics
 
 
@@ -30,7 +31,7 @@ def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str
 
 
 @torch.no_grad()
-def initial_loss(data: DataModule, settings: Settings) -> float:
+def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
     """Return the untrained network's training loss; a run whose last epoch's loss is higher has diverged.
 
     It is the loss over the whole training set: at a tiny lr, a whole run improves the loss by less than minibatches
@@ -38,16 +39,16 @@ def initial_loss(data: DataModule, settings: Settings) -> float:
     """
     train = data.splits["train"]
     device = train.images.device
-    model, metrics = new_model(settings).to(device), EpochMetrics(device)
+    model, metrics = new_model(settings, images.shape, len(images.classes)).to(device), EpochMetrics(device)
     for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):
-        for images, labels in block:
-            logits = model(images)
+        for pixels, labels in block:
+            logits = model(pixels)
             metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
     return metrics.figures("initial")[0]["initial_loss"]
 
 
 @torch.no_grad()
 def logits_of(model: nn.Module, split: Split) -> Tensor:
-    """Return the logits (N, 10) of all images of a split, in stored order, on the CPU."""
+    """Return the logits (N, K) of all images of a split, in stored order, on the CPU."""
     model = model.to(split.images.device).eval()
     return torch.cat([model(images) for block in split.in_order() for images, _ in block]).cpu()

@@ -20,7 +20,7 @@ class EpochMetrics:
             tensor.zero_()
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add losses ([runs,] any shape), summed over images, and the correct predictions of logits ([runs,] B, 10)."""
+        """Add losses ([runs,] any shape), summed over images, and the correct predictions of logits ([runs,] B, K)."""
         self.loss += losses.reshape(len(self.loss), -1).sum(1)
         self.correct += (logits.argmax(-1) == labels).reshape(len(self.loss), -1).sum(1)
         self.images += len(labels)

@@ -12,23 +12,25 @@ from rich.console import Console
 from torch.optim import Optimizer
 
 from src.config.settings import RECIPE, ConfigChoices, Settings, display_name
-from src.data.datasets import Images
+from src.data.images import Images
 from src.errors import UserError, one_line
+from src.instantiate import instantiate
 from src.native import convolution
 from src.native.build import backend
 from src.native.malloc import keep_freed_memory
+from src.network import new_model
 from src.runs.atomic import Damaged, set_aside
-from src.runs.checkpoint import AtomicCheckpointIO, read_fitting
+from src.runs.checkpoint import read_fitting
 from src.runs.directory import Run, now
 from src.runs.provenance import command_id, provenance
 from src.schedules import Schedule
 from src.training.callbacks.progress import ProgressBar
 from src.training.callbacks.recorder import Recorder
 from src.training.callbacks.tensorboard import TensorBoard
+from src.training.checkpoint_io import AtomicCheckpointIO
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, initial_loss, logits_of
-from src.training.instantiate import instantiate, new_model
 from src.training.lightning import fit
 
 
@@ -53,21 +55,27 @@ class Training:
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(
-            images, schedule, settings.batch_size, settings.seed, settings.validation, settings.normalize
+            images,
+            schedule,
+            settings.batch_size,
+            settings.seed,
+            settings.validation,
+            settings.normalize,
+            settings.augment,
         )
         # Moved before the optimizer is built, since some optimizers allocate their state at once.
-        self.model = new_model(settings).to(self.device)
+        self.model = new_model(settings, images.shape, len(images.classes)).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
         self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
 
-    def train_in(self, run: Run, console: Console, names: ConfigChoices, classes: list[str]) -> None:
+    def train_in(self, run: Run, console: Console, names: ConfigChoices) -> None:
         """Train in the directory of `run`, resuming from its checkpoint if there is one, and record how the run ended.
 
         The caller holds the lock. Any exception is recorded as the status failed or interrupted, then raised.
         """
         resumed = self.begin(run, names)
         try:
-            self._fit(run, console, names, classes, resumed)
+            self._fit(run, console, names, resumed)
         except Exception as error:
             run.update(status="failed", error=one_line(error), traceback=traceback.format_exc())
             raise
@@ -119,7 +127,7 @@ class Training:
         )
         return resumed
 
-    def _fit(self, run: Run, console: Console, names: ConfigChoices, classes: list[str], resumed: bool) -> None:
+    def _fit(self, run: Run, console: Console, names: ConfigChoices, resumed: bool) -> None:
         board = self.board(run, names)
         progress = ProgressBar(console, display_name(self.settings, names))
         callbacks = [Recorder(run), board, progress]  # in this order, so that an epoch is shown once it is on disk
@@ -130,7 +138,7 @@ class Training:
                 fit(self.classifier, self.data, self.device, self.settings.epochs, callbacks, io, checkpoint)
             finally:
                 progress.close()
-            self.end(run, board, names, classes, initial_loss(self.data, self.settings))
+            self.end(run, board, names, initial_loss(self.data, self.settings, self.images))
         finally:
             board.writer.close()
 
@@ -138,7 +146,7 @@ class Training:
         """Return the callback that writes the curve for TensorBoard."""
         return TensorBoard(run.directory, self._hyperparameters(names))
 
-    def end(self, run: Run, board: TensorBoard, names: ConfigChoices, classes: list[str], loss_at_first: float) -> None:
+    def end(self, run: Run, board: TensorBoard, names: ConfigChoices, loss_at_first: float) -> None:
         """Write predictions, error figure and final record; `loss_at_first` is the untrained network's loss."""
         # Imported late, since matplotlib takes half a second.
         from src.training.error_figure import error_figure
@@ -146,7 +154,8 @@ class Training:
         figures, diverged = final_figures(self.classifier, loss_at_first)
         test = self.data.splits["test"]
         logits, labels = logits_of(self.model, test), test.labels.cpu()
-        run.write_predictions(logits.argmax(1).byte().numpy(), labels.byte().numpy())
+        classes = self.images.classes
+        run.write_predictions(logits.argmax(1).numpy(), labels.numpy(), len(classes))
         pixels = error_figure(test.images.cpu(), labels, logits, classes, display_name(self.settings, names))
         run.write_error_figure(pixels)
         board.error_figure(pixels, figures["epochs"])
@@ -159,6 +168,8 @@ class Training:
         return {
             "name": self.settings.data,
             **sizes,
+            "shape": list(self.images.shape),
+            "classes": list(self.images.classes),
             "mean": self.data.mean,
             "std": self.data.std,
             "sha256": self.images.sha256,

@@ -32,6 +32,7 @@ CHANGES: dict[str, Any] = {
     "data": "digits", "validation": 1, "normalize": "none", "model": {"_target_": "n"},
     "optimizer": {"_target_": "o", "momentum": 0.8},
     "schedule": {"_target_": "s", "warmup": 1}, "lr": 0.06, "batch_size": 65, "epochs": 21, "seed": 1,
+    "augment": "flip", "test_share": 0.2, "source": {"_target_": "d"},
 }  # fmt: skip
 
 
@@ -39,6 +40,11 @@ CHANGES: dict[str, Any] = {
 def test_every_setting_makes_another_run(key: str) -> None:
     assert set(CHANGES) == set(asdict(BASE))
     assert replace(BASE, **{key: CHANGES[key]}).digest != BASE.digest
+
+
+def test_later_settings_at_their_defaults_change_no_digest() -> None:
+    assert composed("data=mnist").digest == "3fe16cb3"  # as before there was data.augment
+    assert composed("data=mnist", "data.augment=flip").digest != "3fe16cb3"
 
 
 def test_the_order_and_the_kind_of_numbers_do_not() -> None:

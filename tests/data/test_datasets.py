@@ -19,9 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from src.data import datasets, idx
+from src.data.download import download
+from src.data.published import PUBLISHED
 from src.errors import UserError
 from tests.helpers.commands import REAL, ROOT, needs_mnist
 from tests.helpers.images import bars, write_idx, write_mnist
+
+FILES = [Path(file).name for file in PUBLISHED["mnist"].files]
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +100,12 @@ def test_the_published_mnist_gives_no_warning(capsys: pytest.CaptureFixture[str]
 
 def test_digits_are_scikit_learns() -> None:
     digits = datasets.load("digits", "nowhere")
-    assert digits.train_images.shape == (1500, 28, 28)
-    assert digits.test_images.shape == (297, 28, 28)
+    assert digits.train_images.shape == (1500, 1, 28, 28)
+    assert digits.test_images.shape == (297, 1, 28, 28)
     assert sorted(set(digits.test_labels.tolist())) == list(range(10))
     assert digits.train_images.max() == 255
     # The first digit is a zero: dark in the middle, bright on the ring.
-    zero = digits.train_images[0].astype(int)
+    zero = digits.train_images[0, 0].astype(int)
     assert digits.train_labels[0] == 0
     assert zero[10:18, 12:15].mean() < 10 < 140 < zero[10:18, 7:9].mean()
 
@@ -128,7 +132,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
 
     source = write_mnist(tmp_path / "source") / "MNIST" / "raw"
     resources = []
-    for file in datasets.FILES:
+    for file in FILES:
         packed = gzip.compress((source / file).read_bytes())
         (source / f"{file}.gz").write_bytes(packed)
         resources.append((f"{file}.gz", hashlib.md5(packed).hexdigest()))
@@ -155,14 +159,15 @@ def test_missing_files_are_downloaded_from_the_mirror_that_answers(
 ) -> None:
     root = tmp_path / "root"
     assert datasets.choose(name, str(root)) == "mnist"
-    np.testing.assert_array_equal(datasets.load("mnist", str(root)).train_images, bars(300, 1)[0])
-    assert left(root) == set(datasets.FILES)
+    np.testing.assert_array_equal(datasets.load("mnist", str(root)).train_images[:, 0], bars(300, 1)[0])
+    assert left(root) == set(FILES)
     assert len(server) == 4
 
 
 def test_two_threads_download_a_file_once(server: list[str], tmp_path: Path) -> None:
     root = str(tmp_path / "root")
-    threads = [threading.Thread(target=datasets._download, args=("mnist", root)) for _ in range(2)]
+    files, fetch = PUBLISHED["mnist"].files, PUBLISHED["mnist"].fetch
+    threads = [threading.Thread(target=download, args=("mnist", Path(root), files, fetch)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -183,11 +188,11 @@ def test_a_download_with_a_wrong_checksum_is_removed(
 
 
 def test_a_killed_download_starts_over(server: list[str], tmp_path: Path) -> None:
-    half = tmp_path / "root" / ".MNIST.partial" / "MNIST" / "raw" / f"{datasets.FILES[0]}.gz"
+    half = tmp_path / "root" / ".mnist.partial" / "MNIST" / "raw" / f"{FILES[0]}.gz"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
     assert datasets.choose("mnist", str(tmp_path / "root")) == "mnist"
-    assert left(tmp_path / "root") == set(datasets.FILES)
+    assert left(tmp_path / "root") == set(FILES)
 
 
 OFFLINE = """
@@ -211,7 +216,7 @@ def test_without_a_network_auto_is_digits_and_mnist_is_an_error(name: str, code:
 
 
 def test_bad_files_do_not_fall_back_to_digits(tmp_path: Path) -> None:
-    raw(write_mnist(tmp_path), datasets.FILES[0]).write_bytes(b"")
+    raw(write_mnist(tmp_path), FILES[0]).write_bytes(b"")
     assert datasets.choose("auto", str(tmp_path)) == "mnist"
     with pytest.raises(UserError, match="truncated"):
         datasets.load("mnist", str(tmp_path))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.data.datasets import Images
+from src.data.images import Images
 from src.fused import cuda_graphs
 from src.fused.classifier import GroupClassifier
 from src.fused.cuda_graphs import STEPS, WARM_UP, CudaGraphs

@@ -15,6 +15,7 @@ from src.native.build import backend
 from src.runs.directory import Run
 from tests.helpers.commands import ROOT
 from tests.helpers.groups import Configs, assert_near, runs_in, train_alone
+from tests.helpers.images import write_npz
 from tests.helpers.runs import TIMED, curve
 
 OPTIMIZERS = sorted(file.stem for file in (ROOT / "conf" / "optimizer").glob("*.yaml"))
@@ -77,6 +78,13 @@ def test_schedules_and_validation_sets(tmp_path: Path, configs: Configs) -> None
     compare(tmp_path, configs, ["model=mlp", "epochs=3", "data.validation=50", "batch_size=32"], each)
     sizes = [Run(tmp_path / "group" / run).record()["sessions"][0]["group_size"] for run in runs_in(tmp_path / "group")]
     assert sorted(sizes) == [2, 2] + 8 * [8]
+
+
+@pytest.mark.usefixtures("double")
+def test_augmented_images_of_another_shape(tmp_path: Path, configs: Configs) -> None:
+    data = "data=arrays", f"data.path={write_npz(tmp_path / 'my.npz', (3, 20, 24))}", "data.augment=flip_shift"
+    each = [[f"optimizer={name}", "lr=0.01", f"seed={seed}"] for name, seed in product(("sgd", "adam"), (0, 1))]
+    compare(tmp_path, configs, [*data, "model=lenet", "epochs=2"], each)
 
 
 def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Configs) -> None:

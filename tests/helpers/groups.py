@@ -24,7 +24,7 @@ def train_alone(config: DictConfig) -> Run:
     set_up_process(threads=1, cores=1)
     training = Training(resolved.settings, resolved.load(), config.device)
     with run.locked():
-        training.train_in(run, Console(quiet=True), resolved.names, list(config.data.classes))
+        training.train_in(run, Console(quiet=True), resolved.names)
     return run
 
 

@@ -157,7 +157,7 @@ def test_function_transforms_use_torchs_operators(model: MLP | LeNet) -> None:
         own, other = images.clone().requires_grad_(), grad(lambda some: model(some).sum())(images)
         model(own).sum().backward()
         torch.testing.assert_close(own.grad, other)
-    stacked = {"linear1.weight": torch.stack([model.linear1.weight, model.linear1.weight]).detach()}
+    stacked = {"linear1.weight": torch.stack([model.get_parameter("linear1.weight")] * 2).detach()}
     both = vmap(lambda some: functional_call(model, some, (images,)))(stacked)
     torch.testing.assert_close(both[1], model(images))
 

@@ -40,7 +40,7 @@ def test_with_one_seed_predictions_are_compared(tmp_path: Path) -> None:
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 10_000])
         predictions = labels.copy()
         predictions[:wrong] = 1
-        run.write_predictions(predictions, labels)
+        run.write_predictions(predictions, labels, 10)
     (grid,) = grids(read(tmp_path))
     (pair,) = pairs(grid)
     assert pair.comparison.p == pytest.approx(stats.binomtest(0, 40).pvalue)
@@ -60,7 +60,7 @@ def test_damaged_predictions_give_no_test_and_are_named_once(tmp_path: Path) -> 
     damaged.predictions_file.write_bytes(b"no array")
     for optimizer in ("adagrad", "adam"):
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1.0])
-        run.write_predictions(labels, labels)
+        run.write_predictions(labels, labels, 10)
     (grid,) = grids(read(tmp_path))
     found = pairs(grid)
     unreadable = "no test: the predictions cannot be read"

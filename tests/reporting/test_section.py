@@ -39,7 +39,7 @@ def test_the_best_is_compared_with_none_some_or_all(wrong: tuple[int, ...], bett
     labels = np.zeros(10_000, np.uint8)
     for number, optimizer in zip(wrong, ("sgd", "adagrad", "adam"), strict=False):
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - number / 10_000])
-        run.write_predictions((np.arange(10_000) < number).astype(np.uint8), labels)
+        run.write_predictions((np.arange(10_000) < number).astype(np.uint8), labels, 10)
     assert said(tmp_path)[1].endswith(f"; {better}, by optimizer and batch size.")
 
 

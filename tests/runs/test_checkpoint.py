@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.runs.atomic import Damaged
-from src.runs.checkpoint import AtomicCheckpointIO, read
+from src.runs.checkpoint import read
+from src.training.checkpoint_io import AtomicCheckpointIO
 
 EPOCH = {"epoch": 1, "train_loss": 0.1, "train_accuracy": 0.9, "test_loss": 0.2, "test_accuracy": 0.8, "updates": 5}
 CONTENT = {"weights": torch.arange(500.0), "curve": [EPOCH | {"seconds": 0.5}]}

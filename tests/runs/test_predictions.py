@@ -79,14 +79,14 @@ def test_a_damaged_file_is_rejected_with_the_reason(damage: str, tmp_path: Path)
     else:
         how(path)
     with pytest.raises(Damaged, match=r"regular file|larger than|array|holds"):
-        read(path, IMAGES)
+        read(path, IMAGES, 10)
 
 
 def test_written_predictions_are_read(tmp_path: Path) -> None:
     predictions, labels = np.random.default_rng(0).integers(0, 10, (2, IMAGES)).astype(np.uint8)
     path = tmp_path / "predictions.npy"
-    assert read(path, IMAGES) is None
-    path.write_bytes(serialised(predictions, labels))
-    found = read(path, IMAGES)
+    assert read(path, IMAGES, 10) is None
+    path.write_bytes(serialised(predictions, labels, 10))
+    found = read(path, IMAGES, 10)
     assert found is not None
     np.testing.assert_array_equal(found, [predictions, labels])

@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 
 from src.config.settings import Settings
 from src.errors import UserError
+from src.instantiate import instantiate
 from src.models import MLP
+from src.network import new_model
 from src.schedules import Schedule
-from src.training.instantiate import instantiate, new_model
 
 
 def test_instantiates_the_target_with_the_other_keys() -> None:
@@ -34,10 +35,10 @@ def test_instantiates_the_target_with_the_other_keys() -> None:
         ({"_target_": "builtins.open"}, "is not a subclass of Module"),
         ({"_target_": "torch.hub.load", "repo_or_dir": "x"}, "is not a subclass of Module"),
         ({"_target_": "torch.optim.SGD"}, "is not a subclass of Module"),
-        ({"_target_": "src.models.MLP", "hidden": [1]}, "three whole numbers"),
+        ({"_target_": "src.models.MLP", "hidden": [0]}, "whole numbers above 0"),
         (
             {"_target_": "src.models.LeNet", "width": 3},
-            r"\.width: LeNet takes no such argument; it takes: init, activation, pooling, padding$",
+            r"\.width: LeNet takes no such argument; it takes: init, activation, pooling, padding",
         ),
         ({"_target_": "torch.nn.Linear", "out": 3}, r"\.out: .*; it takes: in_features, out_features, bias, device"),
         ({"_target_": "src.models.MLP"}, "MLP cannot be built from {}: TypeError: .*missing 1 required .*'hidden'"),
@@ -100,7 +101,7 @@ def test_any_error_of_a_network_becomes_a_one_line_message(error: str, when_call
     node = {"_target_": "tests.training.test_instantiate.Raising", "error": error, "when_called": when_called}
     said = "does not take images" if when_called else rf"tests\..*\.Raising cannot be built from .*'{error}'"
     with pytest.raises(UserError, match=rf"^model: {said}.*: {error}: "):
-        new_model(Settings("mnist", 0, "half", node, {}, {}, 0.1, 1, 1, 0))
+        new_model(Settings("mnist", 0, "half", node, {}, {}, 0.1, 1, 1, 0), (1, 28, 28), 10)
 
 
 def test_a_module_that_exits_when_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,4 +145,4 @@ class Guess(nn.Flatten):
 def test_a_model_must_map_images_to_ten_logits(target: str, complaint: str) -> None:
     settings = Settings("mnist", 0, "half", {"_target_": target}, {}, {}, 0.1, 1, 1, 0)
     with pytest.raises(UserError, match=complaint):
-        new_model(settings)
+        new_model(settings, (1, 28, 28), 10)

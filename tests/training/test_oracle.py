@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, max_pool2d, relu
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from src.config.settings import ConfigChoices, Settings
-from src.data import datasets
+from src.data.images import Images
 from src.native.build import backend
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
@@ -115,12 +115,10 @@ def plain(
 def trained(model: dict[str, Any], optimizer: dict[str, Any], directory: Path) -> tuple[Training, Run]:
     settings = Settings("mnist", 0, "half", model, optimizer, CONSTANT, 0.01, BATCH, EPOCHS, SEED)
     set_up_process(threads=1, cores=1)
-    training = Training(settings, datasets.Images(*bars(300, 1), *bars(80, 2)), device="cpu")
+    training = Training(settings, Images(*bars(300, 1), *bars(80, 2)), device="cpu")
     run = run_of(settings, directory)
     with run.locked():
-        training.train_in(
-            run, Console(quiet=True), ConfigChoices("network", "optimizer", "constant"), list("0123456789")
-        )
+        training.train_in(run, Console(quiet=True), ConfigChoices("network", "optimizer", "constant"))
     return training, run
 
 

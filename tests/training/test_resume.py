@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings
-from src.data.datasets import Images
+from src.data.images import Images
 from src.interrupts import RESUMES
 from src.runs.directory import Run
 from src.training.trainer import Training, set_up_process
@@ -40,7 +40,7 @@ def fit(output: Path, settings: Settings, stop_at: int | None = None) -> Run:
 
     training.classifier.training_step = cut  # type: ignore[method-assign,assignment]
     with run.locked():
-        training.train_in(run, Console(quiet=True), ConfigChoices("mine", "mine", "mine"), list("0123456789"))
+        training.train_in(run, Console(quiet=True), ConfigChoices("mine", "mine", "mine"))
     return run
 
 

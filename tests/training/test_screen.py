@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings
-from src.data.datasets import Images
+from src.data.images import Images
 from src.display.run_summary import show
 from src.display.sweep_progress import SweepProgress
 from src.runs.directory import Run
@@ -30,7 +30,7 @@ def screen(tmp_path: Path, terminal: bool, width: int = 120) -> str:
     with run.locked():
         set_up_process(threads=1, cores=1)
         training = Training(settings, Images(*bars(300, 1), *bars(80, 2)))
-        training.train_in(run, console, ConfigChoices("mlp", "adam", "constant"), list("0123456789"))
+        training.train_in(run, console, ConfigChoices("mlp", "adam", "constant"))
     show(run, run.record(), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

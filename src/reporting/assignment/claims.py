@@ -25,7 +25,7 @@ from src.reporting.assignment.evidence import (
 from src.reporting.comparisons import over_shared
 from src.reporting.grid import Grid
 from src.reporting.statistics import Comparison, Estimate, mean_interval, percent, share_interval
-from src.runs.record import CHANCE
+from src.runs.record import chance
 
 SATISFACTORY = 0.95  # test accuracy below which a network has not learnt its task
 SETTLED = 0.01  # gain of test accuracy below which a run has settled
@@ -132,13 +132,13 @@ def adam_diverges(grid: Grid) -> Claim:
     """Claim 5."""
     text = "Adam at lr 0.05 diverges."
     test = (
-        f"A run is lost if it diverged or its test accuracy ended at chance (up to {CHANCE:.0%}). Holds if the exact "
-        "95 % interval of the share of lost runs lies above one half, does not hold if it lies below."
+        f"A run is lost if it diverged or its test accuracy ended at chance (up to {chance(10):.0%}). Holds if the "
+        "exact 95 % interval of the share of lost runs lies above one half, does not hold if it lies below."
     )
     cells = {batch: cell for batch in BATCHES if (cell := ended(grid, "adam", batch, HIGH))}
     if len(cells) < len(BATCHES):
         return Claim(text, test, "cannot be told", needs("+study=assignment"))
-    lost = {batch: int((cell.finished.test_accuracy <= CHANCE).sum()) for batch, cell in cells.items()}
+    lost = {batch: int((cell.finished.test_accuracy <= chance(10)).sum()) for batch, cell in cells.items()}
     counts = {b: f"{c.diverged} of {len(c.runs)} diverged, {lost[b]} at chance" for b, c in cells.items()}
     low, high = share_interval(
         sum(cell.diverged + lost[batch] for batch, cell in cells.items()),

@@ -2,26 +2,33 @@
 
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
-
-from src.config.settings import Settings
 from src.errors import UserError, flat, one_line
 
 T = TypeVar("T")
 
 OF_YOUR_OWN = {
+    "data": "; your own data need a method arrays() that returns x_train, y_train, x_test and y_test (docs/data.md has "
+    "an example)",
     "schedule": "; your own schedule needs a method decay(epoch) that returns the factor of the lr, and a file "
-    "conf/schedule/NAME.yaml with its _target_ (docs/settings.md has an example)"
+    "conf/schedule/NAME.yaml with its _target_ (docs/settings.md has an example)",
 }
 
 
-def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any, **keywords: Any) -> T:
+def instantiate(
+    group: str,
+    node: dict[str, Any],
+    base: type[T],
+    *arguments: Any,
+    told: Mapping[str, Any] | None = None,
+    **keywords: Any,
+) -> T:
     """Instantiate `node`, the chosen member of a config group: call its `_target_` with its other keys.
 
-    The target must be a subclass of `base`, and nested nodes are not instantiated. So a configuration cannot call
+    `keywords` are always passed, and those of `told` if the class has arguments of these names; neither may be in the
+    node. The target must be a subclass of `base`, and nested nodes are not instantiated. So a configuration cannot call
     arbitrary functions, as it could through `hydra.utils.instantiate`. Raises UserError.
     """
     fields = dict(node)
@@ -38,7 +45,8 @@ def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any
         raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise UserError(f"{group}._target_={target}: is not a subclass of {base.__qualname__}; {allowed}")
-    _check_keys(group, cls, fields, arguments, keywords)
+    keywords |= {key: value for key, value in (told or {}).items() if key in _argument_names(cls)}
+    _check_keys(group, cls, fields, arguments, keywords, told or {})
     try:
         return cls(*arguments, **keywords, **fields)
     except Exception as error:  # the user's class may raise anything
@@ -47,10 +55,24 @@ def instantiate(group: str, node: dict[str, Any], base: type[T], *arguments: Any
         raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
 
 
+def _argument_names(cls: type) -> set[str]:
+    try:
+        return set(inspect.signature(cls).parameters)
+    except ValueError:  # a class written in C
+        return set()
+
+
 def _check_keys(
-    group: str, cls: type, fields: dict[str, Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    group: str,
+    cls: type,
+    fields: dict[str, Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    told: Mapping[str, Any],
 ) -> None:
     for key in fields.keys() & keywords.keys():
+        if key in told:
+            raise UserError(f"{group}.{key}={fields[key]}: follows from the data, {key}={told[key]}; leave it out")
         raise UserError(f"{group}.{key}={fields[key]}: is set at the top level; write {key}={fields[key]}")
     try:
         parameters = list(inspect.signature(cls).parameters.values())[len(arguments) :]
@@ -64,20 +86,3 @@ def _check_keys(
         if key not in keys:
             takes = f"it takes: {', '.join(keys)}" if keys else "it takes none"
             raise UserError(f"{group}.{key}: {cls.__name__} takes no such argument; {takes}")
-
-
-def new_model(settings: Settings) -> nn.Module:
-    """Return the network, initialised from the seed. Raises UserError, also if its output is not (B, 10)."""
-    torch.manual_seed(settings.seed)
-    model = instantiate("model", settings.model, nn.Module)
-    try:
-        with torch.no_grad():
-            logits = model.eval()(torch.zeros(2, 1, 28, 28))
-    except Exception as error:  # the user's network may raise anything
-        raise UserError(f"model: does not take images of shape (2, 1, 28, 28): {one_line(error)}") from error
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"model: its output is of type {kind}; must be a tensor of floating-point numbers, the logits")
-    if (shape := tuple(logits.shape)) != (2, 10):
-        raise UserError(f"model: its output for 2 images has shape {shape}; must be (2, 10), the logits of 10 classes")
-    return model.train()

@@ -1,0 +1,139 @@
+"""Images in folders."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data.arrays import images_of
+from src.data.folder import Folder
+from src.data.images import Images
+from src.errors import UserError
+from tests.helpers.images import bars, write_pngs
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def read(path: Path, root: Path, size: int | None = None, grey: bool = False) -> Images:
+    return images_of(Folder(str(path), str(root), size, grey).arrays(), str(path), 0)
+
+
+def test_images_have_the_order_of_their_names_and_their_pixels(tmp_path: Path, root: Path) -> None:
+    path = write_pngs(tmp_path / "bars", bars(300, 1), bars(80, 2))  # 0.png to 299.png
+    assert read(path, root).sha256 == Images(*bars(300, 1), *bars(80, 2)).sha256
+
+
+def test_a_second_start_reads_the_cache_until_a_file_changes(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pngs(tmp_path / "bars", bars(30, 1), bars(30, 2))
+    first = read(path, root)
+    assert f"reading 60 images of {path}" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "_image", None)
+        assert read(path, root).sha256 == first.sha256
+    assert capsys.readouterr().err == ""
+    image = next((path / "train").glob("*/*.png"))
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(image)
+    changed = read(path, root)
+    assert changed.sha256 != first.sha256
+    for cache in (root / ".images").glob("*.npz"):
+        cache.write_bytes(cache.read_bytes()[:-50])
+    assert read(path, root).sha256 == changed.sha256  # a damaged cache is replaced
+    assert read(path, root, size=14).shape == (1, 14, 14)
+
+
+def test_without_a_place_for_the_cache_the_folder_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pngs(tmp_path / "bars", bars(30, 1), bars(30, 2))
+    assert len(read(path, Path("/proc/nowhere")).train_labels) == 30
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def save(file: Path, pixels: np.ndarray, mode: str | None = None) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(file)
+
+
+def test_colours_greys_and_formats(tmp_path: Path, root: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
+    for split in ("train", "test"):
+        save(tmp_path / "data" / split / "a" / "1.png", pixels[0])
+        save(tmp_path / "data" / split / "a" / "2.bmp", pixels[1])
+        save(tmp_path / "data" / split / "b" / "3.png", pixels[2], "L")
+        save(tmp_path / "data" / split / "b" / "4.png", pixels[3], "RGBA")
+        (tmp_path / "data" / split / "b" / "notes.txt").write_text("not an image")
+    found = read(tmp_path / "data", root)
+    assert found.shape == (3, 16, 16)
+    assert found.classes == ("a", "b")
+    np.testing.assert_array_equal(found.train_images[0], pixels[0].transpose(2, 0, 1))
+    grey = np.asarray(Image.fromarray(pixels[2]).convert("L"))
+    np.testing.assert_array_equal(found.train_images[2], np.broadcast_to(grey, (3, 16, 16)))
+    np.testing.assert_array_equal(found.train_images[3], pixels[3].transpose(2, 0, 1))
+    np.testing.assert_array_equal(read(tmp_path / "data", root, grey=True).train_images[2, 0], grey)
+
+
+def test_sizes_differ(tmp_path: Path, root: Path) -> None:
+    for split in ("train", "test"):
+        save(tmp_path / split / "a" / "1.png", np.full((20, 30, 3), 90, np.uint8))
+        save(tmp_path / split / "b" / "2.png", np.full((32, 32, 3), 40, np.uint8))
+    with pytest.raises(UserError, match=r"2\.png: is of 32x32 pixels, and .*1\.png of 20x30; data.size=32 resizes"):
+        read(tmp_path, root)
+    found = read(tmp_path, root, size=32)
+    assert found.shape == (3, 32, 32)
+    assert found.train_images[0].min() == found.train_images[0].max() == 90
+
+
+def test_folders_that_do_not_fit_are_named(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pngs(tmp_path / "bars", bars(60, 1), bars(60, 2))
+    (path / "train" / ".ipynb_checkpoints").mkdir()
+    assert read(path, root).classes == tuple("0123456789")
+    assert f"{path / 'train'}: skipped .ipynb_checkpoints" in capsys.readouterr().err
+
+    (path / "test" / "3").rename(path / "test" / "three")
+    with pytest.raises(UserError, match="train and test differ in their classes; only one of them has 3, three"):
+        read(path, root)
+    (path / "test" / "three").rename(path / "test" / "3")
+
+    images = sorted((path / "train" / "7").iterdir())
+    content = images[0].read_bytes()
+    for image in images[:2]:
+        image.write_bytes(content[:40])
+    with pytest.raises(UserError, match=rf"^{images[0]}: cannot be read as an image .*\(and 1 more\)$"):
+        read(path, root)
+    for image in images:
+        image.unlink()
+    with pytest.raises(UserError, match=rf"^{path}/train/7: holds no images"):
+        read(path, root)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/train: is not a folder; it must hold a folder of images"):
+        read(tmp_path, root)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UserError, match=rf"^{tmp_path}/train: holds no folders"):
+        read(tmp_path, root)
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path, root: Path) -> None:
+    for label in ("a", "b"):
+        save(tmp_path / "train" / label / "1.png", np.full((16, 16), 40_000, np.uint16))
+    with pytest.raises(UserError, match=r"1\.png: has more than 8 bits a pixel"):
+        read(tmp_path, root)
+
+
+@pytest.mark.parametrize(("size", "grey"), [(0, False), ("big", False), (True, False), (None, "yes")])
+def test_wrong_options_are_named(size: object, grey: object, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^data\.(size|grey)="):
+        Folder(str(tmp_path), "root", size, grey)  # type: ignore[arg-type]
+
+
+def test_a_run_reads_names_that_are_not_utf8(tmp_path: Path, root: Path) -> None:
+    for label in (b"a\xff", b"b"):
+        folder = tmp_path / "train" / os.fsdecode(label)
+        save(folder / "1.png", np.zeros((16, 16), np.uint8))
+        save(folder / "2.png", np.ones((16, 16), np.uint8))
+    assert len(Folder(str(tmp_path), str(root)).arrays()["y_train"]) == 4
