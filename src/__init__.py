@@ -1,7 +1,27 @@
-"""Ravine. Its commands are run as `python -m src.train` and the like."""
+"""Ravine. Its commands are run as `python -m src.train` and the like; `load` and `read` use what they wrote."""
 
 import signal
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from src.inference.trained import TrainedNetwork
+    from src.runs.dataframe import Frames
 
 if sys.argv[:1] == ["-m"]:  # true while Python looks for the module of a `-m` command
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports ends the process at once, without a traceback
+
+
+def load(run: str | Path) -> "TrainedNetwork":
+    """Return the trained network in the directory of a run, ready to predict. Raises UserError."""
+    from src.inference.trained import load_network  # late, since the commands import this module first
+
+    return load_network(Path(run))
+
+
+def read(output_dir: str | Path = "outputs") -> "Frames":
+    """Return all runs below a directory as tidy data frames, `runs` and `curves` (docs/notebook.md has the columns)."""
+    from src.runs.dataframe import read as read_frames
+
+    return read_frames(Path(output_dir))

@@ -1,0 +1,96 @@
+"""A trained network, loaded from its run."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.config.settings import Settings
+from src.errors import UserError
+from src.network import new_model
+from src.runs.atomic import Damaged
+from src.runs.checkpoint import read
+from src.runs.directory import Run
+from src.runs.record import ENDED
+
+TOGETHER = 256  # images that `predict` hands to the network at once
+
+
+class TrainedNetwork(nn.Module):
+    """From images as bytes, (B, C, H, W) or (B, H, W), to logits (B, K); it normalises the pixels itself.
+
+    `classes` are the names of the K classes, `record` is the content of the run's `run.json`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, record: dict[str, Any]) -> None:
+        super().__init__()
+        self.network, self.record = network, record
+        data = record["data"]
+        self.classes: list[str] = data["classes"]
+        self.image_shape: tuple[int, int, int] = tuple(data["shape"])
+        for name in ("mean", "std"):  # of each channel
+            self.register_buffer(name, torch.tensor(data[name]).view(-1, 1, 1), persistent=False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.dim() == 3:
+            images = images.unsqueeze(1)
+        if images.dtype != torch.uint8 or images.shape[1:] != self.image_shape:
+            shape = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images {tuple(images.shape)} of {images.dtype}: must be (B, {shape}), torch.uint8")
+        # In this order, the values are those that the network was trained on, bit for bit.
+        return self.network(images.to(self.mean.dtype).div(255).sub(self.mean).div(self.std))
+
+    @torch.no_grad()
+    def predict(self, images: Tensor | NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Return the most probable label (B,) of each image and the probabilities (B, K). Raises ValueError."""
+        tensor = torch.as_tensor(images)
+        parts = [self(part.to(self.mean.device)).softmax(1) for part in tensor.split(TOGETHER)]
+        probabilities = torch.cat(parts) if len(tensor) else torch.empty(0, len(self.classes))
+        return probabilities.argmax(1), probabilities
+
+
+def load_network(directory: Path) -> TrainedNetwork:
+    """Return the network of the run in a directory, on the CPU. A diverged run gives a warning. Raises UserError."""
+    run = Run(directory)
+    try:
+        record, curve = run.read()
+        if not record:
+            raise UserError(f"{directory}: is not the directory of a run: it has no run.json")
+        settings = Settings(**record["settings"])
+        if record["status"] not in ENDED:
+            raise UserError(
+                f"{directory}: has {len(curve)} of {settings.epochs} epochs; the command that began it resumes it"
+            )
+        weights = read(run.checkpoint, run.digest)["state_dict"]
+    except Damaged as error:
+        raise UserError(f"{directory}: is damaged ({error}); train it again with force=true") from error
+    if "shape" not in record["data"]:  # of an earlier version
+        data: dict[str, Any] = {"shape": [1, 28, 28], "classes": [str(label) for label in range(10)]}
+        record["data"] |= data | {key: [record["data"][key]] for key in ("mean", "std")}
+    if record["status"] == "diverged":
+        print(f"{directory}: this run diverged; its predictions are worth nothing", file=sys.stderr)
+    shape, classes = tuple(record["data"]["shape"]), len(record["data"]["classes"])
+    network = new_model(settings, shape, classes)
+    _fill(network, {name.removeprefix("model."): each for name, each in weights.items()}, directory)
+    return TrainedNetwork(network, record)
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], directory: Path) -> None:
+    """Load the weights. Raises UserError that names the first one that does not fit."""
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        found, wanted = (tuple(some[name].shape) if name in some else None for some in (weights, expected))
+        if found != wanted:
+            raise UserError(
+                f"{directory}: its weights do not fit the network, whose code has changed since: {name} is {found} in "
+                f"the checkpoint and {wanted} in the code; None means missing"
+            )
+    network.load_state_dict(weights)
