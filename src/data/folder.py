@@ -23,6 +23,7 @@ from src.errors import UserError, flat
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
 CHUNK = 256  # images that a thread reads at a time
+LARGE = 10_000  # bytes of a file from which on threads read faster than one
 VERSION = 1  # of the cache; increase it when the same files give other arrays
 
 
@@ -113,7 +114,9 @@ class Folder:
             console.print(what, soft_wrap=True)
         chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
         read: list[NDArray[np.uint8] | UserError] = []
-        with ThreadPoolExecutor() as threads:
+        # Decoding a small image takes less time than switching threads.
+        large = sum(file.stat().st_size for file in files[:CHUNK]) > LARGE * len(files[:CHUNK])
+        with ThreadPoolExecutor(None if large else 1) as threads:
             parts = threads.map(self._read_some, chunks)
             for part in track(
                 parts, what, len(chunks), console=console, transient=True, disable=not console.is_terminal
@@ -144,12 +147,13 @@ class Folder:
             with Image.open(file) as image:
                 if image.mode in DEEP:
                     return UserError(f"{file}: has more than 8 bits a pixel; convert it to 8")
-                grey = self.grey or image.mode in ("1", "L", "LA")
-                pixels = image.convert("L" if grey else "RGB")
+                mode = "L" if self.grey or image.mode in ("1", "L", "LA") else "RGB"
+                image.load()
+                pixels: Image.Image = image if image.mode == mode else image.convert(mode)
             if self.size is not None and pixels.size != (self.size, self.size):
                 pixels = pixels.resize((self.size, self.size), Image.Resampling.BILINEAR)
             array = np.asarray(pixels)
-            return array[..., None] if grey else array
+            return array[..., None] if mode == "L" else array
         except Exception as error:  # a damaged image can raise anything
             return UserError(f"{file}: cannot be read as an image ({flat(error)}); repair or remove it")
 
