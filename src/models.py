@@ -6,7 +6,7 @@ They get `image_shape` (C, H, W) and `classes`, the number K, from the data.
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +60,14 @@ class MLP(nn.Module):
             raise ValueError(f"hidden={hidden}: must be a list of whole numbers above 0, such as [80, 40, 20]")
         super().__init__()
         sizes = [math.prod(image_shape), *hidden, classes]
+        self.depth = len(sizes) - 1
         for number, (inputs, outputs) in enumerate(pairwise(sizes), 1):
             self.add_module(f"linear{number}", nn.Linear(inputs, outputs))
         initialize(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images, [layer for layer in self.children() if isinstance(layer, nn.Linear)])
+        layers = [self.get_submodule(f"linear{number}") for number in range(1, self.depth + 1)]
+        return perceptron(images, cast(list[nn.Linear], layers))
 
 
 class ConvBlock(nn.Conv2d):

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.helpers.commands import ROOT
 
 LAYERS = [
-    {"train", "report", "status"},
+    {"train", "report", "status", "evaluate", "predict", "export"},
     {"hydra_plugins"},
     {"sweep"},
     {"fused"},

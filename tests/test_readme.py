@@ -72,6 +72,18 @@ def test_readmes_commands_do_what_they_say(checkout: Path, small_mnist: Path) ->
     assert ended.stdout == "3 10\n", ended.stderr
 
 
+def test_the_notebooks_examples_run_and_draw(checkout: Path, small_mnist: Path) -> None:
+    for optimizer in ("sgd", "adam"):
+        command = f"python -m src.train model=lenet optimizer={optimizer} lr=0.01 epochs=8 output_dir=outputs"
+        assert run(checkout, command, small_mnist).returncode == 0
+    script = "\n".join(blocks(ROOT / "docs" / "notebook.md", "python"))
+    (trained,) = (checkout / "outputs" / "mnist" / "lenet").glob("adam-*lr0.01*")
+    script = script.replace("adam-bs64-lr0.0005-seed0-3fe16cb3", trained.name)
+    ended = run(checkout, shlex.join(["python", "-c", script]), small_mnist)
+    assert ended.returncode == 0, ended.stderr
+    assert (checkout / "accuracy_by_epoch.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     "choice",
     [

@@ -89,7 +89,7 @@ def test_the_documented_schedule_is_complete(tmp_path: Path, monkeypatch: pytest
         r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL
     )
     files = {name.rpartition("/")[2]: text for name, text in blocks}
-    (tmp_path / "polynomial.py").write_text(files["polynomial.py"])
+    (tmp_path / "power.py").write_text(files["power.py"])
     monkeypatch.syspath_prepend(tmp_path)
-    schedule = instantiate("schedule", dict(OmegaConf.create(files["polynomial.yaml"])), Schedule, epochs=4)
+    schedule = instantiate("schedule", dict(OmegaConf.create(files["power.yaml"])), Schedule, epochs=4)
     assert [schedule.lr_factor(epoch) for epoch in range(4)] == pytest.approx([1, 9 / 16, 4 / 16, 1 / 16])

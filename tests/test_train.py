@@ -35,7 +35,11 @@ def test_one_run_writes_all_its_files(train: Command, outputs: Path) -> None:
     assert record["data"] == {
         "name": "mnist",
         **sizes,
-        **{key: record["data"][key] for key in ("mean", "std", "sha256")},
+        "shape": [1, 28, 28],
+        "classes": list("0123456789"),
+        "mean": [0.5],
+        "std": [0.5],
+        **{key: record["data"][key] for key in ("brightness", "sha256")},
     }
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["updates"]) for row in rows] == [4, 8, 12]

@@ -80,7 +80,7 @@ class Folder:
                 files = [of_class / name for name in names if Path(name).suffix.lower() in SUFFIXES]
                 if not files:
                     raise UserError(f"{of_class}: holds no images ({', '.join(sorted(SUFFIXES))})")
-                found += [(_natural(file.name), file) for file in files]
+                found += [(natural(file.name), file) for file in files]
         if not found:
             raise UserError(f"{folder}: holds no folders; it must hold a folder of images for each class")
         return [file for _, file in sorted(found)]
@@ -158,7 +158,7 @@ class Folder:
             return UserError(f"{file}: cannot be read as an image ({flat(error)}); repair or remove it")
 
 
-def _natural(name: str) -> list[Any]:
+def natural(name: str) -> list[Any]:
     """Return a sort key by which 2.png precedes 10.png."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 

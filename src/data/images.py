@@ -76,3 +76,10 @@ class Images:
             raise UserError(
                 f"batch_size={batch_size}: must not be above the {n - validation} training images{held_out}"
             )
+
+
+def brightness(images: NDArray[np.uint8]) -> dict[str, float]:
+    """Return the mean brightness, 0 to 1, of images (N, C, H, W) and of their border, one pixel wide."""
+    edges = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
+    border = np.concatenate([edge.reshape(-1) for edge in edges])
+    return {"whole": float(images.mean() / 255), "border": float(border.mean() / 255)}

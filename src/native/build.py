@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ SIGNATURES = {  # argument types of each function: p a pointer, i an integer
     "linear_backward": "ippipp",
     "gather": "piipipp",
 }
+_switched_off = False  # by `without_native_code`
 PATIENCE = 120  # seconds to wait for another process that compiles
 
 
@@ -74,10 +76,23 @@ def backend() -> str:
         return f"torch: {reason}"
 
 
+@contextmanager
+def without_native_code() -> Iterator[None]:
+    """Use torch's operators only, as a network needs that is exported."""
+    global _switched_off
+    _switched_off = True
+    try:
+        yield
+    finally:
+        _switched_off = False
+
+
 def supports(*tensors: Tensor) -> bool:
     """Return True if the native code is available and supports these tensors: float32 on the CPU."""
-    return all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors) and (
-        backend().startswith("native")
+    return (
+        not _switched_off
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and (backend().startswith("native"))
     )
 
 

@@ -66,6 +66,7 @@ class _Data(TypedDict):
     sha256: str
     shape: NotRequired[Annotated[list[Positive], Field(min_length=3, max_length=3)]]
     classes: NotRequired[Annotated[list[str], Field(min_length=2)]]
+    brightness: NotRequired[dict[Literal["whole", "border"], Share]]
 
 
 @OPEN

@@ -48,6 +48,28 @@ def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
 
 
 @torch.no_grad()
+def test_figures(model: nn.Module, images: Images, normalisation: dict[str, Any]) -> tuple[float, float]:
+    """Return loss (nats) and accuracy (0 to 1) on the test set, computed as after an epoch of training.
+
+    `normalisation` holds `mean` and `std` of each channel.
+    """
+    torch.set_num_threads(1)  # more threads may change the last bits
+    arrays = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
+    split, metrics = Split(*arrays, normalisation["mean"], normalisation["std"]), EpochMetrics(torch.device("cpu"))
+    model.eval()
+    torch.set_flush_denormal(True)
+    try:
+        for block in split.in_order():
+            for pixels, labels in block:
+                logits = model(pixels)
+                metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+    finally:
+        torch.set_flush_denormal(False)
+    figures = metrics.figures("test")[0]
+    return figures["test_loss"], figures["test_accuracy"]
+
+
+@torch.no_grad()
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     """Return the logits (N, K) of all images of a split, in stored order, on the CPU."""
     model = model.to(split.images.device).eval()

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch.optim import Optimizer
 
 from src.config.settings import RECIPE, ConfigChoices, Settings, display_name
-from src.data.images import Images
+from src.data.images import Images, brightness
 from src.errors import UserError, one_line
 from src.instantiate import instantiate
 from src.native import convolution
@@ -172,6 +172,7 @@ class Training:
             "classes": list(self.images.classes),
             "mean": self.data.mean,
             "std": self.data.std,
+            "brightness": brightness(arrays["train"][0].numpy()),
             "sha256": self.images.sha256,
         }
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = """
 import atexit, gc, json, os, signal, sys, threading, traceback
 import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
-import src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
+import src.evaluate, src.export, src.predict, src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
 import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
 
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
@@ -35,7 +35,7 @@ if request["fork"]:
     import multiprocessing
     src.sweep.scheduler.start_method = lambda imports=(): multiprocessing.get_context("fork")
 import runpy
-del sys.modules[request["module"]]  # as in a new process, where nothing has imported it
+sys.modules.pop(request["module"], None)  # as in a new process, where nothing has imported it
 sys.argv = ["", *request["arguments"]]
 code = 0
 try:
