@@ -126,6 +126,7 @@ def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
                 name += f"-{len(drawn)}"
             file = folder / f"{name}.svg"
             figure.savefig(file, metadata={"Date": None})
+            figure.set_layout_engine("none")  # keeps this layout, which takes as long as the drawing
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
             drawn.append((title, caption, f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"))

@@ -1,5 +1,6 @@
 """The error figure: the confusion matrix, and the misclassified images with the highest loss."""
 
+import math
 from collections.abc import Sequence
 from textwrap import shorten
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-WORST = 24  # images shown, in 4 rows of 6
+WORST, IN_A_ROW = 24, 6  # images shown
 MATRIX = 20  # classes at most in a confusion matrix; above, the pairs that are confused most often are shown
 PAIRS = 20
+SHORT = 5  # letters of class names of which two fit above an image
 ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -45,15 +47,27 @@ def error_figure(
     losses[labels == predictions] = -1.0
     worst = losses.argsort(descending=True, stable=True)[: min(WORST, wrong)]
     right.suptitle(f"highest losses: true {ARROW} predicted", fontsize=10)
-    grid = right.subplots(4, 6, gridspec_kw={"hspace": 0.05})
-    for place in grid.flat:
-        place.axis("off")
-    for place, index in zip(grid.flat, worst.tolist(), strict=False):
-        place.imshow(images[index].movedim(0, -1).squeeze(-1).numpy(), cmap="gray_r", vmin=0, vmax=255)
-        pair = classes[int(labels[index])], classes[int(predictions[index])]
-        place.set_title(f" {ARROW} ".join(shorten(name, 12, placeholder="...") for name in pair), fontsize=8)
+    shown = [shorten(name, 12, placeholder="...") for name in classes]
+    pairs = zip(labels[worst].tolist(), predictions[worst].tolist(), strict=True)
+    between = f" {ARROW} " if max(map(len, shown)) <= SHORT else f"\n{ARROW} "
+    captions = [f"{shown[true]}{between}{shown[predicted]}" for true, predicted in pairs]
+    _draw_images(right.subplots(), images[worst].movedim(1, -1).numpy(), captions)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_images(axes: Axes, images: NDArray[np.uint8], captions: Sequence[str]) -> None:
+    """Draw images (N, H, W, C) in rows of 6, captions above, as one picture: axes for each would take half a second."""
+    _, height, width, channels = images.shape
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    row, column = math.ceil((1.1 + 0.2 * lines) * height), math.ceil(1.2 * width)
+    mosaic = np.full((WORST // IN_A_ROW * row, IN_A_ROW * column, channels), 255 if channels == 3 else 0, np.uint8)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        bottom, left = (place // IN_A_ROW + 1) * row, place % IN_A_ROW * column
+        mosaic[bottom - height : bottom, left : left + width] = image
+        axes.text(left + width / 2, bottom - 1.03 * height, caption, ha="center", va="bottom", fontsize=8)
+    axes.imshow(mosaic.squeeze(2) if channels == 1 else mosaic, cmap="gray_r", vmin=0, vmax=255)
+    axes.axis("off")
 
 
 def _draw_matrix(axes: Axes, matrix: Tensor, classes: Sequence[str]) -> None:
