@@ -209,7 +209,7 @@ def _own_name(cfg: DictConfig, choice: str) -> str:
     return name
 
 
-def check(cfg: DictConfig, data_choice: str = "auto") -> Settings:
+def check(cfg: DictConfig, data_choice: str) -> Settings:
     """Return the settings in `cfg`, with `data` as given, possibly `auto`. Raises UserError.
 
     `data_choice` is the chosen file in conf/data/.

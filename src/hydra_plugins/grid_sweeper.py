@@ -63,11 +63,12 @@ class GridSweeper(BasicSweeper):
         said = set()
         for job in batch:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+            choices = cfg.hydra.runtime.choices
             try:
                 if self.config.hydra.runtime.choices["hydra/launcher"] == "local":
-                    resolve(without_hydra(cfg), cfg.hydra.runtime.choices).load()
+                    resolve(without_hydra(cfg), choices).load()
                 else:
-                    check(cfg)
+                    check(cfg, choices["data"])
             except (UserError, OmegaConfBaseException, OSError) as error:
                 said.add(one_line(error))
             else:

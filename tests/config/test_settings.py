@@ -18,7 +18,7 @@ BASE = Settings(
 
 def composed(*overrides: str) -> Settings:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return check(compose("config", overrides=list(overrides)))
+        return check(compose("config", overrides=list(overrides)), "auto")
 
 
 def test_the_directory_is_named_by_what_is_swept() -> None:
