@@ -129,3 +129,8 @@ def _unreadable(override: str) -> str:
         f"{override}: cannot be parsed; write key=value, lists as [1,2], and text with special characters in two pairs "
         f"""of quotes: '{key}="a=b"'"""
     )
+
+
+def printable(text: str) -> str:
+    r"""Return `text` as valid UTF-8, which a file name need not be: an invalid byte becomes `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()

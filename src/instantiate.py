@@ -49,6 +49,8 @@ def instantiate(
     _check_keys(group, cls, fields, arguments, keywords, told or {})
     try:
         return cls(*arguments, **keywords, **fields)
+    except UserError:
+        raise
     except Exception as error:  # the user's class may raise anything
         # The message of a ValueError explains the arguments well enough without its type.
         reason = flat(error) if isinstance(error, ValueError) else one_line(error)
@@ -72,7 +74,7 @@ def _check_keys(
 ) -> None:
     for key in fields.keys() & keywords.keys():
         if key in told:
-            raise UserError(f"{group}.{key}={fields[key]}: follows from the data, {key}={told[key]}; leave it out")
+            raise UserError(f"{group}.{key}={fields[key]}: is set to {told[key]} by the run; leave it out")
         raise UserError(f"{group}.{key}={fields[key]}: is set at the top level; write {key}={fields[key]}")
     try:
         parameters = list(inspect.signature(cls).parameters.values())[len(arguments) :]

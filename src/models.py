@@ -108,9 +108,7 @@ class LeNet(nn.Module):
         rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
         if min(rows, columns) < 1:
             least = 16 - 2 * padding
-            raise ValueError(
-                f"images of {height} x {width}: LeNet needs {least} x {least} or more; data.size=32 resizes"
-            )
+            raise ValueError(f"images of {height} x {width}: LeNet needs {least} x {least} or more")
         self.conv1 = ConvBlock(channels, 6, padding, activation, pooling)
         self.conv2 = ConvBlock(6, 16, 0, activation, pooling)
         self.linear1 = nn.Linear(16 * rows * columns, 120)

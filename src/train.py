@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     run = Run(resolved.directory)
     anew = run.to_be_cleared(cfg.force)
     if not anew:
-        run.check_data(images.sha256)
+        run.check_data(images.sha256, images.shape)
     if cfg.dry_run:
         state = read_state(run)
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)

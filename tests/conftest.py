@@ -71,9 +71,10 @@ def outputs(tmp_path: Path) -> Path:
 
 STARTS_PROCESSES = {"train", "typed_train"}  # fixtures
 SLOW = (  # modules that start processes, compile, or take more than some seconds
-    "fused/test_parity", "fused/test_train_group", "fused/test_graph", "hydra_plugins/", "native/test_build", "sweep/",
-    "reporting/test_escapes", "test_bad_input", "test_errors", "test_readme", "test_report", "test_status",
-    "training/test_lightning", "training/test_resume", "training/test_tensorboard",
+    "config/test_loader", "fused/test_parity", "fused/test_train_group", "fused/test_graph", "hydra_plugins/",
+    "inference/", "native/test_build", "reporting/assignment/test_claims", "reporting/test_choice",
+    "reporting/test_escapes", "runs/test_damage", "sweep/", "test_bad_input", "test_errors", "test_readme",
+    "test_report", "test_status", "training/test_lightning", "training/test_resume", "training/test_tensorboard",
 )  # fmt: skip
 
 

@@ -118,10 +118,16 @@ def test_changed_images_are_other_images(train: Command, outputs: Path, tmp_path
     shutil.copy(file, tmp_path / "copy.npz")
     moved = train("data=arrays", f"data.path={tmp_path / 'copy.npz'}", "data.name=my", *command[2:])
     assert "Trained already" in moved.stdout  # the same images elsewhere are the same run
+    with np.load(file) as arrays:  # the same bytes in another shape
+        turned = {key: array.reshape(-1, 14, 56) if key.startswith("x") else array for key, array in arrays.items()}
+    np.savez(file, **turned)
+    refused = train(*command)
     write_npz(file, classes=NAMES[:5])
     changed = train(*command)
-    assert changed.returncode == 2
-    assert "was trained on other data files than the current ones" in changed.stderr
+    for ended in (refused, changed):
+        assert ended.returncode == 2
+        assert "was trained on other data files than the current ones" in ended.stderr
+        assert "another data.name= keeps both" in ended.stderr
     assert json.loads((the_run(outputs) / "run.json").read_text())["data"]["classes"] == NAMES
 
 
@@ -135,11 +141,11 @@ def test_changed_images_are_other_images(train: Command, outputs: Path, tmp_path
         ("data=arrays data.path={npz} data.size=32", "data.size"),
         ("data=arrays data.path={npz} data.test=0.2", "data.test=0.2: "),
         ("data=arrays data.path={npz} data.classes=[a,b]", "data.classes: is a list of 2, but the data have 7 classes"),
-        ("data=arrays data.path={npz} model=lenet +model.classes=3", "model.classes=3: follows from the data"),
+        ("data=arrays data.path={npz} model=lenet +model.classes=3", "model.classes=3: is set to 7 by the run"),
         ("data=folder data.path={npz}", "train: is not a folder"),
         ("data=folder data.path={npz} data.size=none", "data.size=none: must be a whole number of pixels"),
         ("-m data=arrays data.path={npz},b.npz", "a sweep cannot vary data.path"),
-        ("data=arrays data.path={small}", "images of 8 x 8: LeNet needs 12 x 12 or more; data.size=32 resizes"),
+        ("data=arrays data.path={small}", "images of 8 x 8: LeNet needs 12 x 12 or more"),
         (
             "data=arrays data._target_=builtins.dict data.path={npz}",
             "data._target_=builtins.dict: is not a subclass of Source",

@@ -63,6 +63,8 @@ class Settings:
         """Every setting by its key on the command line: `lr`, `model.hidden`."""
         flat: dict[str, Any] = {}
         for key, value in asdict(self).items():
+            if key == "source":
+                value = {name: each for name, each in value.items() if each is not None}
             flat |= {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, dict) else {key: value}
         return flat
 
@@ -184,6 +186,10 @@ def _check_data(cfg: DictConfig) -> None:
         for key in data:
             if OmegaConf.is_missing(data, key):
                 raise UserError(f"data.{key}: is missing; set data.{key}=")
+        if not isinstance(path := data.get("path", ""), str):
+            raise UserError(
+                f"data.path={path}: must name a file or folder; a number needs quotes: 'data.path=\"{path}\"'"
+            )
     elif unknown := {str(key) for key in set(data) - DATA_KEYS}:
         raise UserError(no_such_key(f"data.{min(unknown)}", cfg))
     elif data.name not in datasets.NAMES:

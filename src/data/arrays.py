@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +48,19 @@ class Npz:
                 check_memory(sum(member.file_size for member in file.infolist()), str(self.path))
             with np.load(self.path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, BadZipFile, EOFError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
             raise UserError(
                 f"{self.path}: cannot be read as .npz ({flat(error)}); write it with "
                 "np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
             ) from error
 
 
-def existing(path: object) -> Path:
+def existing(path: str) -> Path:
     """Return `data.path` as a path. Raises UserError if nothing is there."""
-    if not isinstance(path, str) or not path.strip():
-        raise UserError(f"data.path={'' if path is None else path}: must name a file or folder; try data.path=my.npz")
+    if not path.strip():
+        raise UserError("data.path=: must name a file or folder; try data.path=my.npz")
     if path.startswith("~"):
         raise UserError(f'data.path={path}: ~ is not expanded here; write data.path="$HOME{path[1:]}"')
     if not Path(path).exists():
@@ -81,6 +83,11 @@ def images_of(found: Mapping[str, Any], where: str, test: float) -> Images:
 
     `test` is the share of the images that become the test set, stratified, if there is no `x_test`.
     """
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"{where}: arrays() returned a {type(found).__name__}; must be a dictionary with x_train and so on"
+        )
+    found = {key: value for key, value in found.items() if value is not None}
     for key in ("x_train", "y_train"):
         if key not in found:
             raise UserError(f"{where}: has no {key}; it has {', '.join(sorted(found)) or 'nothing'}")
@@ -113,7 +120,9 @@ def _split(found: Mapping[str, Any], name: str, where: str) -> tuple[Pixels, NDA
 def _pixels(images: NDArray[Any], where: str) -> Pixels:
     """Return images (N, C, H, W)."""
     if images.dtype != np.uint8:
-        way = "(255 * x).round().astype(np.uint8) if they are 0 to 1" if images.dtype.kind == "f" else "np.uint8(x)"
+        way = {"f": "(255 * x).round().astype(np.uint8) if they are 0 to 1", "b": "255 * np.uint8(x)"}.get(
+            images.dtype.kind, "np.uint8(x) if they are 0 to 255 already"
+        )
         raise UserError(f"{where} is of {images.dtype}; images are uint8, 0 to 255: {way}")
     shape = images.shape
     if images.ndim == 3:
@@ -140,18 +149,16 @@ def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
 
 def _classes(splits: Mapping[str, tuple[Pixels, Labels]], names: Any, where: str) -> tuple[str, ...]:
     """Return the names of the classes, by default their numbers. Raises UserError unless labels are 0 to K - 1."""
-    labels = splits["train"][1]
-    if labels.min() < 0 or (len(labels) < labels.max() and names is None):
-        raise UserError(f"{where}: labels are {labels.min()} to {labels.max()}; they must be 0 to K - 1 for K classes")
-    n = int(max(split[1].max() for split in splits.values())) + 1
-    classes = tuple(map(str, np.asarray(names).tolist())) if names is not None else tuple(map(str, range(n)))
+    every = np.concatenate([labels for _, labels in splits.values()])
+    if every.min() < 0 or every.max() >= len(every):
+        raise UserError(f"{where}: labels are {every.min()} to {every.max()}; they must be 0 to K - 1 for K classes")
+    n = int(every.max()) + 1
+    classes = tuple(map(str, range(n))) if names is None else _names(names, where)
     if len(classes) < n:
         raise UserError(f"{where}: has the label {n - 1}, but classes names only {len(classes)}")
     if len(classes) < 2:
         raise UserError(f"{where}: has one class; at least two are needed")
     for split, (_, found) in splits.items():
-        if found.min() < 0:
-            raise UserError(f"{where}: has the label {found.min()}; labels are 0 to K - 1 for K classes")
         missing = np.flatnonzero(np.bincount(found, minlength=len(classes)) == 0)
         if len(missing):
             several = ", ".join(classes[label] for label in missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -160,6 +167,13 @@ def _classes(splits: Mapping[str, tuple[Pixels, Labels]], names: Any, where: str
                 "labels are 0 to K - 1 for K classes, and both sets need all of them"
             )
     return classes
+
+
+def _names(names: Any, where: str) -> tuple[str, ...]:
+    array = np.asarray(names)
+    if array.ndim != 1 or array.dtype.kind not in "Uiuf" or len(set(array.tolist())) < len(array):
+        raise UserError(f"{where}: classes must be a list of different names, one for each label")
+    return tuple(map(str, array.tolist()))
 
 
 def _stratified(images: Pixels, labels: Labels, share: float) -> dict[str, tuple[Pixels, Labels]]:

@@ -5,25 +5,27 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from src.data.arrays import check_memory, existing
-from src.errors import UserError, flat
+from src.data.images import Pixels
+from src.errors import UserError, flat, printable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
-CHUNK = 256  # images that a thread reads at a time
+CHUNK = 1024  # images that are read ahead
 LARGE = 10_000  # bytes of a file from which on threads read faster than one
+Listed = tuple[Path, str]  # a file and its class
 VERSION = 1  # of the cache; increase it when the same files give other arrays
 
 
@@ -31,7 +33,7 @@ class Folder:
     """The images below a folder; their order is that of the file names, numbers by value, then of the classes.
 
     `size` resizes images to a square of so many pixels, with antialiasing; `grey` converts colours. The arrays are
-    cached in `data_root`, by the files' names, sizes and times. Raises UserError.
+    cached in `data_root` until a name, size or time of a file changes. Raises UserError.
     """
 
     def __init__(self, path: str, data_root: str, size: int | None = None, grey: bool = False) -> None:
@@ -43,62 +45,62 @@ class Folder:
         self.caches = Path(data_root, ".images")
 
     def arrays(self) -> Mapping[str, Any]:
-        splits = {name: self._listed(name) for name in ("train", "test") if name == "train" or self._has(name)}
-        classes = sorted({file.parent.name for file in splits["train"]})
-        if "test" in splits and classes != (others := sorted({file.parent.name for file in splits["test"]})):
-            differing = ", ".join(sorted(set(classes) ^ set(others)))
+        splits = {"train": self._listed("train")}
+        if (self.path / "test").is_dir():
+            splits["test"] = self._listed("test")
+        classes, *others = ({name for _, name in files} for files in splits.values())
+        if others and classes != others[0]:
+            differing = ", ".join(map(printable, sorted(classes ^ others[0])))
             raise UserError(f"{self.path}: train and test differ in their classes; only one of them has {differing}")
-        cache = self.caches / f"{self._key(splits)}.npz"
-        if (cached := _read(cache)) is not None:
-            return cached
-        try:
-            self.caches.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{cache}.lock"):  # one process reads the folder, the others its result
-                if (cached := _read(cache)) is None:
-                    cached = self._decoded(splits, classes)
-                    _write(cache, cached)
-            return cached
-        except OSError as error:  # a cache is a convenience
-            print(f"{cache}: cannot be written ({flat(error)}); {self.path} is read every time", file=sys.stderr)
-            return self._decoded(splits, classes)
+        if len(classes) < 2:
+            raise UserError(f"{self.path}: has one class, {printable(*classes)}; at least two are needed")
+        identity = json.dumps([VERSION, str(self.path.resolve()), self.size, self.grey]).encode()
+        cache = self.caches / f"{hashlib.sha256(identity).hexdigest()[:16]}.npz"
+        key = self._key(splits)
+        if (cached := _read(cache, key)) is None:
+            with suppress(OSError):
+                self.caches.mkdir(parents=True, exist_ok=True)
+            # One process reads the folder, the others its result.
+            with FileLock(f"{cache}.lock") if os.access(self.caches, os.W_OK) else nullcontext():
+                if (cached := _read(cache, key)) is None:
+                    cached = self._decoded(splits, sorted(classes))
+                    self._write(cache, cached | {"key": np.array(key)})
+        return {name: array for name, array in cached.items() if name != "key"}
 
-    def _has(self, split: str) -> bool:
-        return (self.path / split).is_dir()
-
-    def _listed(self, split: str) -> list[Path]:
-        """Return the image files of a split."""
+    def _listed(self, split: str) -> list[Listed]:
+        """Return the image files of a split and their classes."""
         folder = self.path / split
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; it must hold a folder of images for each class")
-        found: list[tuple[list[Any], Path]] = []
-        folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-        if hidden := [entry.name for entry in folders if entry.name.startswith(".")]:
-            print(f"{folder}: skipped {', '.join(hidden)}", file=sys.stderr)
-        for of_class in folders:
-            if of_class.name not in hidden:
-                names = [entry.name for entry in os.scandir(of_class) if not entry.name.startswith(".")]
-                files = [of_class / name for name in names if Path(name).suffix.lower() in SUFFIXES]
+        found: list[tuple[list[Any], Listed]] = []
+        for of_class in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+            if not of_class.name.startswith("."):
+                files = list(image_files(of_class))
                 if not files:
                     raise UserError(f"{of_class}: holds no images ({', '.join(sorted(SUFFIXES))})")
-                found += [(natural(file.name), file) for file in files]
+                found += [(natural(str(file.relative_to(of_class))), (file, of_class.name)) for file in files]
         if not found:
             raise UserError(f"{folder}: holds no folders; it must hold a folder of images for each class")
         return [file for _, file in sorted(found)]
 
-    def _key(self, splits: Mapping[str, list[Path]]) -> str:
-        digest = hashlib.sha256(json.dumps([VERSION, str(self.path.resolve()), self.size, self.grey]).encode())
+    def _key(self, splits: Mapping[str, list[Listed]]) -> str:
+        """Return a hash of the files' names, sizes and times."""
+        digest = hashlib.sha256()
         for files in splits.values():
-            for file in files:
+            for file, _ in files:
                 stat = file.stat()
                 digest.update(os.fsencode(f"{file.relative_to(self.path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()
 
-    def _decoded(self, splits: Mapping[str, list[Path]], classes: list[str]) -> dict[str, Any]:
+    def _decoded(self, splits: Mapping[str, list[Listed]], classes: list[str]) -> dict[str, Any]:
+        for split in splits:
+            if hidden := sorted(each.name for each in (self.path / split).glob(".*") if each.is_dir()):
+                print(f"{self.path / split}: skipped {', '.join(map(printable, hidden))}", file=sys.stderr)
         files = [file for of_split in splits.values() for file in of_split]
-        images = self._read_all(files)
+        images = self._read_all([file for file, _ in files])
         numbers = {name: number for number, name in enumerate(classes)}
-        labels = np.array([numbers[file.parent.name] for file in files])
-        arrays: dict[str, Any] = {"classes": np.array(classes)}
+        labels = np.array([numbers[name] for _, name in files])
+        arrays: dict[str, Any] = {"classes": np.array([printable(name) for name in classes])}
         first = 0
         for name, of_split in splits.items():
             last = first + len(of_split)
@@ -106,43 +108,69 @@ class Folder:
             first = last
         return arrays
 
-    def _read_all(self, files: list[Path]) -> NDArray[np.uint8]:
-        """Return all images, (N, H, W, C)."""
+    def _read_all(self, files: list[Path]) -> Pixels:
+        """Return all images, (N, C, H, W)."""
         console = Console(file=sys.stderr, markup=False, highlight=False)
         what = f"reading {len(files):,} images of {self.path}"
         if not console.is_terminal:
             console.print(what, soft_wrap=True)
-        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-        read: list[NDArray[np.uint8] | UserError] = []
+        images: Pixels | None = None
+        wrong: list[UserError] = []
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(what, total=len(files))
+            for file, image in self._each(files):
+                bar.advance(task)
+                if isinstance(image, UserError):
+                    wrong.append(image)
+                    continue
+                if images is None:
+                    check_memory(image.nbytes * len(files), str(self.path))
+                    images, first = np.zeros((len(files), *image.shape), np.uint8), file
+                    at = iter(range(len(files)))
+                if image.shape[1:] != images.shape[2:]:
+                    one, other = ("x".join(map(str, shape)) for shape in (images.shape[2:], image.shape[1:]))
+                    raise UserError(
+                        f"{file}: is of {other} pixels, and {first} of {one}; data.size=32 resizes all images"
+                    )
+                if image.shape[0] > images.shape[1]:  # a coloured image after grey ones
+                    check_memory(image.nbytes * len(files), str(self.path))
+                    images = np.repeat(images, 3, axis=1)
+                images[next(at)] = image
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise UserError(f"{wrong[0]}{more}")
+        assert images is not None
+        return images
+
+    def _each(self, files: list[Path]) -> Iterator[tuple[Path, Pixels | UserError]]:
+        """Yield each file with its image or the error, in order; a bounded number is read ahead."""
         # Decoding a small image takes less time than switching threads.
         large = sum(file.stat().st_size for file in files[:CHUNK]) > LARGE * len(files[:CHUNK])
         with ThreadPoolExecutor(None if large else 1) as threads:
-            parts = threads.map(self._read_some, chunks)
-            for part in track(
-                parts, what, len(chunks), console=console, transient=True, disable=not console.is_terminal
-            ):
-                read += part
-                if len(read) <= CHUNK and not isinstance(first := read[0], UserError):
-                    check_memory(first.nbytes * len(files), str(self.path))
-        if wrong := [each for each in read if isinstance(each, UserError)]:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise UserError(f"{wrong[0]}{more}")
-        images = [each for each in read if not isinstance(each, UserError)]
-        for file, image in zip(files, images, strict=True):
-            if image.shape[:2] != images[0].shape[:2]:
-                one, other = ("x".join(map(str, each.shape[:2])) for each in (images[0], image))
-                raise UserError(
-                    f"{file}: is of {other} pixels, and {files[0]} of {one}; data.size=32 resizes all images"
+            for start in range(0, len(files), CHUNK):
+                some = files[start : start + CHUNK]
+                parts = [some[first : first + CHUNK // 16] for first in range(0, len(some), CHUNK // 16)]
+                yield from zip(
+                    some, (each for part in threads.map(self._read_some, parts) for each in part), strict=True
                 )
-        if any(image.shape[2] == 3 for image in images):  # a grey image among coloured ones
-            images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
-        return np.stack(images)
 
-    def _read_some(self, files: list[Path]) -> list[NDArray[np.uint8] | UserError]:
+    def _write(self, cache: Path, arrays: Mapping[str, Any]) -> None:
+        """Write the cache; it is a convenience, so that a failure is only told."""
+        partial = cache.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+            partial.replace(cache)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            print(f"{cache}: cannot be written ({flat(error)}); {self.path} is read every time", file=sys.stderr)
+
+    def _read_some(self, files: list[Path]) -> list[Pixels | UserError]:
         return [self._image(file) for file in files]
 
-    def _image(self, file: Path) -> NDArray[np.uint8] | UserError:
-        """Return an image (H, W, C), or the error."""
+    def _image(self, file: Path) -> Pixels | UserError:
+        """Return an image (C, H, W), or the error."""
         try:
             with Image.open(file) as image:
                 if image.mode in DEEP:
@@ -153,7 +181,7 @@ class Folder:
             if self.size is not None and pixels.size != (self.size, self.size):
                 pixels = pixels.resize((self.size, self.size), Image.Resampling.BILINEAR)
             array = np.asarray(pixels)
-            return array[..., None] if mode == "L" else array
+            return array[None] if mode == "L" else np.moveaxis(array, 2, 0)
         except Exception as error:  # a damaged image can raise anything
             return UserError(f"{file}: cannot be read as an image ({flat(error)}); repair or remove it")
 
@@ -163,17 +191,19 @@ def natural(name: str) -> list[Any]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
-def _read(cache: Path) -> dict[str, Any] | None:
-    """Return the cached arrays; None if there are none or the file is damaged."""
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder, except hidden ones."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)
+
+
+def _read(cache: Path, key: str) -> dict[str, Any] | None:
+    """Return the cached arrays; None if there are none, they are of other files, or the cache is damaged."""
     try:
         with cache.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)  # the zip format's checksums are verified
+            return dict(arrays) if str(arrays["key"]) == key else None  # the zip format's checksums are verified
     except Exception:  # a damaged file can raise anything
         return None
-
-
-def _write(cache: Path, arrays: Mapping[str, Any]) -> None:
-    partial = cache.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.replace(cache)

@@ -19,10 +19,11 @@ ALWAYS = ("optimizer", "batch")
 
 def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
     """Return a caption and a table per data set: accuracies on different data sets are never compared."""
-    by_data: defaultdict[str, list[State]] = defaultdict(list)
+    by_data: defaultdict[tuple[str, ...], list[State]] = defaultdict(list)
     for state in states:
-        by_data[state.settings.data].append(state)
-    return [(f"{data}: {LEGEND}{_choice(of_it)}", cells(of_it)) for data, of_it in by_data.items()]
+        settings = state.settings
+        by_data[settings.data, str(settings.test_share), str(settings.source)].append(state)
+    return [(f"{data}: {LEGEND}{_choice(of_it)}", cells(of_it)) for (data, *_), of_it in by_data.items()]
 
 
 def _choice(states: list[State]) -> str:

@@ -26,7 +26,7 @@ class Member:
         self.images = self.resolved.load()
         self.forced = self.run.to_be_cleared(config.force)
         if not self.forced:
-            self.run.check_data(self.images.sha256)
+            self.run.check_data(self.images.sha256, self.images.shape)
         self.build(shared)
 
     def build(self, shared: dict[Hashable, DataModule]) -> None:

@@ -82,7 +82,8 @@ def _settings(state: State) -> dict[str, Any]:
     """Return a run's settings by their keys on the command line."""
     settings, names = state.settings, state.names
     of_data = {f"data.{key}": getattr(settings, key) for key in ("validation", "normalize", "augment")}
-    return settings.flat | of_data | asdict(names)
+    own = {f"data.{key}": value for key, value in settings.source.items()} | {"data.test": settings.test_share}
+    return settings.flat | of_data | own | asdict(names)
 
 
 def _has(state: State, word: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.data.folder import DEEP, SUFFIXES, natural
+from src.data.folder import DEEP, SUFFIXES, image_files, natural
 from src.errors import UserError, flat
 
 FLAT = 0.05  # brightness, of 0 to 1, by which border and whole must differ to tell light on dark from dark on light
@@ -17,7 +17,7 @@ def files(paths: Iterable[str]) -> Iterator[Path]:
     """Yield the given files, and the images in the given folders and below, by name. Raises UserError."""
     for path in map(Path, paths):
         if path.is_dir():
-            found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()]
+            found = list(image_files(path))
             if not found:
                 raise UserError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
             yield from sorted(found, key=lambda file: natural(str(file)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from src.config.settings import Settings
@@ -59,7 +60,7 @@ class TrainedNetwork(nn.Module):
 
 def load_network(directory: Path) -> TrainedNetwork:
     """Return the network of the run in a directory, on the CPU. A diverged run gives a warning. Raises UserError."""
-    run = Run(directory)
+    run = Run(directory.resolve())
     try:
         record, curve = run.read()
         if not record:
@@ -71,23 +72,36 @@ def load_network(directory: Path) -> TrainedNetwork:
             )
         weights = read(run.checkpoint, run.digest)["state_dict"]
     except Damaged as error:
-        raise UserError(f"{directory}: is damaged ({error}); train it again with force=true") from error
+        raise UserError(f"{directory}: cannot be loaded: {error}") from error
     if "shape" not in record["data"]:  # of an earlier version
-        data: dict[str, Any] = {"shape": [1, 28, 28], "classes": [str(label) for label in range(10)]}
+        data: dict[str, Any] = {"shape": [1, 28, 28], "classes": _earlier_names(run)}
         record["data"] |= data | {key: [record["data"][key]] for key in ("mean", "std")}
     if record["status"] == "diverged":
         print(f"{directory}: this run diverged; its predictions are worth nothing", file=sys.stderr)
     shape, classes = tuple(record["data"]["shape"]), len(record["data"]["classes"])
-    network = new_model(settings, shape, classes)
+    with torch.random.fork_rng(devices=[]):
+        network = new_model(settings, shape, classes)
     _fill(network, {name.removeprefix("model."): each for name, each in weights.items()}, directory)
     return TrainedNetwork(network, record)
+
+
+def _earlier_names(run: Run) -> list[str]:
+    """Return the names of ten classes from the configuration of a run, whose record does not hold them."""
+    try:
+        names = OmegaConf.select(OmegaConf.load(run.directory / ".hydra" / "config.yaml"), "data.classes")
+        found = [str(name) for name in names]
+    except Exception:  # a missing or damaged file can raise anything
+        found = []
+    return found if len(found) == 10 else [str(label) for label in range(10)]
 
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], directory: Path) -> None:
     """Load the weights. Raises UserError that names the first one that does not fit."""
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        found, wanted = (tuple(some[name].shape) if name in some else None for some in (weights, expected))
+        found, wanted = (
+            tuple(getattr(some[name], "shape", ())) if name in some else None for some in (weights, expected)
+        )
         if found != wanted:
             raise UserError(
                 f"{directory}: its weights do not fit the network, whose code has changed since: {name} is {found} in "

@@ -19,6 +19,7 @@ USUAL = {
     "normalize": "half",
     "augment": "none",
     "test_share": 0.0,
+    "source.grey": False,
     "model.init": "torch",
     "model.activation": "relu",
     "model.pooling": "max",

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from src.errors import printable
 from src.reporting import escapes, left_out, tables
 from src.reporting.assignment.candidates import candidates, scores
 from src.reporting.assignment.claims import claims
@@ -23,7 +24,7 @@ from src.reporting.figures import figures
 from src.reporting.grid import Cell, Grid
 from src.reporting.section import Section, sentences
 from src.reporting.statistics import percent
-from src.runs.dataframe import Frames, printable
+from src.runs.dataframe import Frames
 from src.runs.directory import Run
 from src.runs.provenance import provenance
 

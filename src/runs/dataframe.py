@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from src.config.settings import ConfigChoices, Settings, directory
-from src.errors import UserError, one_line
+from src.errors import UserError, one_line, printable
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
 from src.runs.record import OtherRecipe
@@ -80,11 +80,6 @@ def choose(frames: Frames, output: Path, wanted: list[tuple[Settings, ConfigChoi
         return there
     missing = _by_directory(to_do)
     return replace(there, runs=pd.concat([there.runs, missing]) if len(there.runs) else missing)
-
-
-def printable(text: str) -> str:
-    r"""Return `text` as valid UTF-8, which a file name need not be: an invalid byte becomes `\udcff`."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:

@@ -174,11 +174,15 @@ class Run:
         contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
         replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(each).encode() for name, each in contents.items()})
 
-    def check_data(self, sha256: str) -> None:
-        """Raise UserError if this run was trained on images with another hash."""
-        if self.record().get("data", {}).get("sha256", sha256) != sha256:
+    def check_data(self, sha256: str, shape: tuple[int, int, int]) -> None:
+        """Raise UserError if this run was trained on images with another hash or shape."""
+        record = self.record()
+        data = record.get("data", {})
+        if data.get("sha256", sha256) != sha256 or tuple(data.get("shape", shape)) != shape:
+            other = ", and another data.name= keeps both" if record["settings"].get("source") else ""
             raise UserError(
-                f"{self.directory}: was trained on other data files than the current ones; force=true trains it again"
+                f"{self.directory}: was trained on other data files than the current ones; force=true trains it "
+                f"again{other}"
             )
 
     def clear(self) -> None:

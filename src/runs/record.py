@@ -64,6 +64,8 @@ class _Data(TypedDict):
     validation: NotRequired[Natural]
     test: Positive
     sha256: str
+    mean: NotRequired[FiniteFloat | list[FiniteFloat]]
+    std: NotRequired[FiniteFloat | list[FiniteFloat]]
     shape: NotRequired[Annotated[list[Positive], Field(min_length=3, max_length=3)]]
     classes: NotRequired[Annotated[list[str], Field(min_length=2)]]
     brightness: NotRequired[dict[Literal["whole", "border"], Share]]

@@ -57,7 +57,7 @@ class Job:
         images = resolved.load()
         self.forced = self.run.to_be_cleared(cfg.force)
         if not self.forced:
-            self.run.check_data(images.sha256)
+            self.run.check_data(images.sha256, images.shape)
         self.refresh()
 
     @property

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from textwrap import shorten
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn.functional import cross_entropy
 WORST, IN_A_ROW = 24, 6  # images shown
 MATRIX = 20  # classes at most in a confusion matrix; above, the pairs that are confused most often are shown
 PAIRS = 20
+LONGEST = 14  # letters of a class name that are shown
 SHORT = 5  # letters of class names of which two fit above an image
 ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -41,19 +41,23 @@ def error_figure(
     wrong = int((labels != predictions).sum())
     figure.suptitle(f"{title}: {wrong} of {len(labels)} wrong")
     left, right = figure.subfigures(1, 2, squeeze=False)[0]
-    (_draw_matrix if len(classes) <= MATRIX else _draw_pairs)(left.subplots(), matrix, classes)
+    shown = [_short(name) for name in classes]
+    (_draw_matrix if len(classes) <= MATRIX else _draw_pairs)(left.subplots(), matrix, shown)
 
     losses = cross_entropy(logits, labels, reduction="none").nan_to_num(nan=torch.inf)
     losses[labels == predictions] = -1.0
     worst = losses.argsort(descending=True, stable=True)[: min(WORST, wrong)]
     right.suptitle(f"highest losses: true {ARROW} predicted", fontsize=10)
-    shown = [shorten(name, 12, placeholder="...") for name in classes]
     pairs = zip(labels[worst].tolist(), predictions[worst].tolist(), strict=True)
     between = f" {ARROW} " if max(map(len, shown)) <= SHORT else f"\n{ARROW} "
     captions = [f"{shown[true]}{between}{shown[predicted]}" for true, predicted in pairs]
     _draw_images(right.subplots(), images[worst].movedim(1, -1).numpy(), captions)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _draw_images(axes: Axes, images: NDArray[np.uint8], captions: Sequence[str]) -> None:

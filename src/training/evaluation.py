@@ -38,6 +38,7 @@ def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
     differ from each other.
     """
     train = data.splits["train"]
+    data.begin_epoch(0)  # else the loss would depend on the last epoch's augmentation
     device = train.images.device
     model, metrics = new_model(settings, images.shape, len(images.classes)).to(device), EpochMetrics(device)
     for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):

@@ -83,8 +83,12 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "fractions": ({"y_train": LABELS + 0.5}, "it: y_train is of float64; labels are whole numbers"),
     "nan": ({"y_train": LABELS * np.nan}, "labels are whole numbers"),
     "from 1": ({"y_train": LABELS + 1, "y_test": LABELS[:8] + 1}, "training set has no image of class 0"),
-    "negative": ({"y_train": LABELS - 1}, "it: labels are -1 to 2; they must be 0 to K - 1"),
+    "negative": ({"y_train": LABELS - 1}, "it: labels are -1 to 3; they must be 0 to K - 1"),
     "far apart": ({"y_train": LABELS * 1000}, "it: labels are 0 to 3000; they must be 0 to K - 1"),
+    "huge in test": ({"y_test": LABELS[:8] + 10**9}, "it: labels are 0 to 1000000003; they must be 0 to K - 1"),
+    "classes as a number": ({"classes": 7}, "it: classes must be a list of different names"),
+    "classes as text": ({"classes": "ant"}, "it: classes must be a list of different names"),
+    "equal names": ({"classes": ["a", "a", "b", "c"]}, "it: classes must be a list of different names"),
     "one class": ({"y_train": LABELS * 0, "y_test": LABELS[:8] * 0}, "it: has one class; at least two are needed"),
     "missing in test": ({"y_test": np.minimum(LABELS[:8], 2)}, "it: the test set has no image of class 3"),
     "new in test": ({"y_test": LABELS[:8] + 1}, "it: the training set has no image of class 4"),
@@ -105,6 +109,28 @@ def test_a_share_for_the_test_set_is_refused_if_there_is_one() -> None:
         images_of(given_arrays(), "it", 0.2)
     with pytest.raises(UserError, match=r"data\.test=0.2: class 1 has one image"):
         images_of({"x_train": GREY[:3], "y_train": np.array([0, 0, 1])}, "it", 0.2)
+
+
+def test_what_is_no_dictionary_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"it: arrays\(\) returned a NoneType; must be a dictionary"):
+        images_of(None, "it", 0)  # type: ignore[arg-type]
+
+
+def test_any_flipped_bit_of_a_compressed_npz_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "my.npz"
+    np.savez_compressed(file, **given_arrays())
+    content = file.read_bytes()
+    expected, complaints = Npz(str(file)).arrays(), []
+    for place in range(0, len(content), 97):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        try:
+            found = Npz(str(file)).arrays()
+        except UserError as error:
+            complaints.append(str(error))
+        else:  # a bit that means nothing, such as a time, or a name
+            assert all(np.array_equal(expected[key], found[key]) for key in expected.keys() & found.keys())
+    assert len(complaints) > 20
+    assert all(complaint.startswith(f"{file}: cannot be read as .npz") for complaint in complaints)
 
 
 def test_an_npz_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Images in folders."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,37 @@ def test_folders_that_do_not_fit_are_named(tmp_path: Path, root: Path, capsys: p
     (tmp_path / "train").mkdir()
     with pytest.raises(UserError, match=rf"^{tmp_path}/train: holds no folders"):
         read(tmp_path, root)
+
+
+def test_folders_below_a_class_belong_to_it(tmp_path: Path, root: Path) -> None:
+    path = write_pngs(tmp_path / "bars", bars(60, 1), bars(60, 2))
+    expected = read(path, root)
+    for split in ("train", "test"):
+        for of_class in (path / split).iterdir():
+            nested = of_class / "a" / "b"
+            nested.mkdir(parents=True)
+            (of_class / ".thumbnails").mkdir()
+            for number, image in enumerate(sorted(of_class.glob("*.png"))):
+                image.rename(nested / image.name) if number else shutil.copy(image, of_class / ".thumbnails")
+    found = read(path, root)
+    assert sorted(found.train_labels) == sorted(expected.train_labels)
+    assert found.train_images.sum() == expected.train_images.sum()
+    assert len(list((root / ".images").glob("*.npz"))) == 1  # a changed folder replaces its cache
+
+
+def test_a_folder_of_one_class(tmp_path: Path, root: Path) -> None:
+    save(tmp_path / "train" / "only" / "1.png", np.zeros((16, 16), np.uint8))
+    with pytest.raises(UserError, match="has one class, only; at least two are needed"):
+        read(tmp_path, root)
+
+
+def test_more_than_half_of_the_memory_is_told_before_the_rest_is_read(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_pngs(tmp_path / "bars", bars(300, 1), bars(80, 2))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 100, "SC_PHYS_PAGES": 100}.get)
+    with pytest.raises(UserError, match=rf"^{path}: takes 0.0 GiB, more than half"):
+        read(path, root)
 
 
 def test_sixteen_bits_are_refused(tmp_path: Path, root: Path) -> None:

@@ -122,6 +122,6 @@ def test_best_epochs_are_no_worse_than_last(tmp_path: Path) -> None:
 def test_titles_omit_the_defaults_of_conf() -> None:
     model: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "lenet.yaml"))
     data = OmegaConf.load(ROOT / "conf" / "data" / "auto.yaml")
-    of_data = {"normalize": data.normalize, "augment": data.augment, "test_share": data.test}
+    of_data = {"normalize": data.normalize, "augment": data.augment, "test_share": data.test, "source.grey": False}
     usual = of_data | {f"model.{key}": value for key, value in model.items() if key != "_target_"}
     assert usual == USUAL
