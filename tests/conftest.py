@@ -1,5 +1,6 @@
 """Fixtures: small image sets, and the user's commands."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -84,6 +85,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         module = item.path.relative_to(ROOT / "tests").as_posix()
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) or module.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out all that is imported by now when garbage is collected, as libraries do explicitly."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:

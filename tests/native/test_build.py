@@ -22,7 +22,7 @@ BUILDS = {  # the sanitizer of addresses makes compilation slow, that of threads
     "any processor of its kind": ["g++", "-O2"],
     "clang": ["clang++", "-march=native", "-O2"],
 }
-TRIALS = {"sanitized addresses": 100, "sanitized threads": 40}
+TRIALS = {"sanitized addresses": 60, "sanitized threads": 30}
 ODD_SHAPES = Path(__file__).with_name("odd_shapes.cpp")
 RUN = ("data=digits", "model=lenet", "epochs=1")
 
