@@ -71,7 +71,7 @@ def test_a_run_that_kills_the_process_fails_alone(train: Command, outputs: Path,
 
 
 def test_killed_again_and_again(train: Command, tmp_path: Path, small_mnist: Path) -> None:
-    grid = "-m", "data=digits", "model=mlp", "optimizer=sgd,adam", "seed=0,1", "epochs=30", *FUSE
+    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=18", *FUSE
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(*grid, f"output_dir={whole}").stderr == ""
     epochs = [0]
@@ -82,7 +82,7 @@ def test_killed_again_and_again(train: Command, tmp_path: Path, small_mnist: Pat
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         epochs.append(epochs_of(cut))
-    assert 0 < epochs[1] < epochs[2] < 30
+    assert 0 < epochs[1] < epochs[2] < 18
     assert "4 runs: 4 to do" in train(*grid, f"output_dir={cut}").stdout
     for run in runs_in(whole):
         assert_same(whole / run, cut / run)
