@@ -11,7 +11,6 @@ from src.errors import UserError, errors_in_one_line
 from src.inference.arguments import parse
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
-from src.runs.directory import Run
 
 USAGE = """python -m src.evaluate [data=NAME] [data.path=FILE] RUN ... [output_dir=outputs]
 
@@ -45,7 +44,7 @@ def evaluate(arguments: list[str]) -> Table:
         known = record["figures"] if own else {}
         stored = [known.get("test_loss"), known.get("test_accuracy")]
         table.add_row(
-            Run(directory).directory.name,
+            directory.name,
             f"{len(images.test_labels):,}",
             f"{loss:.4f}",
             "-" if stored[0] is None else f"{stored[0]:.4f}",

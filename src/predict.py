@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from src.errors import Reported, UserError, errors_in_one_line
-from src.inference.arguments import parse, runs_and_files, switch
+from src.inference.arguments import Arguments, parse, runs_and_files, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
@@ -28,12 +28,11 @@ TOGETHER = 256  # images
 Row = tuple[Path, str, float]
 
 
-def predict(arguments: list[str]) -> Iterator[Row]:
+def predict(given: Arguments) -> Iterator[Row]:
     """Yield path, class and probability of each image that the arguments name.
 
     Images that cannot be read are named on stderr and left out; at the end, Reported is raised. Raises UserError.
     """
-    given = parse(arguments, OPTIONS)
     resize, invert = switch(given.options, "resize"), switch(given.options, "invert")
     run, paths = runs_and_files(given.words)
     (directory,) = find(run, Path(given.options["output_dir"]))
@@ -87,10 +86,11 @@ def _image(file: Path, shape: tuple[int, int, int], resize: bool) -> NDArray[np.
 
 
 def _print_rows(arguments: list[str]) -> None:
-    file = parse(arguments, OPTIONS).options["csv"]
+    given = parse(arguments, OPTIONS)
+    file = given.options["csv"]
     rows: list[Row] = []
     try:
-        for path, name, probability in predict(arguments):
+        for path, name, probability in predict(given):
             rows.append((path, name, probability))
             print(f"{path}  {name}  {probability:.2%}")
     except Reported:

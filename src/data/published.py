@@ -49,7 +49,10 @@ def read_checked(path: Path, md5: str) -> bytes:
 class Published(ABC):
     """A data set with published files."""
 
-    files: Sequence[str]  # below the data root
+    @property
+    @abstractmethod
+    def files(self) -> list[str]:
+        """The files, below the data root."""
 
     @abstractmethod
     def fetch(self, torchvision_datasets: Any, folder: str) -> None:
@@ -71,7 +74,7 @@ class Idx(Published):
     transposed: bool = False
 
     @property
-    def files(self) -> list[str]:  # type: ignore[override]
+    def files(self) -> list[str]:
         kinds = "images-idx3-ubyte", "labels-idx1-ubyte"
         return [f"{self.torchvision}/raw/{prefix}-{kind}" for prefix in self.prefixes for kind in kinds]
 
@@ -105,7 +108,7 @@ class Cifar(Published):
     names: str
 
     @property
-    def files(self) -> list[str]:  # type: ignore[override]
+    def files(self) -> list[str]:
         return [f"{self.folder}/{file}" for file in self.md5]
 
     def fetch(self, torchvision_datasets: Any, folder: str) -> None:
@@ -130,7 +133,7 @@ class Svhn(Published):
     md5: Mapping[str, str]
 
     @property
-    def files(self) -> list[str]:  # type: ignore[override]
+    def files(self) -> list[str]:
         return list(self.md5)
 
     def fetch(self, torchvision_datasets: Any, folder: str) -> None:

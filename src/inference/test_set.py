@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from src.data import datasets
 from src.data.images import Images
 from src.data.own import load_own
 from src.errors import UserError
 from src.inference.trained import TrainedNetwork
+from src.runs.directory import Run
 
 
 def test_images(network: TrainedNetwork, directory: Path, data: str, path: str, data_root: str) -> Images:
@@ -25,7 +24,8 @@ def test_images(network: TrainedNetwork, directory: Path, data: str, path: str, 
     elif data and data != settings["data"]:
         raise UserError(f"data={data}: must be one of: {', '.join(datasets.NAMES)}")
     else:
-        path = path or _recorded_path(directory)
+        recorded = Run(directory).configured("data.path")
+        path = path or (recorded if isinstance(recorded, str) else "")
         images = load_own(name, source | ({"path": path} if path else {}), settings.get("test_share", 0.0), data_root)
     if (images.shape, len(images.classes)) != (network.image_shape, len(network.classes)):
         found, wanted = (
@@ -34,12 +34,3 @@ def test_images(network: TrainedNetwork, directory: Path, data: str, path: str, 
         )
         raise UserError(f"data={name}: its images are of {found}, and {directory.name} was trained on {wanted}")
     return images
-
-
-def _recorded_path(directory: Path) -> str:
-    """Return `data.path` as it was when the run was trained, or an empty string."""
-    try:
-        path = OmegaConf.select(OmegaConf.load(directory / ".hydra" / "config.yaml"), "data.path")
-    except Exception:  # a damaged file can raise anything
-        return ""
-    return path if isinstance(path, str) else ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
+from omegaconf import ListConfig
 from torch import Tensor, nn
 
 from src.config.settings import Settings
@@ -87,12 +87,9 @@ def load_network(directory: Path) -> TrainedNetwork:
 
 def _earlier_names(run: Run) -> list[str]:
     """Return the names of ten classes from the configuration of a run, whose record does not hold them."""
-    try:
-        names = OmegaConf.select(OmegaConf.load(run.directory / ".hydra" / "config.yaml"), "data.classes")
-        found = [str(name) for name in names]
-    except Exception:  # a missing or damaged file can raise anything
-        found = []
-    return found if len(found) == 10 else [str(label) for label in range(10)]
+    names = run.configured("data.classes")
+    known = isinstance(names, ListConfig) and len(names) == 10
+    return [str(name) for name in (names if known else range(10))]
 
 
 def _fill(network: nn.Module, weights: dict[str, Tensor], directory: Path) -> None:

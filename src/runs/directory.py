@@ -174,6 +174,13 @@ class Run:
         contents = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
         replace_files({folder / f"{name}.yaml": OmegaConf.to_yaml(each).encode() for name, each in contents.items()})
 
+    def configured(self, key: str) -> Any:
+        """Return a value of the configuration in `.hydra/`; None if there is none or the file is damaged."""
+        try:
+            return OmegaConf.select(OmegaConf.load(self.directory / ".hydra" / "config.yaml"), key)
+        except Exception:  # a damaged file can raise anything
+            return None
+
     def check_data(self, sha256: str, shape: tuple[int, int, int]) -> None:
         """Raise UserError if this run was trained on images with another hash or shape."""
         record = self.record()

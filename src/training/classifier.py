@@ -134,10 +134,7 @@ class Classifier(LightningModule):
         self.eval_metrics = {name: EpochMetrics(self.device) for name in self.data.eval_splits}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
-        metrics = self.eval_metrics[self.data.eval_splits[dataloader_idx]]
-        for images, labels in block:
-            logits = self.model(images)
-            metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+        self.eval_metrics[self.data.eval_splits[dataloader_idx]].evaluate(self.model, block)
 
     def on_validation_epoch_end(self) -> None:
         """Add the epoch's row to the curve, before any callback's `on_train_epoch_end` reads it."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from src.config.settings import Settings
 from src.data.images import Images
@@ -42,9 +41,7 @@ def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
     device = train.images.device
     model, metrics = new_model(settings, images.shape, len(images.classes)).to(device), EpochMetrics(device)
     for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):
-        for pixels, labels in block:
-            logits = model(pixels)
-            metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+        metrics.evaluate(model, block)
     return metrics.figures("initial")[0]["initial_loss"]
 
 
@@ -61,9 +58,7 @@ def test_figures(model: nn.Module, images: Images, normalisation: dict[str, Any]
     torch.set_flush_denormal(True)
     try:
         for block in split.in_order():
-            for pixels, labels in block:
-                logits = model(pixels)
-                metrics.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
+            metrics.evaluate(model, block)
     finally:
         torch.set_flush_denormal(False)
     figures = metrics.figures("test")[0]

@@ -1,7 +1,10 @@
 """Loss and accuracy, accumulated over images on the device."""
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from src.runs.record import Row
 
@@ -24,6 +27,12 @@ class EpochMetrics:
         self.loss += losses.reshape(len(self.loss), -1).sum(1)
         self.correct += (logits.argmax(-1) == labels).reshape(len(self.loss), -1).sum(1)
         self.images += len(labels)
+
+    def evaluate(self, model: nn.Module, block: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Add the losses and correct predictions of a network on minibatches of images and labels."""
+        for images, labels in block:
+            logits = model(images)
+            self.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 
     def figures(self, name: str) -> list[Row]:
         """Return each run's mean loss per image (nats) and accuracy (0 to 1), with keys that start with `name`."""

@@ -1,12 +1,9 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.commands import Command, environment
 from tests.helpers.warm import WarmCommands
-
-Using = Callable[..., Command]
 
 
 @pytest.fixture
