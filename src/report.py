@@ -67,7 +67,7 @@ def report(arguments: list[str]) -> Path:
             f"{output}: contains no ended run; train one with python -m src.train, or choose another folder with "
             "output_dir="
         )
-    return _write(output / "reports" / name, chosen, frames)
+    return _write(output / "reports" / name, chosen, frames, _command(chosen, overrides))
 
 
 def _allow_missing(words: list[Override]) -> bool:
@@ -115,26 +115,30 @@ def _refuse_missing(chosen: Frames, output: Path, overrides: list[str]) -> None:
         whole = sorted({int(seed) for seed in chosen.runs.seed} - {int(seed) for seed in missing.seed})
         instead = f"; or report the complete seeds with seed={','.join(map(str, whole))}" if whole else ""
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        others = [each for each in overrides if each.partition("=")[0] != "seed"]
-        seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
-        several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
-        command = shlex.join(["python", "-m", "src.train", *several, *others, seeds])
         damaged = f", of which damaged: {left_out.named(chosen.damaged)}; {left_out.REPAIR}" if chosen.damaged else ""
         raise UserError(
             f"{len(missing)} of {counted(len(chosen.runs), 'run')} {'is' if len(missing) == 1 else 'are'} missing in "
-            f"{output}: {shown}{damaged}; train them with `{command}`{instead}; or leave them out with "
-            "allow_missing=true"
+            f"{output}: {shown}{damaged}; train them with `{_command(chosen, overrides)}`{instead}; or leave them out "
+            "with allow_missing=true"
         )
 
 
-def _write(folder: Path, chosen: Frames, everything: Frames) -> Path:
+def _command(chosen: Frames, overrides: list[str]) -> str:
+    """Return the command that trains the chosen runs."""
+    others = [each for each in overrides if each.partition("=")[0] != "seed"]
+    seeds = "seed=" + ",".join(str(int(seed)) for seed in sorted(chosen.runs.seed.unique()))
+    several = [] if len(chosen.runs) == 1 or any(each.startswith("+study=") for each in others) else ["-m"]
+    return shlex.join(["python", "-m", "src.train", *several, *others, seeds])
+
+
+def _write(folder: Path, chosen: Frames, everything: Frames, command: str) -> Path:
     """Write a report in place of the previous one, and print what it leaves out. Return the path of its page."""
     raise_interrupts()
     own = whole = grids(chosen)
     if chosen is not everything:
         whole = [same for grid in own for same in grids(everything.of(_alike(grid, everything.runs)))]
     with replaced(folder) as partial, reported(len(own)) as begin:
-        damaged = write(partial, folder.name, chosen, own, whole, begin)
+        damaged = write(partial, folder, chosen, own, whole, command, begin)
     left_out.tell(damaged, own, chosen.other_recipes)
     return folder / "index.html"
 

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_a_study_is_reported_whole(tmp_path: Path, run_report: Command) -> None:
     folder = tmp_path / "reports" / "assignment"
     assert sorted(path.name for path in folder.iterdir()) == [
         "beside.csv", "cells.csv", "claims.csv", "curves.csv", "curves.parquet", "figures",
-        "index.html", "pairs.csv", "runs.csv", "runs.parquet", "summary.txt", "tables.md", "tables.tex",
+        "index.html", "pairs.csv", "runs.csv", "runs.parquet", "summary.txt", "tables.md", "tables.tex", "variance.csv",
     ]  # fmt: skip
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert {
@@ -52,7 +53,9 @@ def test_a_study_is_reported_whole(tmp_path: Path, run_report: Command) -> None:
     assert len(list((folder / "figures").iterdir())) == 3 * len(names)
     page = (folder / "index.html").read_text()
     assert len(page) < 5e6
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # self-contained
+    assert not re.findall(r'src="(?!data:)|@import|url\((?!#)', page.partition("<script")[0])  # self-contained
+    for linked in re.findall(r'href="([^"#]+)"', page.partition("<script")[0]):
+        assert (folder / unquote(linked)).exists(), linked
     anchors = set(re.findall(r'href="#(cell-\w+)"', page))
     assert len(anchors) == 18
     assert all(f'id="{anchor}"' in page for anchor in anchors)
@@ -74,6 +77,10 @@ def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path
     ended = run_report("+study=assignment", f"output_dir={tmp_path}", "allow_missing=true")
     assert ended.returncode == 0, ended.stderr
     assert "24 runs in 18 cells of 0 to 2 seeds; 12 are missing." in ended.stdout
+    page = (tmp_path / "reports" / "assignment" / "index.html").read_text()
+    unfinished = page.partition('id="unfinished"')[2].partition("</table>")[0]
+    assert unfinished.count("<td>not begun</td>") == 12
+    assert unfinished.count(f"<code>{command}</code>") == 12
 
 
 def test_the_named_command_trains_the_missing_runs(train: Command, outputs: Path, run_report: Command) -> None:
@@ -143,7 +150,7 @@ def test_a_failed_report_keeps_the_previous_one(tmp_path: Path, monkeypatch: pyt
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
     page = report([f"output_dir={tmp_path}"])
     before = page.read_bytes()
-    monkeypatch.setattr("src.reporting.page._draw", lambda *_: 1 / 0)
+    monkeypatch.setattr("src.reporting.page.draw_figures", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report([f"output_dir={tmp_path}"])
     assert page.read_bytes() == before

@@ -1,6 +1,7 @@
 """Pairwise comparisons of the best cells of a grid."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -39,6 +40,11 @@ class Pair:
         return self.one if self.comparison.difference.value > 0 else self.other
 
     @property
+    def untestable(self) -> bool:
+        """True if no result of the test could be significant."""
+        return math.isnan(self.comparison.p) or self.comparison.least_p * self.tests > ALPHA
+
+    @property
     def verdict(self) -> str:
         """The result in words; if there are too few seeds for significance, it says how many are needed."""
         if self.damaged:
@@ -47,7 +53,7 @@ class Pair:
             return "no test: no predictions stored" if self.comparison.difference.n else "no test: no shared seeds"
         if self.winner:
             return f"{self.winner.name} is better"
-        if self.comparison.least_p * self.tests > ALPHA:
+        if self.untestable:
             n, needed = self.comparison.difference.n, seeds_needed(self.tests)
             return f"cannot be told: {n} seeds are too few for {counted(self.tests, 'test')}, {needed} are needed"
         return "no difference shown"
@@ -85,9 +91,9 @@ def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:
     return compare([ones[seed] for seed in shared], [others[seed] for seed in shared])
 
 
-def pairs(grid: Grid) -> list[Pair]:
-    """Compare all pairs of the best cells, with p-values adjusted by Holm's method."""
-    compared = [(one, other, *paired(one, other)) for one, other in combinations(grid.best_cells, 2)]
+def compare_all(cells: Sequence[Cell]) -> list[Pair]:
+    """Compare all pairs of cells, with p-values adjusted by Holm's method."""
+    compared = [(one, other, *paired(one, other)) for one, other in combinations(cells, 2)]
     ps = [comparison.p for _, _, comparison, _ in compared]
     tests = sum(not math.isnan(p) for p in ps)
     return [

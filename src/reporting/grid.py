@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,7 @@ USUAL = {
     "model.pooling": "max",
     "model.padding": 2,
 }
+SPARSE = 3  # places per cell
 OF_THE_DATA = ("normalize", "augment", "test_share")
 
 
@@ -43,7 +45,7 @@ class Cell:
         optimizer, batch, lr = self.key
         return f"{optimizer}, batch {batch}, lr {lr:g}"
 
-    @property
+    @cached_property
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs.status == "finished"]
 
@@ -85,10 +87,16 @@ class Grid:
 
     title: str
     digest: str  # of the settings that its runs have in common
+    first: pd.Series  # the row of one of its runs
     cells: dict[Key, Cell]
     validates: bool  # whether its runs hold validation images out
     data_sha256: str | None = None  # of the data files
     on_other_files: tuple[str, ...] = ()  # directories of ended runs on other data files, which count as missing
+
+    @property
+    def is_sparse(self) -> bool:
+        """True if most combinations of its settings have no runs, as after a search."""
+        return len(self.cells) < len(self.optimizers) * len(self.batch_sizes) * len(self.lrs) / SPARSE
 
     @property
     def splits(self) -> list[str]:
@@ -121,10 +129,13 @@ class Grid:
         return sorted({int(seed) for cell in self.cells.values() for seed in (*cell.runs.seed, *cell.missing)})
 
     def best(self, optimizer: str, batch_size: int) -> Cell | None:
-        """Return the cell with the highest score among those without diverged runs, or None."""
+        """Return the cell with the highest score among those that can be chosen, or None."""
         cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
-        whole = [cell for cell in cells if not cell.diverged and not math.isnan(self.score(cell))]
-        return max(whole, key=self.score, default=None)
+        return max(filter(self.can_be_chosen, cells), key=self.score, default=None)
+
+    def can_be_chosen(self, cell: Cell) -> bool:
+        """Return True if the cell has finished runs and no diverged ones."""
+        return not cell.diverged and not math.isnan(self.score(cell))
 
     @cached_property
     def best_cells(self) -> list[Cell]:
@@ -159,9 +170,6 @@ def _grid(frames: Frames) -> Grid:
     others = ended.index[ended.data_sha256.notna() & (ended.data_sha256 != newest)]
     ended = ended.drop(others)
     first = runs.iloc[0]
-    shape = [f"{key.rpartition('.')[2]} {first[key]}" for key in runs if _in_title(first, key)]
-    held_out = [f"{counted(first.validation, 'image')} held out"] if first.validation else []
-    title = ", ".join([f"{first.model} on {first.data}", *shape, counted(first.epochs, "epoch"), *held_out])
     order = {label: place for place, label in enumerate(sorted(set(runs.label), key=optimizer_order))}
     keys = sorted(
         {(row.label, int(row.batch_size), float(row.lr)) for row in runs.itertuples()},
@@ -175,7 +183,15 @@ def _grid(frames: Frames) -> Grid:
         missing = tuple(sorted(int(seed) for seed in set(part.seed) - set(done.seed)))
         of_cell = [curves[directory] for directory in done.index]
         cells[key] = Cell(key, done, pd.concat(of_cell) if of_cell else frames.curves.iloc[:0], missing)
-    return Grid(title, str(first.grid), cells, bool(first.validation), newest, tuple(others))
+    return Grid(title(first), str(first.grid), first, cells, bool(first.validation), newest, tuple(others))
+
+
+def title(run: pd.Series, varying: Collection[str] = ()) -> str:
+    """Return the title of the runs that have data, network and epochs in common with this one, save what varies."""
+    named = [key for key in run.index if key not in varying and _in_title(run, key)]
+    shape = [f"{key.rpartition('.')[2]} {run[key]}" for key in named]
+    held_out = [f"{counted(run.validation, 'image')} held out"] if run.validation else []
+    return ", ".join([f"{run.model} on {run.data}", *shape, counted(run.epochs, "epoch"), *held_out])
 
 
 def _newest_files(ended: pd.DataFrame) -> str | None:

@@ -1,83 +1,93 @@
-"""The files of a report: a self-contained page, and the tables, frames and figures as separate files."""
+"""A report's page: one HTML file with its charts, which needs no network."""
 
-import base64
 import json
-import re
+import os
+import shlex
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import vl_convert
 
 from src.errors import printable
-from src.reporting import escapes, left_out, tables
+from src.reporting import charts, left_out, tables
 from src.reporting.assignment.candidates import candidates, scores
-from src.reporting.assignment.claims import claims
-from src.reporting.assignment.reference import is_the_assignments, reference_cells
-from src.reporting.comparisons import by_seeds, pairs
-from src.reporting.figures import figures
+from src.reporting.chapter import Chapter, chapters
+from src.reporting.comparisons import by_seeds
+from src.reporting.error_figures import error_figures
+from src.reporting.files import draw_figures, write_frames, write_tables
 from src.reporting.grid import Cell, Grid
-from src.reporting.section import Section, sentences
+from src.reporting.scatter import scatter, trials
+from src.reporting.section import Section, runs_of, sentences
 from src.reporting.statistics import percent
+from src.reporting.unfinished import unfinished
 from src.runs.dataframe import Frames
 from src.runs.directory import Run
 from src.runs.provenance import provenance
 
-SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # for reproducible bytes
-
-LONGEST = 100  # characters of a title in a file name
-
 
 def write(
     folder: Path,
-    report: str,
+    final: Path,
     frames: Frames,
     chosen: list[Grid],
     everything: list[Grid],
+    command: str = "",
     begin: Callable[[str], None] = lambda _: None,
 ) -> dict[Path, str]:
-    """Write a report of the `chosen` grids; the claims are decided on the grids in `everything`.
+    """Write a report of the `chosen` grids to `folder`, which will be renamed to `final`.
 
-    `begin` is called with the title of each grid. Return the damaged files, with the reasons.
+    The claims are decided on the grids in `everything`; `command` trains the runs that are missing. `begin` is called
+    with the title of each grid. Return the damaged files, with the reasons.
     """
-    runs = frames.runs.rename(index=printable)
-    runs.to_csv(folder / "runs.csv")
-    mixed = {key: "string" for key in runs if runs[key].dtype == object}
-    (folder / "runs.parquet").write_bytes(runs.astype(mixed).to_parquet())  # pyarrow only opens UTF-8 paths
-    curves = frames.curves.rename(index=printable, level="directory")
-    curves.to_csv(folder / "curves.csv")
-    (folder / "curves.parquet").write_bytes(curves.to_parquet())
+    write_frames(frames, folder)
     whole = {grid.digest: grid for grid in everything}
-    sections = []
-    for number, grid in enumerate(chosen, 1):
-        if any(len(cell.runs) for cell in grid.cells.values()):
-            begin(grid.title)
-            sections.append(_section(grid, whole[grid.digest], folder, f"{number}-" if len(chosen) > 1 else ""))
+    numbered = enumerate(chosen, 1) if len(chosen) > 1 else [(0, grid) for grid in chosen]
+    sections = [
+        Section(grid, whole[grid.digest], number)
+        for number, grid in numbered
+        if any(len(cell.runs) for cell in grid.cells.values())
+    ]
+    pictures = {}
+    for section in sections:
+        begin(section.grid.title)
+        write_tables(section, folder)
+        pictures[section] = draw_figures(section.grid, folder / "figures", section.prefix)
     summary = [sentence for section in sections for sentence in sentences(section)]
+    (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
     recipes = candidates(chosen)
     recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe at its last and best epoch
     if recipe_scores is not None:
         recipe_scores.to_csv(folder / "candidates.csv", index=False)
-    (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {"tables": tables, "percent": percent, "by_seeds": by_seeds, "anchor": anchor}
     others = dict.fromkeys(left_out.on_other_files(chosen), left_out.OTHER_FILES)
     damaged = frames.damaged | {
         file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
     }
-    page = environment.get_template("page.html").render(
-        report=report, summary=summary, sections=sections, recipe_scores=recipe_scores, made=_made(frames.runs),
-        left_out=others | damaged, settings=_settings,
+    gathered = chapters(sections)
+    parts: list[Section | Chapter] = [*sections, *(each for each in gathered if each.is_search)]
+    page = _environment(final).get_template("page.html").render(
+        report=final.name, output=shlex.quote(str(final.parent.parent)), chapters=gathered, pictures=pictures,
+        recipe_scores=recipe_scores, made=_made(frames.runs), left_out=others | damaged,
+        unfinished=unfinished(frames.runs, command), error_figures=error_figures(sections, partial(link, final)),
+        charts={section: charts.charts(section.grid) for section in sections},
+        scatters={each: scatter(each) for each in gathered if each.is_search},
+        data={each.id: _data(each) for each in parts},
+        files=_files(folder),
+        library=_library(),
     )  # fmt: skip
     (folder / "index.html").write_text(printable(page), encoding="utf-8")
     return damaged
+
+
+@cache
+def _library() -> str:
+    """Return the source of Vega, Vega-Lite and Vega-Embed, which defines `vegaEmbed`."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def anchor(cell: Cell) -> str:
@@ -85,53 +95,40 @@ def anchor(cell: Cell) -> str:
     return f"cell-{cell.runs.cell.iloc[0]}" if len(cell.runs) else ""
 
 
-def _section(grid: Grid, whole: Grid, folder: Path, prefix: str) -> Section:
-    texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
-    tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
-    parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]
-    head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"
-    (folder / f"{prefix}tables.md").write_text(head + "\n".join(parts), encoding="utf-8")
-    assignments = is_the_assignments(grid)
-    compared, decided = reference_cells(grid) if assignments else {}, claims(whole) if assignments else []
-    found = pairs(grid)
-    for file, rows in (
-        ("pairs", (pair.row for pair in found)),
-        ("beside", (each.row for each in compared.values())),
-        ("claims", map(asdict, decided)),
-    ):
-        if table := list(rows):
-            pd.DataFrame(table).to_csv(folder / f"{prefix}{file}.csv", index=False)
-    captions = [
-        (f"{optimizer}: accuracy in percent, {' / '.join(grid.splits)} ({grid.title})", table)
-        for optimizer, table in texts.items()
-    ]
-    (folder / f"{prefix}tables.tex").write_text(tables.latex(captions), encoding="utf-8")
-    return Section(
-        grid,
-        _draw(grid, folder / "figures", prefix),
-        found,
-        compared,
-        decided,
+def _environment(final: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.globals |= {
+        "tables": tables,
+        "percent": percent,
+        "by_seeds": by_seeds,
+        "anchor": anchor,
+        "runs_of": runs_of,
+    }
+    environment.globals |= {"settings": _settings, "link": partial(link, final)}
+    return environment
 
 
-def _draw(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str, str]]:
-    """Write all figures as files; return their names, captions and data URIs."""
-    folder.mkdir(exist_ok=True)
-    drawn: list[tuple[str, str, str]] = []
-    with mpl.rc_context(SAVED):
-        for title, caption, figure in figures(grid):
-            FigureCanvasAgg(figure)
-            name = prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
-            if (folder / f"{name}.svg").exists():  # from another title with the same file name
-                name += f"-{len(drawn)}"
-            file = folder / f"{name}.svg"
-            figure.savefig(file, metadata={"Date": None})
-            figure.set_layout_engine("none")  # keeps this layout, which takes as long as the drawing
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            drawn.append((title, caption, f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"))
-    return drawn
+def link(final: Path, directory: str) -> str:
+    """Return the relative URL of a run's folder, as seen from the page."""
+    return quote(os.path.relpath(directory, final).encode("utf-8", "surrogateescape"))
+
+
+def _data(part: Section | Chapter) -> dict[str, Any]:
+    """Return the tables and specifications of a part's charts."""
+    if isinstance(part, Chapter):
+        return {"tables": {"trials": trials(part)}, "specs": {"scatter": scatter(part)[1]}}
+    found = charts.tables(part.grid, tables.numbers(part.grid))
+    return {"tables": found, "specs": {name: spec for name, (_, spec) in charts.charts(part.grid).items()}}
+
+
+def _files(folder: Path) -> dict[str, list[str]]:
+    """Return the suffixes of the files in a folder by their paths without suffixes."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
+        found.setdefault(path.with_suffix("").as_posix(), []).append(path.suffix)
+    return found
 
 
 def _settings(cell: Cell) -> str:
@@ -142,17 +139,19 @@ def _settings(cell: Cell) -> str:
 
 def _made(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the provenance of the runs and of this page."""
-    seen = {}
-    for key in (
+    known = [
         "processor",
         "device",
         "kernels",
         "threads",
         "commit",
-        *[key for key in runs if key.startswith("version_")],
-    ):
-        if key in runs:
-            seen[key.removeprefix("version_")] = ", ".join(sorted({str(value) for value in runs[key].dropna()}))
+        *(key for key in runs if key.startswith("version_")),
+    ]
+    seen = {
+        key.removeprefix("version_"): ", ".join(sorted({str(value) for value in runs[key].dropna()}))
+        for key in known
+        if key in runs and runs[key].notna().any()
+    }
     uncommitted = int(runs.get("dirty", pd.Series(dtype=object)).eq(True).sum())
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
     return seen | {"runs of uncommitted code": uncommitted, "this page": f"{now}, commit {provenance().get('commit')}"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.reporting import escapes
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import SPARSE, Cell, Grid
 from src.reporting.statistics import Estimate, percent
 
 LEGEND = (
@@ -17,7 +17,6 @@ LEGEND = (
 )
 
 FAR_APART = 0.1  # accuracy; half an interval above which the range is shown
-SPARSE = 3  # a table with more than this number of places per cell becomes a list
 
 
 def legend(grid: Grid) -> str:

@@ -10,7 +10,7 @@ from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line, printable
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
-from src.runs.record import OtherRecipe
+from src.runs.record import OtherRecipe, number_of_classes
 from src.runs.state import records
 
 FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
@@ -110,6 +110,7 @@ def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
         | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
         | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
+        | {"classes": number_of_classes(record), "error": record.get("error")}
         | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
         | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}
         | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}

@@ -43,6 +43,7 @@ class Run:
         self.curve_file = directory / "metrics.csv"
         self.checkpoint = directory / "last.ckpt"
         self.predictions_file = directory / "predictions.npy"
+        self.error_figure_file = directory / "error_figure.png"
         self._lock = directory / ".lock"
 
     @property
@@ -118,7 +119,7 @@ class Run:
         """Write the error figure as PNG; pixels (H, W, 3)."""
         png = io.BytesIO()
         Image.fromarray(pixels).save(png, format="PNG")
-        replace_file(self.directory / "error_figure.png", png.getvalue())
+        replace_file(self.error_figure_file, png.getvalue())
 
     @property
     def ended(self) -> bool:

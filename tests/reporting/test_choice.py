@@ -7,7 +7,7 @@ import pytest
 from src.report import report
 from src.reporting import tables
 from src.reporting.assignment.evidence import best_lrs
-from src.reporting.comparisons import by_seeds, pairs
+from src.reporting.comparisons import by_seeds, compare_all
 from src.reporting.figures import figures
 from src.reporting.grid import Grid, grids
 from src.runs.dataframe import read
@@ -37,7 +37,7 @@ def test_every_choice_is_made_on_the_validation_set_if_there_is_one(
     disagreeing(tmp_path, held_out)
     grid = only(tmp_path)
     assert [best.key for best in grid.best_cells] == [("sgd", 64, lr), ("adam", 64, lr)]
-    (pair,) = found = pairs(grid)
+    (pair,) = found = compare_all(grid.best_cells)
     assert (pair.one.key, pair.other.key) == (("sgd", 64, lr), ("adam", 64, lr))
     assert pair.comparison.difference.value == pytest.approx(-0.01)  # of test accuracies
     assert f"its best learning rate, chosen on the {split} set." in by_seeds(grid, found)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.reporting.comparisons import by_seeds, pairs
+from src.reporting.comparisons import by_seeds, compare_all
 from src.reporting.grid import grids
 from src.runs.dataframe import read
 from tests.reporting.synthetic import cell
@@ -12,7 +12,7 @@ from tests.reporting.synthetic import cell
 
 def verdicts(output: Path) -> list[str]:
     (grid,) = grids(read(output))
-    return [pair.verdict for pair in pairs(grid)]
+    return [pair.verdict for pair in compare_all(grid.best_cells)]
 
 
 def test_the_best_cells_are_compared_over_shared_seeds(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_best_cells_are_compared_over_shared_seeds(tmp_path: Path) -> None:
     cell(tmp_path, "adam", 64, 0.0005, [0.99 + seed / 20_000 for seed in range(8)])
     cell(tmp_path, "adam", 64, 0.05, [0.999, *[None] * 7])  # diverged, so not the best either
     (grid,) = grids(read(tmp_path))
-    (pair,) = pairs(grid)
+    (pair,) = compare_all(grid.best_cells)
     assert (pair.one.key, pair.other.key) == (("sgd", 64, 0.05), ("adam", 64, 0.0005))
     assert pair.comparison.p == pair.adjusted == 2 / 256
     assert pair.verdict == "adam, batch 64, lr 0.0005 is better"
@@ -42,7 +42,7 @@ def test_with_one_seed_predictions_are_compared(tmp_path: Path) -> None:
         predictions[:wrong] = 1
         run.write_predictions(predictions, labels, 10)
     (grid,) = grids(read(tmp_path))
-    (pair,) = pairs(grid)
+    (pair,) = compare_all(grid.best_cells)
     assert pair.comparison.p == pytest.approx(stats.binomtest(0, 40).pvalue)
     assert pair.verdict == "adam, batch 64, lr 0.05 is better"
     assert "McNemar's test says nothing about other seeds." in by_seeds(grid, [pair])
@@ -62,7 +62,7 @@ def test_damaged_predictions_give_no_test_and_are_named_once(tmp_path: Path) -> 
         (run,) = cell(tmp_path, optimizer, 64, 0.05, [1.0])
         run.write_predictions(labels, labels, 10)
     (grid,) = grids(read(tmp_path))
-    found = pairs(grid)
+    found = compare_all(grid.best_cells)
     unreadable = "no test: the predictions cannot be read"
     assert [pair.verdict for pair in found] == [unreadable, unreadable, "no difference shown"]
     assert [pair.damaged for pair in found] == [{damaged.predictions_file: "not a NumPy array"}] * 2 + [{}]

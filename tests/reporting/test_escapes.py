@@ -57,7 +57,7 @@ def test_a_report_shows_names_literally(tmp_path: Path) -> None:
     page = report([f"output_dir={tmp_path}"])
     text = page.read_text()
     assert "<b>" not in text
-    assert "<h3>&lt;b&gt;</h3>" in text
+    assert "<h4>&lt;b&gt;</h4>" in text
     assert len(list((page.parent / "figures").glob("loss-*.svg"))) == len(NAMES)
 
 

@@ -1,0 +1,54 @@
+"""Error figures of a report's cells, made small enough for its page."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from src.reporting.grid import Cell
+from src.reporting.section import Section
+from src.runs.atomic import Damaged, read_file
+from src.runs.directory import Run
+
+BUDGET = 500_000  # bytes of all figures of a page; those of the best cells come first
+LARGEST = 5_000_000  # bytes of a file
+COLOURS = 16
+
+
+def error_figures(sections: list[Section], link: Callable[[str], str]) -> dict[Cell, str]:
+    """Return the URL of the error figure of each cell's first finished run: its data as long as the budget lasts.
+
+    `link` returns the URL of a run's folder.
+    """
+    cells = [
+        (section.grid.score(cell), cell)
+        for section in sections
+        for cell in section.grid.cells.values()
+        if len(cell.finished)
+    ]
+    found, left = {}, BUDGET
+    for _, cell in sorted(cells, key=lambda each: -each[0]):
+        run = Run(Path(cell.finished.index[0]))
+        if figure := _small(run):
+            fits = len(figure) <= left
+            left -= len(figure) * fits
+            found[cell] = figure if fits else f"{link(str(run.directory))}/{run.error_figure_file.name}"
+    return found
+
+
+def _small(run: Run) -> str | None:
+    """Return the figure with few colours as a data URI; None if there is none, or it is damaged."""
+    try:
+        with Image.open(io.BytesIO(read_file(run.error_figure_file, largest=LARGEST)), formats=["PNG"]) as figure:
+            image = (
+                figure.convert("RGB")
+                .quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+                .convert("RGB")
+            )
+    except (OSError, Damaged, ValueError, Image.DecompressionBombError):
+        return None
+    webp = io.BytesIO()
+    image.save(webp, "WEBP", lossless=True)
+    return f"data:image/webp;base64,{base64.b64encode(webp.getvalue()).decode()}"

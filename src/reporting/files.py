@@ -1,0 +1,77 @@
+"""The files of a report beside its page: frames, tables and figures."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from src.errors import printable
+from src.reporting import escapes, tables
+from src.reporting.figures import figures
+from src.reporting.grid import Grid
+from src.reporting.section import Section
+from src.runs.dataframe import Frames
+
+SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # for reproducible bytes
+LONGEST = 100  # characters of a title in a file name
+
+
+def write_frames(frames: Frames, folder: Path) -> None:
+    """Write all runs and curves as CSV and Parquet."""
+    runs = frames.runs.rename(index=printable)
+    curves = frames.curves.rename(index=printable, level="directory")
+    mixed = {key: "string" for key in runs if runs[key].dtype == object}
+    for name, frame in (("runs", runs.astype(mixed)), ("curves", curves)):
+        frame.to_csv(folder / f"{name}.csv")
+        (folder / f"{name}.parquet").write_bytes(frame.to_parquet())  # pyarrow only opens UTF-8 paths
+
+
+def write_tables(section: Section, folder: Path) -> None:
+    """Write a section's tables as CSV, Markdown and LaTeX."""
+    grid, prefix = section.grid, section.prefix
+    tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
+    texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
+    parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]
+    head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"
+    (folder / f"{prefix}tables.md").write_text(head + "\n".join(parts), encoding="utf-8")
+    splits = " / ".join(grid.splits)
+    captions = [(f"{each}: accuracy in percent, {splits} ({grid.title})", table) for each, table in texts.items()]
+    (folder / f"{prefix}tables.tex").write_text(tables.latex(captions), encoding="utf-8")
+    variance = section.variance.shares.items() if section.variance else ()
+    contents: dict[str, Iterable[dict[str, object]]] = {
+        "pairs": (pair.row for pair in section.pairs),
+        "beside": (each.row for each in section.reference.values()),
+        "claims": map(asdict, section.claims),
+        "variance": ({"term": term, "share": share} for term, share in variance),
+    }
+    for name, rows in contents.items():
+        if table := list(rows):
+            pd.DataFrame(table).to_csv(folder / f"{prefix}{name}.csv", index=False)
+
+
+def draw_figures(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str]]:
+    """Write all figures as SVG, PDF and PNG. Return the caption and the SVG of each."""
+    folder.mkdir(exist_ok=True)
+    drawn: list[tuple[str, str]] = []
+    with mpl.rc_context(SAVED):
+        for title, caption, figure in figures(grid):
+            FigureCanvasAgg(figure)
+            name = prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
+            if (folder / f"{name}.svg").exists():  # from another title with the same file name
+                name += f"-{len(drawn)}"
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            figure.set_layout_engine("none")  # keeps this layout, which takes as long as the drawing
+            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            drawn.append((caption, _compact((folder / f"{name}.svg").read_text(encoding="utf-8"))))
+    return drawn
+
+
+def _compact(svg: str) -> str:
+    """Return the SVG element after its tag's name, on one line and with coordinates to a tenth of a point."""
+    return re.sub(r"(\d\d\.\d)\d+", r"\1", " ".join(svg.partition("<svg")[2].split()))

@@ -1,0 +1,81 @@
+"""The share of the variance of test accuracy that each setting explains (analysis of variance)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from src.reporting.grid import Grid
+from src.runs.record import ENDED
+
+FACTORS = {"lr": "learning rate", "optimizer": "optimizer", "batch_size": "batch size"}
+RESIDUAL = "seed"
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Shares of the total sum of squares by term, largest first, over a balanced part of a grid."""
+
+    shares: dict[str, float]
+    levels: dict[str, list[object]]  # of each factor and of `seed`, in the balanced part
+    runs: int
+    left_out: int  # ended runs outside the balanced part
+
+
+def logit(accuracy: "pd.Series[float]", images: "pd.Series[int]") -> "pd.Series[float]":
+    """Return log((right + 1/2) / (wrong + 1/2)), finite also where all images are right (Anscombe 1956)."""
+    right = accuracy * images
+    return np.log((right + 0.5) / (images - right + 0.5))
+
+
+def variance(grid: Grid) -> Variance | None:
+    """Decompose the variance of the logit of test accuracy; None if too few settings or seeds vary.
+
+    A diverged run counts as guessing. What settings leave unexplained differs between seeds only.
+    """
+    runs = pd.concat([cell.runs.assign(optimizer=cell.key[0]) for cell in grid.cells.values()], ignore_index=True)
+    runs = balanced(runs[runs.status.isin(ENDED)])
+    factors = [name for name in FACTORS if runs[name].nunique() > 1]
+    depth = len(factors) if runs.seed.nunique() > 1 else len(factors) - 1  # with one seed, the last interaction is left
+    if depth < 1:
+        return None
+    accuracy = runs.test_accuracy.where(runs.status == "finished", 1 / runs.classes).astype(float)
+    table = runs[factors].assign(y=logit(accuracy, runs.test_images.astype(float)))
+    terms = " + ".join(f"C({name})" for name in factors)
+    fitted = anova_lm(ols(f"y ~ ({terms}) ** {depth}", data=table).fit(), test=None)
+    squares = fitted.sum_sq / fitted.sum_sq.sum() if fitted.sum_sq.sum() else fitted.sum_sq
+    shares = {_name(str(term), depth, len(factors)): float(share) for term, share in squares.items()}
+    levels: dict[str, list[object]] = {name: sorted(runs[name].unique()) for name in (*FACTORS, "seed")}
+    ended = sum(len(cell.runs) for cell in grid.cells.values())
+    return Variance(dict(sorted(shares.items(), key=lambda each: -each[1])), levels, len(runs), ended - len(runs))
+
+
+def balanced(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of a part of the grid in which each combination of factors and seed has a run.
+
+    The level that most combinations lack is dropped until none is lacking.
+    """
+    keys = [*FACTORS, "seed"]
+    levels = [sorted(runs[key].unique()) for key in keys]
+    present: NDArray[np.bool_] = np.zeros([len(each) for each in levels], bool)
+    present[tuple(np.searchsorted(each, runs[key]) for key, each in zip(keys, levels, strict=True))] = True
+    while not present.all():
+        _, axis, level = max(
+            (1 - present.take(level, axis).mean(), axis, level)
+            for axis, size in enumerate(present.shape)
+            if size > 1
+            for level in range(size)
+        )
+        present = np.delete(present, level, axis)
+        levels[axis] = [each for place, each in enumerate(levels[axis]) if place != level]
+    kept = np.logical_and.reduce([runs[key].isin(each) for key, each in zip(keys, levels, strict=True)])
+    return runs[kept]
+
+
+def _name(term: str, depth: int, factors: int) -> str:
+    if term != "Residual":
+        return " \N{MULTIPLICATION SIGN} ".join(FACTORS[each[2:-1]] for each in term.split(":"))
+    return RESIDUAL if depth == factors else "the rest, seed included"

@@ -1,0 +1,215 @@
+"""The page in a browser without a network: it is driven by the mouse and the keyboard, and looked at in two sizes."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from src.report import report
+from tests.reporting.synthetic import cell
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+EXECUTABLE = next(filter(None, map(shutil.which, BROWSERS)), None)
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason=f"needs one of {', '.join(BROWSERS)}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Without a sandbox, since root may not start one; pages are only those that the tests write.
+        started = playwright.chromium.launch(executable_path=EXECUTABLE, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report's page of 2 optimizers, 2 batch sizes, 3 lrs and 2 seeds; at lr 0.5 seed 1 diverged."""
+    output = tmp_path_factory.mktemp("outputs")
+    for optimizer, batch in product(("sgd", "adam"), (64, 256)):
+        for lr, accuracy in ((0.5, 0.4), (0.05, 0.98), (0.0005, 0.97)):
+            runs = cell(output, optimizer, batch, lr, [accuracy, None if lr == 0.5 else accuracy + 0.001])
+            runs[0].write_error_figure(np.zeros((60, 120, 3), np.uint8))
+    return report([f"output_dir={output}"])
+
+
+@contextmanager
+def opened(
+    browser: Browser, written: Path, width: int = 1280, dark: bool = False, scripts: bool = True
+) -> Iterator[Page]:
+    """Open the page; afterwards, nothing may have been written to the console."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        offline=True,
+        java_script_enabled=scripts,
+    )
+    page = context.new_page()
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto(written.as_uri())
+    yield page
+    assert messages == []
+    context.close()
+
+
+def draw_all(page: Page) -> None:
+    """Scroll to all charts, which are drawn when they come into view."""
+    for chart in page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.chart:not(.drawn)') === null")
+
+
+def test_the_first_screen_answers_and_shows_the_grid(browser: Browser, written: Path) -> None:
+    with opened(browser, written) as page:
+        answers = page.locator(".answer .is")
+        assert answers.all_text_contents() == [
+            "sgd 0.05, adam 0.05",
+            "sgd or adam (cannot be told apart)",
+            "64 or 256 (cannot be told apart)",
+        ]
+        last = page.locator(".map").last.bounding_box()
+        assert last
+        assert last["y"] + last["height"] < 900
+        numbers = pd.read_csv(written.parent / "cells.csv").set_index(["optimizer", "batch_size", "lr"])
+        for link in page.locator(".map a").all():
+            optimizer, batch, lr = (
+                str(link.get_attribute("data-cell")).replace("batch ", "").replace("lr ", "").split(", ")
+            )
+            tile = link.locator(".tile:visible")
+            assert (
+                float(str(tile.get_attribute("data-value"))) == numbers.test_accuracy[optimizer, int(batch), float(lr)]
+            )
+
+
+def test_controls_choose_split_seed_optimizers_and_batch_sizes(browser: Browser, written: Path) -> None:
+    with opened(browser, written) as page:
+        first = page.locator(".map a").first
+        assert first.locator(".tile:visible").get_attribute("data-split") == "test"
+        page.get_by_label("train").check()
+        assert first.locator(".tile:visible").get_attribute("data-split") == "train"
+        page.get_by_role("combobox", name="seed").select_option("1")
+        assert page.locator('.map a[data-cell="sgd, batch 64, lr 0.05"] .tile:visible').text_content() == "98.10"
+        page.get_by_role("checkbox", name="sgd").uncheck()
+        assert page.locator(".panel:visible h4").all_text_contents() == ["adam"]
+        page.get_by_role("checkbox", name="256").uncheck()
+        assert page.locator(".map:visible tbody tr:visible").count() == 1
+        chart = page.locator('.chart[data-spec="by_lr"]')
+        chart.scroll_into_view_if_needed()
+        chart.get_by_text("adam", exact=True).wait_for()
+        assert chart.get_by_text("sgd", exact=True).count() == 0
+        page.get_by_role("checkbox", name="sgd").check()
+        chart.get_by_text("sgd", exact=True).wait_for()
+
+
+def test_a_cell_tells_its_figures_and_opens_its_curves(browser: Browser, written: Path) -> None:
+    with opened(browser, written) as page:
+        link = page.locator('.map a[data-cell="adam, batch 64, lr 0.5"]')
+        link.hover()
+        tip = str(page.locator("#tip").text_content())
+        assert tip.splitlines() == [
+            "adam, batch 64, lr 0.5",
+            "train / test: 40.00 / 40.00 \N{PLUS-MINUS SIGN} 0.96, diverged 1/2",
+            "2 runs, seeds 0, 1",
+        ]
+        link.focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        dialog.locator("svg.marks").wait_for()
+        assert dialog.locator("h3").text_content() == "adam, batch 64, lr 0.5"
+        assert dialog.locator("tbody tr").count() == 2
+        assert dialog.locator("img.errors").evaluate("image => image.naturalWidth") == 120
+        dialog.get_by_role("combobox", name="up").select_option("error rate")
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+
+
+def test_charts_have_tooltips_and_menus(browser: Browser, written: Path) -> None:
+    with opened(browser, written) as page:
+        draw_all(page)
+        chart = page.locator('.chart[data-spec="by_lr"]')
+        chart.locator(".mark-symbol path").last.hover()
+        page.locator("#vg-tooltip-element.visible").wait_for()
+        assert "adam, batch 256" in str(page.locator("#vg-tooltip-element").text_content())
+        curves = page.locator('.chart[data-spec="best"]')
+        before = curves.locator("svg").inner_html()
+        curves.get_by_role("combobox", name="across").select_option("updates")
+        page.wait_for_function("([chart, before]) => chart.querySelector('svg').innerHTML !== before", arg=[
+            curves.element_handle(), before,
+        ])  # fmt: skip
+
+
+def test_tables_are_sorted_and_filtered(browser: Browser, written: Path) -> None:
+    with opened(browser, written) as page:
+        page.get_by_text("Pairwise comparisons").click()
+        table = page.locator("details", has_text="Pairwise").locator("table")
+        rows = table.locator("tbody tr:visible")
+        assert rows.count() == 6
+        page.locator("details", has_text="Pairwise").get_by_role("searchbox").fill("sgd, batch 256")
+        assert rows.count() == 3
+        table.get_by_role("columnheader", name="difference").click()
+        assert table.locator('th[aria-sort="ascending"]').count() == 1
+        values = [float(text.split()[0]) for text in table.locator("tbody td:nth-child(4)").all_text_contents()]
+        assert values == sorted(values)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_cut_off_and_texts_contrast(width: int, scheme: str, browser: Browser, written: Path) -> None:
+    with opened(browser, written, width, scheme == "dark") as page:
+        draw_all(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        contrasts = page.evaluate(CONTRASTS)
+        assert len(contrasts) > 100
+        assert {text: ratio for text, ratio in contrasts if ratio < 4.5} == {}
+
+
+# The contrast of each visible text with the background behind it, by WCAG 2.
+CONTRASTS = """
+() => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = colour => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const linear = byte => byte <= 10 ? byte / 255 / 12.92 : ((byte / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const colour = rgba(getComputedStyle(element).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    const hidden = !element.checkVisibility() || ["SCRIPT", "NOSCRIPT", "OPTION"].includes(element.tagName);
+    const style = getComputedStyle(element), colour = element.closest("svg") ? style.fill : style.color;
+    if (!text || hidden || colour !== style.color) continue; // the labels of lines have the lines' colours
+    const [a, b] = [luminance(rgba(colour)), luminance(behind(element))];
+    found.push([text, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
+  }
+  return found;
+}
+"""
+
+
+def test_without_scripts_the_figures_are_shown(browser: Browser, written: Path) -> None:
+    with opened(browser, written, scripts=False) as page:
+        assert page.locator(".still svg").count() == 5
+        box = page.locator(".still svg").first.bounding_box()
+        assert box
+        assert box["width"] > 800
+        assert page.locator(".controls").is_hidden()
+        assert not page.locator(".chart").first.is_visible()
