@@ -73,6 +73,7 @@ class GroupClassifier(LightningModule):
         shares = (self.trained - self.started) / runs, (ended - self.trained) / runs
         for seed_group in self.seed_groups:
             seed_group.end_epoch(self.current_epoch, self.updates, *shares)
+            seed_group.evaluate_ended(self.current_epoch + 1 == self.trainer.max_epochs)
         self.trainer.should_stop = not any(member.finite for member in self.classifiers)
 
     def _time(self) -> float:

@@ -1,5 +1,6 @@
 """The runs of a group that have the same seed and so share their minibatches."""
 
+import copy
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from src.fused.stack import Stack
 from src.runs.record import Row
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
+from src.training.evaluation import split_figures
 from src.training.metrics import EpochMetrics
 
 
@@ -54,3 +56,11 @@ class SeedGroup:
         for member, row in zip(self.members, figures, strict=True):
             if member in self.training:
                 member.add_row(epoch, row, updates, self.data, seconds, evaluation_seconds)
+
+    def evaluate_ended(self, all_have: bool) -> None:
+        """Evaluate each run that has ended by itself, so that `src.evaluate` repeats its final figures bit for bit."""
+        for member in self.training:
+            if all_have or not member.finite:
+                model = copy.deepcopy(member.model)  # its parameters are views, on which kernels may round otherwise
+                for name in self.data.eval_splits:
+                    member.curve[-1] |= split_figures(model, self.data.splits[name], name)

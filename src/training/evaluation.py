@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src.config.settings import Settings
 from src.data.images import Images
 from src.network import new_model
+from src.runs.record import Row
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule, Split, minibatches
 from src.training.metrics import EpochMetrics
@@ -53,16 +54,23 @@ def test_figures(model: nn.Module, images: Images, normalisation: dict[str, Any]
     """
     torch.set_num_threads(1)  # more threads may change the last bits
     arrays = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
-    split, metrics = Split(*arrays, normalisation["mean"], normalisation["std"]), EpochMetrics(torch.device("cpu"))
-    model.eval()
+    split = Split(*arrays, normalisation["mean"], normalisation["std"])
     torch.set_flush_denormal(True)
     try:
-        for block in split.in_order():
-            metrics.evaluate(model, block)
+        figures = split_figures(model, split, "test")
     finally:
         torch.set_flush_denormal(False)
-    figures = metrics.figures("test")[0]
     return figures["test_loss"], figures["test_accuracy"]
+
+
+@torch.no_grad()
+def split_figures(model: nn.Module, split: Split, name: str) -> Row:
+    """Return the network's `<name>_loss` and `<name>_accuracy` on a split, computed as after an epoch of training."""
+    metrics = EpochMetrics(split.images.device)
+    model.eval()
+    for block in split.in_order():
+        metrics.evaluate(model, block)
+    return metrics.figures(name)[0]
 
 
 @torch.no_grad()

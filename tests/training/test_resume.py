@@ -13,9 +13,12 @@ import torch
 from rich.console import Console
 
 from src.config.settings import ConfigChoices, Settings
+from src.data.datasets import load
 from src.data.images import Images
+from src.inference.trained import load_network
 from src.interrupts import RESUMES
 from src.runs.directory import Run
+from src.training.evaluation import test_figures as figures_on
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import Command, start
 from tests.helpers.images import bars
@@ -109,6 +112,9 @@ def test_killed_at_random_moments(train: Command, tmp_path: Path, small_mnist: P
     assert list((tmp_path / "killed").rglob("*.partial")) == []
     record = json.loads((the_run(tmp_path / "killed") / "run.json").read_text())
     assert len(record["sessions"]) > 2  # it was killed and resumed
+    network = load_network(the_run(tmp_path / "killed")).network
+    figures = record["figures"]["test_loss"], record["figures"]["test_accuracy"]
+    assert figures_on(network, load("digits", ""), record["data"]) == figures  # as src.evaluate computes them
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
