@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from src.reporting.comparisons import compare_all
+from src.reporting.comparisons import Pair, compare_all
 from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import percent
+from src.reporting.statistics import counted, percent, seeds_needed
 
 CLOSE = 0.005  # accuracy: half a point
 
@@ -54,7 +54,7 @@ def learning_rate(grid: Grid) -> Answer:
         best.append(f"{name} {lr:g}")
         rows.append([name, f"{lr:g}", f"{low:g}" if low == high else f"{low:g} to {high:g}"])
     evidence = [f"Best on the grid's edge; try {', '.join(beyond)}."] if beyond else []
-    evidence.append(f"By {grid.chosen_on} accuracy at the best batch size, among the values tried.")
+    evidence.append(f"By {grid.chosen_on} accuracy at the best batch size, among the values tried only.")
     return Answer("Which learning rate?", ", ".join(best), evidence, ["", "best", "within half a point"], rows)
 
 
@@ -73,12 +73,13 @@ def batch_size(grid: Grid) -> Answer:
     cells = {str(size): cell for size, cell in best.items() if cell}
     ranked = _ranked(grid, "Which batch size?", cells)
     target = common_target(list(cells.values()))
-    rows = [[*row, *needed(cells[row[0]], target)] for row in ranked.rows]
-    evidence = [
-        *ranked.evidence,
-        f"Epochs, updates and seconds: medians until the test accuracy is {100 * target:g} %.",
+    rows = [
+        [*row, f"{cells[row[0]].key[0]} {cells[row[0]].key[2]:g}", *needed(cells[row[0]], target)]
+        for row in ranked.rows
     ]
-    return replace(ranked, evidence=evidence, heads=[*ranked.heads, "epochs", "updates", "seconds"], rows=rows)
+    goal = f"Epochs, updates and seconds: medians until test accuracy is {100 * target:g} %, which all of these reach."
+    heads = [*ranked.heads, "with", "epochs", "updates", "seconds"]
+    return replace(ranked, evidence=[*ranked.evidence, goal], heads=heads, rows=rows)
 
 
 def common_target(cells: list[Cell]) -> float:
@@ -99,7 +100,8 @@ def needed(cell: Cell, target: float) -> list[str]:
             for run, at in zip(accuracy.columns, reached, strict=True)
         ]
         median = float(np.median(values))
-        texts.append("never" if math.isinf(median) else f"{median:,.1f}" if figure is seconds else f"{median:,.0f}")
+        form = ",.0f" if figure is updates else ",.1f" if figure is seconds else "g"
+        texts.append("never" if math.isinf(median) else f"{median:{form}}")
     return texts
 
 
@@ -132,16 +134,23 @@ def _ranked(grid: Grid, question: str, cells: dict[str, Cell]) -> Answer:
     *most, last = [first, *level]
     answer = f"{', '.join(most)} or {last} (cannot be told apart)" if level else first
     told = [
-        f"{first} less {name}: {percent(pair.comparison.difference)} points"
+        f"{first} minus {name}: {percent(pair.comparison.difference)} points"
         + {None: "", cells[first]: ", significant"}.get(pair.winner, ", significant the other way")
         for name, pair in against.items()
     ]
     evidence = [f"{'; '.join(told)}."] if told else ["No other has a cell of finished runs only."]
-    evidence += sorted({f"{pair.verdict.capitalize()}." for pair in against.values() if pair.untestable})
-    swept = "batch size and learning rate" if question == "Which optimizer?" else "learning rate"
-    evidence.append(f"Each at its best {swept} by {grid.chosen_on} accuracy; paired over seeds, Holm's method.")
+    evidence += sorted({_why(pair) for pair in against.values() if pair.untestable})
+    evidence.append(f"Each at its best cell by {grid.chosen_on} accuracy; tested over shared seeds.")
     rows = [[name, _accuracy(cells[name])] for name in (first, *others)]
     return Answer(question, answer, evidence, ["", "test %"], rows)
+
+
+def _why(pair: Pair) -> str:
+    """Return the reason why a test of the pair cannot be significant."""
+    if math.isnan(pair.comparison.p):
+        return f"{pair.verdict.capitalize()}."
+    shared = counted(pair.comparison.difference.n, "seed")
+    return f"With {shared} no difference can be significant here; it takes at least {seeds_needed(pair.tests)}."
 
 
 def _accuracy(cell: Cell) -> str:

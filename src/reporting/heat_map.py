@@ -53,6 +53,11 @@ class HeatMap:
         return f"{low:.2f}", f"{high:.2f}"
 
     @property
+    def chance(self) -> float:
+        """The accuracy up to which a cell is at chance."""
+        return chance(int(next(cell.runs.classes.iloc[0] for cell in self.grid.cells.values() if len(cell.runs))))
+
+    @property
     def ramp(self) -> list[str]:
         """Colours from the lowest accuracy to the highest."""
         return [to_hex(RAMP(step / 8)) for step in range(9)]

@@ -13,6 +13,7 @@ from src.runs.record import ENDED
 
 FACTORS = {"lr": "learning rate", "optimizer": "optimizer", "batch_size": "batch size"}
 RESIDUAL = "seed"
+SMALL = 0.08  # share below which a term is not drawn by itself
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,17 @@ class Variance:
     levels: dict[str, list[object]]  # of each factor and of `seed`, in the balanced part
     runs: int
     left_out: int  # ended runs outside the balanced part
+
+    @property
+    def small(self) -> dict[str, float]:
+        """The terms that are too small to be drawn."""
+        return {name: share for name, share in self.shares.items() if share < SMALL}
+
+    @property
+    def largest(self) -> list[tuple[str, float]]:
+        """The terms to be drawn, the small ones as one."""
+        large = [(name, share) for name, share in self.shares.items() if share >= SMALL]
+        return [*large, ("other", sum(self.small.values()))] if self.small else large
 
 
 def logit(accuracy: "pd.Series[float]", images: "pd.Series[int]") -> "pd.Series[float]":

@@ -74,7 +74,7 @@ def test_too_few_seeds_are_said(tmp_path: Path) -> None:
     cell(tmp_path, "adam", 64, 0.05, [0.9, 0.91])
     found = answered(tmp_path)["Which optimizer?"]
     assert found.answer == "sgd or adam (cannot be told apart)"
-    assert "Cannot be told: 2 seeds are too few for 1 test, 6 are needed." in found.evidence
+    assert "With 2 seeds no difference can be significant here; it takes at least 6." in found.evidence
 
 
 def test_a_batch_size_is_judged_by_epochs_updates_and_seconds(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_a_batch_size_is_judged_by_epochs_updates_and_seconds(tmp_path: Path) ->
     cell(tmp_path, "sgd", 256, 0.5, [0.9, 0.9])
     found = answered(tmp_path)["Which batch size?"]
     assert "98.1 %" in found.evidence[-1]  # half a point below the lower of the two
-    assert found.heads[2:] == ["epochs", "updates", "seconds"]
+    assert found.heads[2:] == ["with", "epochs", "updates", "seconds"]
     assert [row[0] for row in found.rows] == ["64", "256"]
-    assert found.rows[0][2:] == ["2", "20", "4.0"]
-    assert found.rows[1][2:] == ["5", "50", "10.0"]
+    assert found.rows[0][2:] == ["sgd 0.05", "2", "20", "4.0"]
+    assert found.rows[1][2:] == ["sgd 0.05", "5", "50", "10.0"]
 
 
 def test_one_cell_answers_nothing(tmp_path: Path) -> None:
