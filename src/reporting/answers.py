@@ -7,7 +7,8 @@ import numpy as np
 
 from src.reporting.comparisons import Pair, compare_all
 from src.reporting.grid import Cell, Grid
-from src.reporting.statistics import counted, percent, seeds_needed
+from src.reporting.statistics import MCNEMAR, counted, percent, seeds_needed
+from src.reporting.tables import accuracy
 
 CLOSE = 0.005  # accuracy: half a point
 
@@ -42,7 +43,7 @@ def learning_rate(grid: Grid) -> Answer:
     """Name the best lr of each optimizer, the range within half a point of it, and whether the grid ends there."""
     best, rows, beyond = [], [], []
     for name in grid.optimizers:
-        tried = sorted({lr for optimizer, _, lr in grid.cells if optimizer == name})
+        tried = sorted({key[2] for key, cell in grid.cells.items() if key[0] == name and len(cell.runs)})
         scores = {lr: max(each) for lr in tried if (each := _scores(grid, name, lr))}
         if not scores:
             rows.append([name, "none: diverged or missing", ""])
@@ -52,57 +53,63 @@ def learning_rate(grid: Grid) -> Answer:
         if len(tried) > 1 and lr in (tried[0], tried[-1]):
             beyond.append(f"{name} {'below' if lr == tried[0] else 'above'} {lr:g}")
         best.append(f"{name} {lr:g}")
-        rows.append([name, f"{lr:g}", f"{low:g}" if low == high else f"{low:g} to {high:g}"])
+        close = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        rows.append([name, f"{lr:g}", close if len(tried) > 1 else "no other was tried"])
     evidence = [f"Best on the grid's edge; try {', '.join(beyond)}."] if beyond else []
     evidence.append(f"By {grid.chosen_on} accuracy at the best batch size, among the values tried only.")
     return Answer("Which learning rate?", ", ".join(best), evidence, ["", "best", "within half a point"], rows)
 
 
 def optimizer(grid: Grid) -> Answer:
-    """Name the optimizers that none is significantly better than, each at its best lr and batch size."""
-    cells = {name: _best(grid, [cell for cell in grid.best_cells if cell.key[0] == name]) for name in grid.optimizers}
-    found = {name: cell for name, cell in cells.items() if cell}
-    ranked = _ranked(grid, "Which optimizer?", found)
-    rows = [[*row, f"{found[row[0]].key[1]}", f"{found[row[0]].key[2]:g}"] for row in ranked.rows]
+    """Name the optimizer of the highest score and those that no test tells from it, each at its best cell."""
+    cells = {
+        name: cell
+        for name in grid.optimizers
+        if (cell := grid.highest(each for each in grid.best_cells if each.key[0] == name))
+    }
+    ranked = _ranked(grid, "Which optimizer?", cells)
+    rows = [[*row, f"{cells[row[0]].key[1]}", f"{cells[row[0]].key[2]:g}"] for row in ranked.rows]
     return replace(ranked, heads=[*ranked.heads, "batch", "lr"], rows=rows)
 
 
 def batch_size(grid: Grid) -> Answer:
-    """Name the best batch sizes at equal epochs, and what each needs to reach an accuracy that all of them reach."""
-    best = {size: _best(grid, [cell for cell in grid.best_cells if cell.key[1] == size]) for size in grid.batch_sizes}
-    cells = {str(size): cell for size, cell in best.items() if cell}
+    """Name the batch sizes likewise, at equal epochs, and what each needs to reach a common accuracy."""
+    cells = {
+        str(size): cell
+        for size in grid.batch_sizes
+        if (cell := grid.highest(each for each in grid.best_cells if each.key[1] == size))
+    }
     ranked = _ranked(grid, "Which batch size?", cells)
-    target = common_target(list(cells.values()))
-    rows = [
-        [*row, f"{cells[row[0]].key[0]} {cells[row[0]].key[2]:g}", *needed(cells[row[0]], target)]
-        for row in ranked.rows
-    ]
-    goal = f"Epochs, updates and seconds: medians until test accuracy is {100 * target:g} %, which all of these reach."
-    heads = [*ranked.heads, "with", "epochs", "updates", "seconds"]
-    return replace(ranked, evidence=[*ranked.evidence, goal], heads=heads, rows=rows)
+    heads, evidence = [*ranked.heads, "with"], list(ranked.evidence)
+    rows = [[*row, f"{cells[row[0]].key[0]} {cells[row[0]].key[2]:g}"] for row in ranked.rows]
+    if len({cell.key[0] for cell in cells.values()}) > 1:
+        evidence.append("Their optimizers differ, so batch size is not all that is compared.")
+    if target := common_target(list(cells.values())):
+        heads += ["epochs", "updates", "seconds"]
+        rows = [[*row, *needed(cells[row[0]], target)] for row in rows]
+        evidence.append(f"Epochs, updates and seconds until {100 * target:g} % of the test images are right: medians.")
+    return replace(ranked, heads=heads, rows=rows, evidence=evidence)
 
 
-def common_target(cells: list[Cell]) -> float:
-    """Return a test accuracy half a point below the lowest mean of the cells, rounded down to 0.1 points."""
-    lowest = min(float(cell.finished.test_accuracy.mean()) for cell in cells)
-    return math.floor(1000 * (lowest - CLOSE)) / 1000
+def common_target(cells: list[Cell]) -> float | None:
+    """Return a test accuracy half a point below the lowest mean of the cells, rounded down to 0.1 points.
+
+    Cells at chance are left out; None if all are.
+    """
+    means = [float(cell.finished.test_accuracy.mean()) for cell in cells if not cell.at_chance]
+    return math.floor(1000 * (min(means) - CLOSE)) / 1000 if means else None
 
 
 def needed(cell: Cell, target: float) -> list[str]:
     """Return the epochs, updates and training seconds, medians over runs, until `target` test accuracy is reached."""
-    accuracy = cell.by_epoch("test_accuracy")[cell.finished.index]
-    reached = [column.index[column >= target][:1] for _, column in accuracy.items()]
     updates, seconds = cell.by_epoch("updates"), cell.by_epoch("seconds").cumsum()
-    texts = []
-    for figure in (None, updates, seconds):
-        values = [
-            math.inf if not len(at) else float(at[0] if figure is None else figure.loc[at[0], run])
-            for run, at in zip(accuracy.columns, reached, strict=True)
-        ]
-        median = float(np.median(values))
-        form = ",.0f" if figure is updates else ",.1f" if figure is seconds else "g"
-        texts.append("never" if math.isinf(median) else f"{median:{form}}")
-    return texts
+    reached = cell.reached(target).items()
+    figures = [
+        [(epoch, updates.loc[epoch, run], seconds.loc[epoch, run]) if epoch else (math.inf,) * 3]
+        for run, epoch in reached
+    ]
+    medians = np.median(np.concatenate(figures), axis=0)
+    return ["never" if math.isinf(m) else f"{m:{form}}" for m, form in zip(medians, ("g", ",.0f", ",.1f"), strict=True)]
 
 
 def _scores(grid: Grid, optimizer: str, lr: float) -> list[float]:
@@ -121,27 +128,33 @@ def _range(tried: list[float], scores: dict[float, float], best: float) -> tuple
     return tried[low], tried[high]
 
 
-def _best(grid: Grid, cells: list[Cell]) -> Cell | None:
-    return max(cells, key=grid.score, default=None)
-
-
 def _ranked(grid: Grid, question: str, cells: dict[str, Cell]) -> Answer:
-    """Compare each cell with the one of the highest score, and name those that are not significantly worse."""
+    """Compare each cell with the one of the highest score, and name those that no test tells from it."""
     first, *others = sorted(cells, key=lambda name: -grid.score(cells[name]))
     pairs = compare_all([cells[name] for name in (first, *others)])
     against = dict(zip(others, pairs, strict=False))  # the first pairs are those with the first cell
-    level = [name for name in others if against[name].winner is not cells[first]]
+    level = [name for name in others if against[name].winner is None]
     *most, last = [first, *level]
     answer = f"{', '.join(most)} or {last} (cannot be told apart)" if level else first
-    told = [
-        f"{first} minus {name}: {percent(pair.comparison.difference)} points"
-        + {None: "", cells[first]: ", significant"}.get(pair.winner, ", significant the other way")
+    if better := [name for name in others if against[name].winner is cells[name]]:
+        answer += f", though {' and '.join(better)} did better on the test set"
+    differences = [
+        f"{first} minus {name}: {percent(pair.comparison.difference)} points{', significant' if pair.winner else ''}"
         for name, pair in against.items()
+        if pair.comparison.difference.n
     ]
-    evidence = [f"{'; '.join(told)}."] if told else ["No other has a cell of finished runs only."]
-    evidence += sorted({_why(pair) for pair in against.values() if pair.untestable})
-    evidence.append(f"Each at its best cell by {grid.chosen_on} accuracy; tested over shared seeds.")
-    rows = [[name, _accuracy(cells[name])] for name in (first, *others)]
+    evidence = [f"{'; '.join(differences)}."] if differences else []
+    evidence += dict.fromkeys(_why(pair) for pair in against.values() if pair.untestable)
+    tests = {pair.comparison.test for pair in against.values()}
+    basis = f"Each at its best cell by {grid.chosen_on} accuracy"
+    if not others:
+        evidence.append("No other has a cell of finished runs only.")
+    elif MCNEMAR in tests:
+        evidence.append(f"{basis}; {MCNEMAR} on the test images, which says nothing about other seeds.")
+        answer += " by one seed" if not level else ""
+    else:
+        evidence.append(f"{basis}; tested over shared seeds.")
+    rows = [[name, accuracy(cells[name], "test_accuracy")] for name in (first, *others)]
     return Answer(question, answer, evidence, ["", "test %"], rows)
 
 
@@ -151,9 +164,3 @@ def _why(pair: Pair) -> str:
         return f"{pair.verdict.capitalize()}."
     shared = counted(pair.comparison.difference.n, "seed")
     return f"With {shared} no difference can be significant here; it takes at least {seeds_needed(pair.tests)}."
-
-
-def _accuracy(cell: Cell) -> str:
-    estimate = cell.estimate("test_accuracy")
-    assert estimate is not None
-    return percent(estimate)

@@ -5,12 +5,11 @@ from functools import cached_property
 
 import pandas as pd
 
-from src.reporting.grid import labels, title
+from src.reporting.grid import OF_THE_DATA, labels, setting, title
 from src.reporting.section import Section
-from src.reporting.statistics import percent
+from src.reporting.tables import accuracy
 
 COMMON = ["data", "model", "epochs", "validation"]
-OTHERS = ("normalize", "augment", "test_share")  # settings of the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,9 @@ class Chapter:
     def varying(self) -> list[str]:
         """The further settings in which the sections differ."""
         firsts = pd.DataFrame([section.grid.first.to_dict() for section in self.sections])
-        named = [key for key in firsts if key in OTHERS or (key.startswith(("model.", "source.")) and key[-1] != "_")]
+        named = [
+            key for key in firsts if key in OF_THE_DATA or (key.startswith(("model.", "source.")) and key[-1] != "_")
+        ]
         return [key for key in named if firsts[key].astype("string").fillna("").nunique() > 1]
 
     @property
@@ -69,11 +70,10 @@ class Chapter:
         """The sections, the best first, each with its varying settings, best cell and accuracy."""
         rows = []
         for section in self.sections:
-            best = max(section.grid.best_cells, key=section.grid.score, default=None)
-            estimate = best.estimate("test_accuracy") if best else None
+            best = section.grid.best_cell
             first = section.grid.first
-            values = ["" if pd.isna(first[key]) else str(first[key]) for key in self.varying]
-            found = [best.name, percent(estimate)] if best and estimate else ["none: runs diverged or are missing", ""]
+            values = ["" if pd.isna(first[key]) else setting(first[key]) for key in self.varying]
+            found = [best.name, accuracy(best, "test_accuracy")] if best else ["none: runs diverged or are missing", ""]
             score = section.grid.score(best) if best else -1.0
             rows.append((score, section, [*values, *found]))
         return [(section, row) for _, section, row in sorted(rows, key=lambda each: -each[0])]

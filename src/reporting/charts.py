@@ -5,14 +5,24 @@ from typing import Any
 
 import pandas as pd
 
-from src.reporting.figures import COLOURS, TARGETS, TICKS, seconds_to
+from src.reporting.figures import (
+    COLOURS,
+    HIGHEST,
+    LEAST,
+    MOST,
+    TARGETS,
+    TICKS,
+    reaches_target,
+    seconds_to,
+    time_caption,
+)
 from src.reporting.grid import Grid
 
 Spec = dict[str, Any]
 
 PALETTE = [*COLOURS[:-1], "#8a8a8a"]  # black would vanish in dark mode
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
-LEAST, MOST = 0.03, 0.9995  # accuracies shown
+LOWEST = 1e-6  # nats, of the losses shown
 DIGITS = 4  # significant digits of curves
 CROSS = {"type": "text", "text": "\N{MULTIPLICATION SIGN}", "fontSize": 16}
 BOLD = {"labelFontWeight": "bold"}
@@ -24,6 +34,7 @@ CHOSEN: Spec = {
     "filter": "(optimizers === null || indexof(optimizers, datum.optimizer) >= 0) && "
     "(batches === null || indexof(batches, datum.batch_size) >= 0)"
 }
+OF_SEED: Spec = {"filter": "seed === null || seed === datum.seed"}
 FINISHED, DIVERGED = ({"filter": f"datum.status === '{status}'"} for status in ("finished", "diverged"))
 OF_CELL = ["cell", "optimizer", "batch_size", "lr", "status", "epoch"]
 MEAN: Spec = {
@@ -58,8 +69,14 @@ def tables(grid: Grid, cells: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
             row = {"cell": cell.name, "optimizer": optimizer, "batch_size": batch_size, "lr": lr}
             runs.append(row | {"seed": int(run.seed), "status": run.status, "best": cell.name in best})
         for target in TARGETS if cell.name in best else ():
-            took = {"cell": cell.name, "target": f"to {100 * target:g} %"}
-            times += [took | {"seconds": seconds} for seconds in seconds_to(cell, target).values()]
+            took = {
+                "cell": cell.name,
+                "optimizer": optimizer,
+                "batch_size": batch_size,
+                "target": f"to {100 * target:g} %",
+            }
+            seeds = dict(zip(cell.finished.index, cell.finished.seed, strict=True))
+            times += [took | {"seed": int(seeds[run]), "seconds": s} for run, s in seconds_to(cell, target).items()]
     return {
         "cells": by_column(cells.assign(cell=[cell.name for cell in grid.cells.values()])),
         "runs": by_column(pd.DataFrame(runs)),
@@ -81,14 +98,13 @@ def charts(grid: Grid) -> dict[str, tuple[str, Spec]]:
         found["best"] = f"{caption}: mean of the seeds. Equal epochs are not equal updates", best_curves(grid)
     if grid.cells:
         caption = (
-            "All cells, a line per learning rate: mean and range of the seeds. Thin lines with a cross: diverged runs"
+            "All cells, a line per learning rate: mean and range of the seeds. Thin lines with a cross: diverged runs. "
+            f"Losses above {HIGHEST:g} and those that are not finite are drawn at {HIGHEST:g}"
         )
         found["curves"] = caption, curves(grid)
-    if any(math.isfinite(t) for cell in grid.best_cells for t in seconds_to(cell, TARGETS[0]).values()):
-        caption = (
-            "Training time of the best cells to a test accuracy. Circles: runs; bars: medians; crosses: never reached"
-        )
-        found["times"] = caption, times(grid)
+    if reaches_target(grid):
+        marks = "Circles: runs; bars: medians; crosses: never reached"
+        found["times"] = f"The best cells: {time_caption(grid)}. {marks}", times(grid)
     return found
 
 
@@ -120,13 +136,16 @@ def by_lr(grid: Grid) -> Spec:
             "encoding": at | {"text": {"field": "batch_size"}},
         },
         {
-            "transform": [{"filter": "datum.diverged > 0"}, {"calculate": str(_logit_of(1.4 * LEAST)), "as": "mean"}],
+            "transform": [{"filter": "datum.diverged > 0"}, {"calculate": str(logit(1.4 * LEAST)), "as": "mean"}],
             "mark": CROSS,
             "encoding": at | {"tooltip": tips},
         },
     ]
-    shown = [logit("split + '_accuracy'", "mean"), logit("split + '_accuracy_low'", "low")]
-    shown += [logit("split + '_accuracy_high'", "high"), {"calculate": "datum[split + '_accuracy']", "as": "accuracy"}]
+    shown = [logit_transform("split + '_accuracy'", "mean"), logit_transform("split + '_accuracy_low'", "low")]
+    shown += [
+        logit_transform("split + '_accuracy_high'", "high"),
+        {"calculate": "datum[split + '_accuracy']", "as": "accuracy"},
+    ]
     return {
         "data": {"name": "cells"},
         "params": CONTROLS,
@@ -162,7 +181,8 @@ def curves(grid: Grid) -> Spec:
 def best_curves(grid: Grid) -> Spec:
     """Return a line per optimizer and batch size, at the best lr."""
     layer = _lines(colours("optimizer", grid.optimizers, legend=True))
-    dash = {"field": "batch_size", "type": "ordinal", "title": "batch size", "scale": {"range": DASHES}}
+    dashes = {"domain": grid.batch_sizes, "range": DASHES}
+    dash = {"field": "batch_size", "type": "ordinal", "title": "batch size", "scale": dashes}
     layer[1]["encoding"]["strokeDash"] = dash
     return _curves({"width": 900, "height": 320, "layer": layer}, [{"filter": "datum.best"}])
 
@@ -183,7 +203,10 @@ def times(grid: Grid) -> Spec:
     ]
     facet = {"field": "target", "title": None, "header": BOLD}
     panel: Spec = {"width": 400, "height": {"step": 26}, "layer": layer}
-    return {"data": {"name": "times"}, "params": CONTROLS, "columns": 2, "facet": facet, "spec": panel}
+    return {
+        "data": {"name": "times"}, "params": CONTROLS, "transform": [CHOSEN, OF_SEED], "columns": 2, "facet": facet,
+        "spec": panel,
+    }  # fmt: skip
 
 
 def _lines(colour: Spec) -> list[Spec]:
@@ -221,19 +244,20 @@ def _curves(chart: Spec, filters: list[Spec] | None = None) -> Spec:
         },
         {"name": "up", "value": "loss", "bind": {"input": "select", "options": ["loss", "error rate"], "name": "up "}},
     ]
-    value = f"up === 'loss' ? datum[split + '_loss'] : max(1 - datum[split + '_accuracy'], {1 - MOST:.4f})"
+    loss = f"isValid(datum[split + '_loss']) ? clamp(datum[split + '_loss'], {LOWEST}, {HIGHEST}) : {HIGHEST}"
+    value = f"up === 'loss' ? ({loss}) : max(1 - datum[split + '_accuracy'], {1 - MOST:.4f})"
     transform = [
         CHOSEN,
-        {"filter": "seed === null || seed === datum.seed"},
+        OF_SEED,
         *(filters or []),
         {"calculate": "datum[across]", "as": "at"},
         {"calculate": value, "as": "value"},
-        {"filter": "isValid(datum.value) && datum.value > 0"},
     ]
     return {"data": {"name": "curves"}, "params": [*CONTROLS, *menus], "transform": transform, **chart}
 
 
-def _logit_of(share: float) -> float:
+def logit(share: float) -> float:
+    """Return the logit of a share between 0 and 1."""
     return math.log(share / (1 - share))
 
 
@@ -250,13 +274,13 @@ def _last(of: str) -> list[Spec]:
 
 def accuracy_axis(field: str, title: str, least: float = LEAST, most: float = MOST) -> Spec:
     """Return an axis of logits from the least to the most accuracy, labelled with percentages."""
-    domain = [_logit_of(least), _logit_of(most)]
-    ticks = [_logit_of(tick) for tick in TICKS if least <= tick <= most]
+    domain = [logit(least), logit(most)]
+    ticks = [logit(tick) for tick in TICKS if least <= tick <= most]
     axis = {"values": ticks, "labelExpr": "format(100 / (1 + exp(-datum.value)), '.3~g')"}
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": {"domain": domain}}
 
 
-def logit(field: str, name: str) -> Spec:
+def logit_transform(field: str, name: str) -> Spec:
     """Return the transform that adds the logit of an accuracy, within what is shown; `field` is an expression."""
     clamped = f"clamp(datum[{field}], {LEAST}, {MOST})"
     return {"calculate": f"log({clamped} / (1 - {clamped}))", "as": name}

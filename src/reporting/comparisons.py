@@ -42,7 +42,7 @@ class Pair:
     @property
     def untestable(self) -> bool:
         """True if no result of the test could be significant."""
-        return math.isnan(self.comparison.p) or self.comparison.least_p * self.tests > ALPHA
+        return not self.winner and (math.isnan(self.comparison.p) or self.comparison.least_p * self.tests > ALPHA)
 
     @property
     def verdict(self) -> str:

@@ -12,9 +12,9 @@ from src.reporting.section import Section
 from src.runs.atomic import Damaged, read_file
 from src.runs.directory import Run
 
-BUDGET = 500_000  # bytes of all figures of a page; those of the best cells come first
+BUDGET = 400_000  # bytes of all figures of a page, more or less; those of the best cells come first
 LARGEST = 5_000_000  # bytes of a file
-COLOURS = 16
+NUMBER_OF_COLOURS = 16
 
 
 def error_figures(sections: list[Section], link: Callable[[str], str]) -> dict[Cell, str]:
@@ -28,27 +28,27 @@ def error_figures(sections: list[Section], link: Callable[[str], str]) -> dict[C
         for cell in section.grid.cells.values()
         if len(cell.finished)
     ]
-    found, left = {}, BUDGET
+    found: dict[Cell, str] = {}
+    left = BUDGET
     for _, cell in sorted(cells, key=lambda each: -each[0]):
         run = Run(Path(cell.finished.index[0]))
-        if figure := _small(run):
-            fits = len(figure) <= left
-            left -= len(figure) * fits
-            found[cell] = figure if fits else f"{link(str(run.directory))}/{run.error_figure_file.name}"
+        figure = _small(run) if left > 0 else None
+        if figure:
+            left -= len(figure)
+            found[cell] = figure
+        elif run.error_figure_file.is_file():
+            found[cell] = f"{link(str(run.directory))}/{run.error_figure_file.name}"
     return found
 
 
 def _small(run: Run) -> str | None:
     """Return the figure with few colours as a data URI; None if there is none, or it is damaged."""
-    try:
-        with Image.open(io.BytesIO(read_file(run.error_figure_file, largest=LARGEST)), formats=["PNG"]) as figure:
-            image = (
-                figure.convert("RGB")
-                .quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-                .convert("RGB")
-            )
-    except (OSError, Damaged, ValueError, Image.DecompressionBombError):
-        return None
     webp = io.BytesIO()
-    image.save(webp, "WEBP", lossless=True)
+    try:
+        content = io.BytesIO(read_file(run.error_figure_file, largest=LARGEST))
+        with Image.open(content, formats=["PNG"]) as figure:
+            few = figure.convert("RGB").quantize(NUMBER_OF_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            few.convert("RGB").save(webp, "WEBP", lossless=True)
+    except (OSError, Damaged, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
     return f"data:image/webp;base64,{base64.b64encode(webp.getvalue()).decode()}"

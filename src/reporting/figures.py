@@ -36,14 +36,22 @@ def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
         yield "lr sensitivity", caption, lr_sensitivity(grid)
     chosen = f"At the best learning rate, chosen on the {grid.chosen_on} set"
     yield "epochs and updates", f"{chosen}: equal epochs are not equal updates", epochs_and_updates(grid)
-    if any(math.isfinite(t) for cell in grid.cells.values() for t in seconds_to(cell, TARGETS[0]).values()):
-        caption = (
-            f"{chosen}: training time to a test accuracy, if the machine was otherwise idle. Points: runs; bars: their "
-            "medians; beyond the grey line: never reached"
-        )
-        if fused := sum(int((cell.runs.group_size > 1).sum()) for cell in grid.cells.values()):
-            caption += f". {counted(fused, 'run')} trained in groups; a run's time is its share of the group's"
-        yield "time to accuracy", caption, time_to_accuracy(grid)
+    if reaches_target(grid):
+        marks = "Points: runs; bars: their medians; beyond the grey line: never reached"
+        yield "time to accuracy", f"{chosen}: {time_caption(grid)}. {marks}", time_to_accuracy(grid)
+
+
+def reaches_target(grid: Grid) -> bool:
+    """Return True if any run reached the lowest accuracy of the time-to-accuracy figure."""
+    return any(math.isfinite(t) for cell in grid.best_cells for t in seconds_to(cell, TARGETS[0]).values())
+
+
+def time_caption(grid: Grid) -> str:
+    """Return what the times to an accuracy are, and under which conditions they mean something."""
+    caption = "training time to a test accuracy, if the machine was otherwise idle"
+    if grouped := sum(int((cell.runs.group_size > 1).sum()) for cell in grid.cells.values()):
+        caption += f". {counted(grouped, 'run')} trained in groups; a run's time is its share of the group's"
+    return caption
 
 
 def loss_curves(grid: Grid, optimizer: str) -> Figure:
@@ -102,12 +110,9 @@ def epochs_and_updates(grid: Grid) -> Figure:
 
 def seconds_to(cell: Cell, target: float) -> dict[str, float]:
     """Return each finished run's training seconds until its test accuracy first reached `target`; infinite if never."""
-    accuracy, seconds = cell.by_epoch("test_accuracy"), cell.by_epoch("seconds").cumsum()
-    found = {}
-    for run in cell.finished.index:
-        reached = accuracy.index[accuracy[run] >= target]
-        found[run] = float(seconds[run][reached[0]]) if len(reached) else math.inf
-    return found
+    seconds = cell.by_epoch("seconds").cumsum()
+    epochs = cell.reached(target).items()
+    return {run: math.inf if epoch is None else float(seconds.loc[epoch, run]) for run, epoch in epochs}
 
 
 def time_to_accuracy(grid: Grid) -> Figure:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ import pandas as pd
 from src.config.settings import optimizer_order
 from src.reporting.statistics import Estimate, binomial_interval, counted, mean_interval
 from src.runs.dataframe import Frames
-from src.runs.record import ENDED
+from src.runs.record import ENDED, chance
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 
@@ -72,6 +72,18 @@ class Cell:
         """Number of test images."""
         return int(self.runs.test_images.iloc[0])
 
+    def reached(self, target: float) -> dict[str, int | None]:
+        """Return the epoch in which each finished run's test accuracy first reached `target`; None if never."""
+        accuracy = self.by_epoch("test_accuracy")[self.finished.index]
+        first = {run: column.index[column >= target][:1] for run, column in accuracy.items()}
+        return {str(run): int(epochs[0]) if len(epochs) else None for run, epochs in first.items()}
+
+    @property
+    def at_chance(self) -> bool:
+        """True if its finished runs guess, on average."""
+        finished = self.finished
+        return bool(len(finished)) and bool(finished.test_accuracy.mean() <= chance(int(finished.classes.iloc[0])))
+
     def by_epoch(self, figure: str) -> pd.DataFrame:
         """Return a figure's curves: a row per epoch, a column per finished or diverged run."""
         return self.curves[figure].unstack("directory")
@@ -131,11 +143,20 @@ class Grid:
     def best(self, optimizer: str, batch_size: int) -> Cell | None:
         """Return the cell with the highest score among those that can be chosen, or None."""
         cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
-        return max(filter(self.can_be_chosen, cells), key=self.score, default=None)
+        return self.highest(filter(self.can_be_chosen, cells))
 
     def can_be_chosen(self, cell: Cell) -> bool:
         """Return True if the cell has finished runs and no diverged ones."""
         return not cell.diverged and not math.isnan(self.score(cell))
+
+    @cached_property
+    def best_cell(self) -> Cell | None:
+        """The cell with the highest score."""
+        return self.highest(self.best_cells)
+
+    def highest(self, cells: Iterable[Cell]) -> Cell | None:
+        """Return the one with the highest score, or None."""
+        return max(cells, key=self.score, default=None)
 
     @cached_property
     def best_cells(self) -> list[Cell]:
@@ -189,9 +210,14 @@ def _grid(frames: Frames) -> Grid:
 def title(run: pd.Series, varying: Collection[str] = ()) -> str:
     """Return the title of the runs that have data, network and epochs in common with this one, save what varies."""
     named = [key for key in run.index if key not in varying and _in_title(run, key)]
-    shape = [f"{key.rpartition('.')[2]} {run[key]}" for key in named]
+    shape = [f"{key.rpartition('.')[2]} {setting(run[key])}" for key in named]
     held_out = [f"{counted(run.validation, 'image')} held out"] if run.validation else []
     return ", ".join([f"{run.model} on {run.data}", *shape, counted(run.epochs, "epoch"), *held_out])
+
+
+def setting(value: object) -> str:
+    """Format a setting; a whole number may have become a float beside runs that lack it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _newest_files(ended: pd.DataFrame) -> str | None:

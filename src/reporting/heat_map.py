@@ -44,7 +44,7 @@ class HeatMap:
             values = pd.concat(
                 [cell.finished[f"{split}_accuracy"] for cell in self.grid.cells.values()], ignore_index=True
             )
-            found[split] = (_logit(values.min()), _logit(values.max())) if len(values) else (0.0, 0.0)
+            found[split] = (_clamped_logit(values.min()), _clamped_logit(values.max())) if len(values) else (0.0, 0.0)
         return found
 
     def bounds(self, split: str) -> tuple[str, str]:
@@ -62,14 +62,9 @@ class HeatMap:
         """Colours from the lowest accuracy to the highest."""
         return [to_hex(RAMP(step / 8)) for step in range(9)]
 
-    @cached_property
-    def best(self) -> Cell | None:
-        return max(self.grid.best_cells, key=self.grid.score, default=None)
-
     def best_of(self, optimizer: str) -> Cell | None:
         """Return the best cell of an optimizer, or None."""
-        cells = [cell for cell in self.grid.best_cells if cell.key[0] == optimizer]
-        return max(cells, key=self.grid.score, default=None)
+        return self.grid.highest(cell for cell in self.grid.best_cells if cell.key[0] == optimizer)
 
     def tiles(self, cell: Cell) -> Iterator[Tile]:
         """Yield a cell's tile of each split, over all seeds first, then for each seed."""
@@ -86,8 +81,7 @@ class HeatMap:
     def marks(self, cell: Cell) -> list[str]:
         """Name what a cell's colour does not show: diverged or missing runs, and an accuracy at chance."""
         marks = [f"\N{MULTIPLICATION SIGN} diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
-        finished = cell.finished
-        if len(finished) and finished.test_accuracy.mean() <= chance(int(finished.classes.iloc[0])):
+        if cell.at_chance:
             marks.append("at chance")
         if cell.missing:
             marks.append(f"missing {len(cell.missing)}/{len(cell.missing) + len(cell.runs)}")
@@ -97,11 +91,11 @@ class HeatMap:
         if math.isnan(accuracy):
             return Tile(split, seed, text, accuracy, "transparent", "inherit")
         low, high = self.range[split]
-        colour = RAMP((_logit(accuracy) - low) / (high - low) if high > low else 1.0)
+        colour = RAMP((_clamped_logit(accuracy) - low) / (high - low) if high > low else 1.0)
         return Tile(split, seed, text, accuracy, to_hex(colour), "#000" if _luminance(colour[:3]) > 0.179 else "#fff")
 
 
-def _logit(accuracy: float) -> float:
+def _clamped_logit(accuracy: float) -> float:
     clipped = min(max(accuracy, 1 - HIGHEST), HIGHEST)
     return math.log(clipped / (1 - clipped))
 

@@ -30,7 +30,11 @@ async function draw(element, id, spec) {
   element.classList.add("drawn");
   (views[id] ??= []).push(view);
   set(view, state[id]);
-  view.addEventListener("click", (_, item) => item?.datum?.cell && showCell(item.datum.part ?? id, item.datum.cell));
+  view.addEventListener("click", (_, item) => {
+    const { cell, part = id, epoch } = item?.datum ?? {};
+    if (cell && (epoch || item.mark.marktype !== "line")) showCell(part, cell); // other lines join several cells
+  });
+  return view;
 }
 const set = (view, values = {}) => {
   for (const [name, value] of Object.entries(values)) try { view.signal(name, value); } catch { /* not in this chart */ }
@@ -45,7 +49,7 @@ const watcher = new IntersectionObserver(entries => {
 }, { rootMargin: "300px" });
 document.querySelectorAll(".chart").forEach(chart => watcher.observe(chart));
 
-// Controls of a section: its heat map and charts show the split, seed, optimizers and batch sizes that are chosen.
+// Controls of a section. Averages over seeds, as by learning rate, have no choice of a seed.
 for (const controls of document.querySelectorAll(".controls")) {
   const id = controls.dataset.part, section = document.getElementById(id);
   const update = () => {
@@ -71,10 +75,15 @@ function showCell(id, cell) {
   const title = document.createElement("h3"), chart = document.createElement("div");
   title.textContent = cell; chart.className = "chart";
   content.replaceChildren(title, chart, ...[...entry.cloneNode(true).children].slice(1));
+  content.querySelectorAll(".filter").forEach(filter => filter.remove()); // the copy of one does nothing
   content.querySelectorAll("table.sort").forEach(sortable);
   const own = [{ filter: { field: "cell", equal: cell } }, ...transform.slice(1)]; // without the choice of optimizers
   if (!dialog.open) dialog.showModal();
-  draw(chart, id, { ...rest, ...spec, width: Math.min(560, content.clientWidth - 120), height: 240, transform: own });
+  const chosen = { ...rest, ...spec, width: Math.min(560, content.clientWidth - 120), height: 240, transform: own };
+  draw(chart, id, chosen).then(view => dialog.addEventListener("close", () => {
+    views[id] = views[id].filter(other => other !== view);
+    view.finalize();
+  }, { once: true }));
 }
 dialog.onclick = event => { if (event.target === dialog) dialog.close(); };
 dialog.querySelector("button").onclick = () => dialog.close();
@@ -108,16 +117,14 @@ function sortable(table) {
     };
     head.onclick = sort; head.onkeydown = onPress(sort);
   });
-}
-for (const table of document.querySelectorAll("table.sort")) {
-  sortable(table);
-  if (table.tBodies[0].rows.length > 5) {
+  if (body.rows.length > 5) {
     const filter = Object.assign(document.createElement("input"), { type: "search", placeholder: "filter rows", className: "filter" });
     filter.setAttribute("aria-label", "filter rows");
-    filter.oninput = () => { for (const row of table.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(filter.value.toLowerCase()); };
+    filter.oninput = () => { for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(filter.value.toLowerCase()); };
     table.parentElement.before(filter);
   }
 }
+document.querySelectorAll("table.sort").forEach(sortable);
 const open = () => { const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1))); for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true; target?.scrollIntoView?.(); };
 addEventListener("hashchange", open);
 open();

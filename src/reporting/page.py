@@ -17,7 +17,7 @@ import vl_convert
 from src.errors import printable
 from src.reporting import charts, left_out, tables
 from src.reporting.assignment.candidates import candidates, scores
-from src.reporting.chapter import Chapter, chapters
+from src.reporting.chapter import chapters
 from src.reporting.comparisons import by_seeds
 from src.reporting.error_figures import error_figures
 from src.reporting.files import draw_figures, write_frames, write_tables
@@ -69,14 +69,17 @@ def write(
         file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
     }
     gathered = chapters(sections)
-    parts: list[Section | Chapter] = [*sections, *(each for each in gathered if each.is_search)]
+    drawn = {section: charts.charts(section.grid) for section in sections}
+    scatters = {each: scatter(each) for each in gathered if each.is_search}
+    data = {section.id: _data(section, drawn[section]) for section in sections}
+    for chapter, (_, spec) in scatters.items():
+        part = data.setdefault(chapter.href, {"tables": {}, "specs": {}})
+        part["tables"]["trials"], part["specs"]["scatter"] = trials(chapter), spec
     page = _environment(final).get_template("page.html").render(
         report=final.name, output=shlex.quote(str(final.parent.parent)), chapters=gathered, pictures=pictures,
         recipe_scores=recipe_scores, made=_made(frames.runs), left_out=others | damaged,
-        unfinished=unfinished(frames.runs, command), error_figures=error_figures(sections, partial(link, final)),
-        charts={section: charts.charts(section.grid) for section in sections},
-        scatters={each: scatter(each) for each in gathered if each.is_search},
-        data={each.id: _data(each) for each in parts},
+        unfinished=unfinished(frames, command), error_figures=error_figures(sections, partial(link, final)),
+        charts=drawn, scatters=scatters, data=data,
         files=_files(folder),
         library=_library(),
     )  # fmt: skip
@@ -115,12 +118,10 @@ def link(final: Path, directory: str) -> str:
     return quote(os.path.relpath(directory, final).encode("utf-8", "surrogateescape"))
 
 
-def _data(part: Section | Chapter) -> dict[str, Any]:
-    """Return the tables and specifications of a part's charts."""
-    if isinstance(part, Chapter):
-        return {"tables": {"trials": trials(part)}, "specs": {"scatter": scatter(part)[1]}}
-    found = charts.tables(part.grid, tables.numbers(part.grid))
-    return {"tables": found, "specs": {name: spec for name, (_, spec) in charts.charts(part.grid).items()}}
+def _data(section: Section, drawn: dict[str, tuple[str, charts.Spec]]) -> dict[str, Any]:
+    """Return the tables and specifications of a section's charts."""
+    found = charts.tables(section.grid, tables.numbers(section.grid))
+    return {"tables": found, "specs": {name: spec for name, (_, spec) in drawn.items()}}
 
 
 def _files(folder: Path) -> dict[str, list[str]]:

@@ -9,15 +9,15 @@ from src.reporting.charts import (
     CHOSEN,
     CONTROLS,
     CROSS,
-    LEAST,
-    MOST,
+    OF_SEED,
     PALETTE,
     Spec,
     accuracy_axis,
     by_column,
-    logit,
+    logit_transform,
     tip,
 )
+from src.reporting.figures import LEAST, MOST
 
 IN_A_ROW = 3  # panels
 WIDE = 20  # ratio of largest to smallest value above which an axis is logarithmic
@@ -61,13 +61,15 @@ def scatter(chapter: Chapter) -> tuple[str, Spec]:
     panels = [_panel(order, [line, points, lost], "order, and the best so far")]
     panels += [_panel(_axis(chapter.runs[key], _field(key)), [points, lost], _title(key)) for key in chapter.settings]
     caption = (
-        f"A point per run, darker the earlier it began; the line is the best {split} accuracy so far. Crosses: diverged"
+        "A point per run, darker the earlier it began or was resumed. Crosses: diverged runs. Line: the best "
+        f"{split} accuracy so far"
     )
     transform = [
         CHOSEN,
+        OF_SEED,
         {"calculate": f"isValid(datum.accuracy) ? datum.accuracy : {ends[0]}", "as": "shown"},
-        logit("'shown'", "y"),
-        logit("'best'", "so_far"),
+        logit_transform("'shown'", "y"),
+        logit_transform("'best'", "so_far"),
     ]
     # Not a `concat` with columns: the bundle of vl-convert 1.9 draws nothing for one.
     rows = [{"hconcat": panels[first : first + IN_A_ROW]} for first in range(0, len(panels), IN_A_ROW)]

@@ -60,9 +60,8 @@ class Section:
 
 def sentences(section: Section) -> list[str]:
     """Summarise a section: what was run, the answers, and what the assignment's figures and claims come to."""
-    said = [runs_of(section.grid), *(answer.sentence for answer in section.answers)]
-    best = max(section.grid.best_cells, key=section.grid.score, default=None)
-    if best:
+    said = [f"{section.grid.title}: {runs_of(section.grid)}", *(answer.sentence for answer in section.answers)]
+    if best := section.grid.best_cell:
         said.append(_best(section, best))
     if section.variance:
         shares = [f"{name} {100 * share:.0f} %" for name, share in section.variance.shares.items() if share >= 0.005]
@@ -81,7 +80,7 @@ def runs_of(grid: Grid) -> str:
     seeds = f"{f'{least} to ' if least < most else ''}{counted(most, 'seed')}"
     lost = f", of which {diverged} diverged" if diverged else ""
     gaps = f"; {counted(missing, 'is', 'are')} missing" if missing else ""
-    return f"{grid.title}: {counted(runs, 'run')} in {counted(len(cells), 'cell')} of {seeds}{lost}{gaps}."
+    return f"{counted(runs, 'run')} in {counted(len(cells), 'cell')} of {seeds}{lost}{gaps}."
 
 
 def _best(section: Section, best: Cell) -> str:

@@ -4,9 +4,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 from omegaconf import OmegaConf
 
+from src.runs.atomic import read_file
+from src.runs.dataframe import Frames
 from src.runs.record import ENDED
 
 REASONS = {
@@ -26,20 +27,25 @@ class Unfinished:
     command: str
 
 
-def unfinished(runs: pd.DataFrame, command: str) -> list[Unfinished]:
+def unfinished(frames: Frames, command: str) -> list[Unfinished]:
     """Return the runs that have not ended; `command` trains those that were not begun."""
+    damaged = {str(file.parent): f"damaged: {why}" for file, why in frames.damaged.items()}
     found = []
-    for directory, run in runs[~runs.status.isin(ENDED)].iterrows():
-        reason = REASONS.get(run.status) or str(run.get("error") or "no error recorded")
-        own = command if run.status == "to do" else _command(Path(str(directory)))
-        found.append(Unfinished(str(directory), run.status, reason, own))
+    for name, run in frames.runs[~frames.runs.status.isin(ENDED)].iterrows():
+        directory, error = str(name), run.get("error")
+        reason = REASONS.get(run.status) or (error if isinstance(error, str) else "no error recorded")
+        if run.status == "to do" and frames.other_recipes:
+            reason += ", or of another recipe"
+        own = command if run.status == "to do" else _command(Path(directory))
+        found.append(Unfinished(directory, run.status, damaged.get(directory, reason), own))
     return found
 
 
 def _command(directory: Path) -> str:
     """Return the command that trained a run, from the overrides that Hydra wrote; empty if they cannot be read."""
     try:
-        overrides = OmegaConf.to_object(OmegaConf.load(directory / ".hydra" / "overrides.yaml"))
+        text = read_file(directory / ".hydra" / "overrides.yaml").decode()
+        overrides = OmegaConf.to_container(OmegaConf.create(text), resolve=False)  # a page shows no environment
     except Exception:  # a damaged file can raise anything
         return ""
     words = [str(each) for each in overrides] if isinstance(overrides, list) else []

@@ -9,10 +9,10 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from src.reporting.grid import Grid
-from src.runs.record import ENDED
 
 FACTORS = {"lr": "learning rate", "optimizer": "optimizer", "batch_size": "batch size"}
 RESIDUAL = "seed"
+EQUAL = 1e-9  # range of logits below which there is no variance but rounding
 SMALL = 0.08  # share below which a term is not drawn by itself
 
 
@@ -21,7 +21,6 @@ class Variance:
     """Shares of the total sum of squares by term, largest first, over a balanced part of a grid."""
 
     shares: dict[str, float]
-    levels: dict[str, list[object]]  # of each factor and of `seed`, in the balanced part
     runs: int
     left_out: int  # ended runs outside the balanced part
 
@@ -37,32 +36,34 @@ class Variance:
         return [*large, ("other", sum(self.small.values()))] if self.small else large
 
 
-def logit(accuracy: "pd.Series[float]", images: "pd.Series[int]") -> "pd.Series[float]":
+def empirical_logit(accuracy: "pd.Series[float]", images: "pd.Series[int]") -> "pd.Series[float]":
     """Return log((right + 1/2) / (wrong + 1/2)), finite also where all images are right (Anscombe 1956)."""
     right = accuracy * images
     return np.log((right + 0.5) / (images - right + 0.5))
 
 
 def variance(grid: Grid) -> Variance | None:
-    """Decompose the variance of the logit of test accuracy; None if too few settings or seeds vary.
+    """Decompose the variance of the logit of test accuracy; None if too few settings or seeds vary, or all
+    accuracies are equal.
 
     A diverged run counts as guessing. What settings leave unexplained differs between seeds only.
     """
     runs = pd.concat([cell.runs.assign(optimizer=cell.key[0]) for cell in grid.cells.values()], ignore_index=True)
-    runs = balanced(runs[runs.status.isin(ENDED)])
+    runs = balanced(runs)
     factors = [name for name in FACTORS if runs[name].nunique() > 1]
     depth = len(factors) if runs.seed.nunique() > 1 else len(factors) - 1  # with one seed, the last interaction is left
     if depth < 1:
         return None
     accuracy = runs.test_accuracy.where(runs.status == "finished", 1 / runs.classes).astype(float)
-    table = runs[factors].assign(y=logit(accuracy, runs.test_images.astype(float)))
+    table = runs[factors].assign(y=empirical_logit(accuracy, runs.test_images.astype(float)))
+    if np.ptp(table.y) < EQUAL:
+        return None
     terms = " + ".join(f"C({name})" for name in factors)
     fitted = anova_lm(ols(f"y ~ ({terms}) ** {depth}", data=table).fit(), test=None)
-    squares = fitted.sum_sq / fitted.sum_sq.sum() if fitted.sum_sq.sum() else fitted.sum_sq
+    squares = fitted.sum_sq / fitted.sum_sq.sum()
     shares = {_name(str(term), depth, len(factors)): float(share) for term, share in squares.items()}
-    levels: dict[str, list[object]] = {name: sorted(runs[name].unique()) for name in (*FACTORS, "seed")}
     ended = sum(len(cell.runs) for cell in grid.cells.values())
-    return Variance(dict(sorted(shares.items(), key=lambda each: -each[1])), levels, len(runs), ended - len(runs))
+    return Variance(dict(sorted(shares.items(), key=lambda each: -each[1])), len(runs), ended - len(runs))
 
 
 def balanced(runs: pd.DataFrame) -> pd.DataFrame:

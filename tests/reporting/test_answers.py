@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from src.reporting.answers import Answer, answers
@@ -99,3 +100,56 @@ def test_runs_that_all_diverged_answer_nothing(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [None])
     cell(tmp_path, "sgd", 64, 0.5, [None])
     assert answered(tmp_path) == {}
+
+
+def test_a_choice_by_validation_may_do_worse_on_the_test_set(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, around(0.97), validation=[0.99] * 8)
+    cell(tmp_path, "adam", 64, 0.05, around(0.98), validation=[0.98] * 8)
+    found = answered(tmp_path)["Which optimizer?"]
+    assert found.answer == "sgd, though adam did better on the test set"
+    assert found.evidence[0] == "sgd minus adam: -1.00 \N{PLUS-MINUS SIGN} 0.00 points, significant."
+
+
+def test_one_seed_says_nothing_about_others(tmp_path: Path) -> None:
+    labels = np.zeros(10_000, np.uint8)
+    for optimizer, wrong in (("sgd", 100), ("adam", 5000)):
+        (run,) = cell(tmp_path, optimizer, 64, 0.05, [1 - wrong / 10_000])
+        run.write_predictions((np.arange(10_000) < wrong).astype(np.uint8), labels, 10)
+    found = answered(tmp_path)["Which optimizer?"]
+    assert found.answer == "sgd by one seed"
+    assert found.evidence[-1].endswith("McNemar's exact test on the test images, which says nothing about other seeds.")
+
+
+def test_cells_without_shared_seeds_are_not_compared(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.99])
+    first, _ = cell(tmp_path, "adam", 64, 0.05, [0.9, 0.98])
+    first.record_file.unlink()
+    found = answered(tmp_path)["Which optimizer?"]
+    assert found.answer == "sgd or adam (cannot be told apart)"
+    assert found.evidence[0] == "No test: no shared seeds."
+
+
+def test_lrs_that_were_not_begun_do_not_count_as_tried(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.99])
+    cell(tmp_path, "sgd", 64, 0.0005, [0.9])
+    (waiting,) = cell(tmp_path, "sgd", 64, 0.5, [0.99])
+    waiting.update(status="interrupted")
+    cell(tmp_path, "adam", 64, 0.05, [0.99])
+    found = answered(tmp_path)["Which learning rate?"]
+    assert found.evidence[0] == "Best on the grid's edge; try sgd above 0.05."
+    assert found.rows[1] == ["adam", "0.05", "no other was tried"]
+
+
+def test_batch_sizes_of_different_optimizers_are_said(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.99, 0.98])
+    cell(tmp_path, "adam", 256, 0.05, [0.1, 0.1])
+    found = answered(tmp_path)["Which batch size?"]
+    assert "Their optimizers differ, so batch size is not all that is compared." in found.evidence
+    assert "until 98 % of the test images" in found.evidence[-1]  # 256 is at chance
+    assert found.rows[1][3:] == ["never"] * 3
+
+
+def test_batch_sizes_at_chance_have_no_common_accuracy(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.1])
+    cell(tmp_path, "sgd", 256, 0.05, [0.0])
+    assert answered(tmp_path)["Which batch size?"].heads == ["", "test %", "with"]

@@ -1,6 +1,7 @@
 """Charts: their tables are those of the report's files, and Vega-Lite compiles their specifications."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,27 @@ def test_vega_draws_each_chart(output: Path) -> None:
     found = charts.tables(grid, tables.numbers(grid))
     specs = charts.charts(grid)
     assert list(specs) == ["by_lr", "best", "curves", "times"]
-    for name, (_, spec) in specs.items():
-        svg = drawn(spec, found)
-        assert svg.count("<path") > 10, name
+    marks = {name: drawn(spec, found).count('aria-roledescription="') for name, (_, spec) in specs.items()}
+    assert marks["best"] > 4 * 20  # a point for each epoch of each line
+    assert marks["times"] > 8 + 8  # points of 4 cells with 2 runs at 2 targets, and medians
     by_lr, all_curves = (drawn(specs[name][1], found) for name in ("by_lr", "curves"))
     assert all(f">{optimizer}</text>" in by_lr for optimizer in ("sgd", "adam"))
     assert by_lr.count("\N{MULTIPLICATION SIGN}</text>") == 4  # the cells with a diverged run
     assert all_curves.count("\N{MULTIPLICATION SIGN}</text>") == 4  # the diverged runs
     assert all_curves.count(">0.0005</text>") == 4
+
+
+def test_a_run_whose_loss_was_never_finite_is_drawn_at_the_top(tmp_path: Path) -> None:
+    cell(tmp_path, "sgd", 64, 0.05, [0.98])
+    (lost,) = cell(tmp_path, "sgd", 64, 0.5, [None], epochs=20)
+    rows = [row | {"train_loss": math.nan, "test_loss": math.nan} for row in lost.read()[1]]
+    lost.write_curve(rows)
+    record = lost.record()
+    lost.update(figures=record["figures"] | {"train_loss": None, "test_loss": None})
+    (grid,) = grids(read(tmp_path))
+    assert grid.cells["sgd", 64, 0.5].diverged == 1
+    svg = drawn(charts.charts(grid)["curves"][1], charts.tables(grid, tables.numbers(grid)))
+    assert svg.count("\N{MULTIPLICATION SIGN}</text>") == 1
 
 
 def test_a_search_is_drawn_as_points_with_the_best_so_far(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from src.config.settings import ConfigChoices, Settings
 from src.report import report
-from tests.reporting.synthetic import cell
+from tests.reporting.synthetic import NODES, SCHEDULES, cell, write
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXECUTABLE = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -140,11 +141,11 @@ def test_charts_have_tooltips_and_menus(browser: Browser, written: Path) -> None
         page.locator("#vg-tooltip-element.visible").wait_for()
         assert "adam, batch 256" in str(page.locator("#vg-tooltip-element").text_content())
         curves = page.locator('.chart[data-spec="best"]')
-        before = curves.locator("svg").inner_html()
+        labels = curves.locator("svg .role-axis-label text")
+        before = labels.all_text_contents()
         curves.get_by_role("combobox", name="across").select_option("updates")
-        page.wait_for_function("([chart, before]) => chart.querySelector('svg').innerHTML !== before", arg=[
-            curves.element_handle(), before,
-        ])  # fmt: skip
+        labels.filter(has_text="200").first.wait_for()  # 10 updates in each of 20 epochs
+        assert before != labels.all_text_contents()
 
 
 def test_tables_are_sorted_and_filtered(browser: Browser, written: Path) -> None:
@@ -203,6 +204,41 @@ CONTRASTS = """
   return found;
 }
 """
+
+
+HOSTILE = """"\'&<img src=x onerror=alert(1)>"""
+SCRIPT = "</script><script>alert(1)</script>"
+
+
+def test_other_shapes_of_data_are_drawn_without_an_error(browser: Browser, tmp_path: Path) -> None:
+    """A search, networks of two sizes, a single cell, runs that all diverged, and a hostile name."""
+    for number in range(12):
+        cell(tmp_path, "sgd", 32 + number, 0.001 * 1.5**number, [0.9 + number / 200], name=HOSTILE if number else "")
+    for width in (4, 8):
+        model = {"_target_": "mine.Net", "width": width, "kind": SCRIPT}
+        for seed in range(2):
+            settings = Settings("kmnist", 0, "half", model, NODES["sgd"], SCHEDULES["constant"], 0.1, 64, 3, seed)
+            write(tmp_path, settings, ConfigChoices("net", "sgd", "constant"), 0.9)
+    cell(tmp_path, "sgd", 64, 0.05, [0.9], data="fashion_mnist")
+    for lr in (0.5, 5.0):
+        cell(tmp_path, "sgd", 64, lr, [None, None], epochs=5)
+    written = report([f"output_dir={tmp_path}"])
+    with opened(browser, written) as page:
+        for summary in page.locator("details > summary").all():
+            summary.evaluate("summary => { summary.parentElement.open = true; }")
+        draw_all(page)
+        assert page.locator('.chart[data-spec="scatter"]').count() == 2
+        search = page.locator('section[id^="section"]', has=page.locator('.chart[data-spec="scatter"]')).first
+        points = search.locator('.chart[data-spec="scatter"] .mark-symbol path')
+        assert points.count() == 12 * 4  # order, optimizer, batch size, lr
+        search.get_by_role("checkbox", name="32").uncheck()
+        page.wait_for_function("([chart, n]) => chart.querySelectorAll('.mark-symbol path').length === n", arg=[
+            search.locator('.chart[data-spec="scatter"]').element_handle(), 11 * 4,
+        ])  # fmt: skip
+        points.first.click()
+        page.get_by_role("dialog").locator("svg.marks").wait_for()
+        page.keyboard.press("Escape")
+        assert page.locator(".is", has_text="90.00").count() >= 1  # the single cell's accuracy
 
 
 def test_without_scripts_the_figures_are_shown(browser: Browser, written: Path) -> None:

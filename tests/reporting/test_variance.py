@@ -68,8 +68,8 @@ def test_only_a_balanced_part_is_decomposed(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 256, 0.05, [0.9])  # a batch size that all others lack
     found = variance(only(tmp_path))
     assert found
-    assert found.levels == {"lr": [0.0005, 0.05], "optimizer": ["adam", "sgd"], "batch_size": [64], "seed": [0, 1]}
-    assert (found.runs, found.left_out) == (8, 3)
+    assert (found.runs, found.left_out) == (8, 3)  # 2 optimizers, 2 lrs, 2 seeds
+    assert "batch size" not in found.shares
 
 
 def test_with_one_seed_the_last_interaction_cannot_be_told_from_the_seed(tmp_path: Path) -> None:
@@ -83,4 +83,10 @@ def test_with_one_seed_the_last_interaction_cannot_be_told_from_the_seed(tmp_pat
 def test_one_setting_and_one_seed_give_no_shares(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
     cell(tmp_path, "sgd", 64, 0.5, [0.9])
+    assert variance(only(tmp_path)) is None
+
+
+def test_equal_accuracies_give_no_shares(tmp_path: Path) -> None:
+    for optimizer, lr in product(("sgd", "adam"), LRS):
+        cell(tmp_path, optimizer, 64, lr, [None, None])
     assert variance(only(tmp_path)) is None
