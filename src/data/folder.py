@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,11 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from src.data import image_files
 from src.data.arrays import check_memory, existing
 from src.data.images import Pixels
 from src.errors import UserError, flat, printable
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
-DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
 CHUNK = 1024  # images that are read ahead
 LARGE = 10_000  # bytes of a file from which on threads read faster than one
 Listed = tuple[Path, str]  # a file and its class
@@ -75,9 +73,10 @@ class Folder:
         found: list[tuple[list[Any], Listed]] = []
         for of_class in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
             if not of_class.name.startswith("."):
-                files = list(image_files(of_class))
+                files = list(image_files.below(of_class))
                 if not files:
-                    raise UserError(f"{of_class}: holds no images ({', '.join(sorted(SUFFIXES))})")
+                    raise UserError(f"{of_class}: holds no images ({', '.join(sorted(image_files.SUFFIXES))})")
+                natural = image_files.natural
                 found += [(natural(str(file.relative_to(of_class))), (file, of_class.name)) for file in files]
         if not found:
             raise UserError(f"{folder}: holds no folders; it must hold a folder of images for each class")
@@ -172,32 +171,12 @@ class Folder:
     def _image(self, file: Path) -> Pixels | UserError:
         """Return an image (C, H, W), or the error."""
         try:
-            with Image.open(file) as image:
-                if image.mode in DEEP:
-                    return UserError(f"{file}: has more than 8 bits a pixel; convert it to 8")
-                mode = "L" if self.grey or image.mode in ("1", "L", "LA") else "RGB"
-                image.load()
-                pixels: Image.Image = image if image.mode == mode else image.convert(mode)
-            if self.size is not None and pixels.size != (self.size, self.size):
-                pixels = pixels.resize((self.size, self.size), Image.Resampling.BILINEAR)
-            array = np.asarray(pixels)
-            return array[None] if mode == "L" else np.moveaxis(array, 2, 0)
-        except Exception as error:  # a damaged image can raise anything
-            return UserError(f"{file}: cannot be read as an image ({flat(error)}); repair or remove it")
-
-
-def natural(name: str) -> list[Any]:
-    """Return a sort key by which 2.png precedes 10.png."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Yield the images below a folder, except hidden ones."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
+            image = image_files.read(file, grey=self.grey or None)
+            if self.size is not None and image.size != (self.size, self.size):
+                image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            return image_files.pixels(image)
+        except UserError as error:
+            return error
 
 
 def _read(cache: Path, key: str) -> dict[str, Any] | None:

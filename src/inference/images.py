@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.data.folder import DEEP, SUFFIXES, image_files, natural
-from src.errors import UserError, flat
+from src.data import image_files
+from src.errors import UserError
 
 FLAT = 0.05  # brightness, of 0 to 1, by which border and whole must differ to tell light on dark from dark on light
 
@@ -17,10 +17,10 @@ def files(paths: Iterable[str]) -> Iterator[Path]:
     """Yield the given files, and the images in the given folders and below, by name. Raises UserError."""
     for path in map(Path, paths):
         if path.is_dir():
-            found = list(image_files(path))
+            found = list(image_files.below(path))
             if not found:
-                raise UserError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
-            yield from sorted(found, key=lambda file: natural(str(file)))
+                raise UserError(f"{path}: holds no images ({', '.join(sorted(image_files.SUFFIXES))})")
+            yield from sorted(found, key=lambda file: image_files.natural(str(file)))
         elif path.exists():
             yield path
         else:
@@ -30,22 +30,13 @@ def files(paths: Iterable[str]) -> Iterator[Path]:
 def read(file: Path, shape: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:
     """Return an image as bytes (C, H, W) of this shape. Raises UserError."""
     channels, height, width = shape
-    try:
-        with Image.open(file) as image:
-            if image.mode in DEEP:
-                raise UserError(f"{file}: has more than 8 bits a pixel; convert it to 8")
-            pixels: Image.Image = image.convert("L" if channels == 1 else "RGB")
-    except UserError:
-        raise
-    except Exception as error:  # a damaged image can raise anything
-        raise UserError(f"{file}: cannot be read as an image ({flat(error)})") from error
-    if pixels.size != (width, height):
+    image = image_files.read(file, grey=channels == 1)
+    if image.size != (width, height):
         if not resize:
-            found = f"{pixels.size[1]} x {pixels.size[0]}"
+            found = f"{image.size[1]} x {image.size[0]}"
             raise UserError(f"{file}: is of {found} pixels, not {height} x {width}; resize=true resizes all images")
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(pixels)
-    return array[None] if channels == 1 else np.moveaxis(array, 2, 0)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return image_files.pixels(image)
 
 
 def contrast(light: dict[str, float]) -> int:

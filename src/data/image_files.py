@@ -1,0 +1,52 @@
+"""Image files: found in folders, and read as grey or coloured bytes."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from src.data.images import Pixels
+from src.errors import UserError, flat
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
+GREY = ("1", "L", "LA")  # Pillow's modes without colours
+
+
+def read(file: Path, grey: bool | None = None) -> Image.Image:
+    """Return an image in Pillow's mode L or RGB; without `grey`, in L if the file has no colours. Raises UserError."""
+    try:
+        with Image.open(file) as image:
+            if image.mode in DEEP:
+                raise UserError(f"{file}: has more than 8 bits a pixel; convert it to 8")
+            mode = "L" if grey or (grey is None and image.mode in GREY) else "RGB"
+            image.load()
+            return image if image.mode == mode else image.convert(mode)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged image can raise anything
+        raise UserError(f"{file}: cannot be read as an image ({flat(error)}); repair or remove it") from error
+
+
+def pixels(image: Image.Image) -> Pixels:
+    """Return the bytes (C, H, W) of an image in mode L or RGB."""
+    array = np.asarray(image)
+    return array[None] if image.mode == "L" else np.moveaxis(array, 2, 0)
+
+
+def natural(name: str) -> list[Any]:
+    """Return a sort key by which 2.png precedes 10.png."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder, except hidden ones."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)
