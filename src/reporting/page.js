@@ -23,10 +23,19 @@ const tablesOf = id => {
   }
   return parts[id].rows;
 };
+// On a narrow screen panels become narrower, and stand below each other where they are independent.
+function fitted(spec, width) {
+  const room = Math.max(180, width - 110), narrow = width < 700;
+  if (!narrow) return spec;
+  if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.flatMap(row => row.hconcat.map(panel => ({ ...panel, width: room }))) };
+  const columns = spec.columns && { columns: 1 }, legend = { legend: { ...config.legend, orient: "bottom" } };
+  if (spec.facet) return { ...spec, ...columns, spec: { ...spec.spec, width: Math.min(spec.spec.width, room) } };
+  return { ...spec, config: legend, width: Math.min(spec.width, room) };
+}
 async function draw(element, id, spec) {
   // Vega warns of each panel in which a layer, such as diverged runs, is empty: only errors are logged.
   const inside = element.appendChild(document.createElement("div")); // vega-embed's own style would widen the page
-  const { view } = await vegaEmbed(inside, { ...spec, datasets: tablesOf(id) }, { renderer: "svg", actions: false, config, logLevel: 1 });
+  const { view } = await vegaEmbed(inside, { ...fitted(spec, element.clientWidth), datasets: tablesOf(id) }, { renderer: "svg", actions: false, config, logLevel: 1 });
   element.classList.add("drawn");
   (views[id] ??= []).push(view);
   set(view, state[id]);
