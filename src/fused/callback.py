@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from src.fused.classifier import GroupClassifier
 from src.runs.directory import Run
@@ -22,6 +23,7 @@ class GroupRecorder(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GroupClassifier)
         self.due = time.monotonic() + PERIOD
+        self.told: object = None
         for run, board, member in zip(self.runs, self.boards, pl_module.classifiers, strict=True):
             for callback in (Recorder(run), board):
                 callback.on_fit_start(trainer, member)
@@ -31,6 +33,10 @@ class GroupRecorder(Callback):
         numbers, members = pl_module.training_members, pl_module.classifiers
         for number in numbers:
             self.boards[number].write(members[number].curve[-1])
+        if pl_module.verify and (found := replace(pl_module.verification)) != self.told:
+            self.told = found
+            for number in numbers:
+                self.runs[number].update(verified=found.record(number))
         at_the_end = pl_module.current_epoch + 1 == trainer.max_epochs
         one_is_over = not all(members[number].finite for number in numbers)
         if at_the_end or one_is_over or time.monotonic() >= self.due:

@@ -9,9 +9,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from src.fused.compatibility import off_gpu_state
-from src.fused.cuda_graphs import CudaGraphs
+from src.fused.cuda_graphs import CudaGraphs, Steps
 from src.fused.datamodule import Block
 from src.fused.seed_group import SeedGroup
+from src.fused.verification import (
+    TOLERANCE,
+    GroupState,
+    NotReproduced,
+    Verification,
+    graph_difference,
+    stack_differences,
+)
 from src.training.classifier import Classifier
 from src.training.lightning import LightningModule
 
@@ -19,10 +27,11 @@ from src.training.lightning import LightningModule
 class GroupClassifier(LightningModule):
     """Trains its members as each would be trained alone; each keeps its own optimizer, of any class and lr."""
 
-    def __init__(self, seed_groups: Sequence[SeedGroup]) -> None:
+    def __init__(self, seed_groups: Sequence[SeedGroup], verify: bool = True) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.seed_groups = seed_groups
+        self.seed_groups, self.verify = seed_groups, verify
+        self.verification = Verification()
         self.members = nn.ModuleList(member for seed_group in seed_groups for member in seed_group.members)
 
     @property
@@ -35,7 +44,7 @@ class GroupClassifier(LightningModule):
         return [member.optimizer for member in self.classifiers]
 
     def on_fit_start(self) -> None:
-        self.steps = CudaGraphs(self._step, self.device, self._capture_blocker)
+        self.steps = CudaGraphs(self._step, self.device, self._capture_blocker, self._check if self.verify else None)
 
     def on_train_epoch_start(self) -> None:
         for seed_group in self.seed_groups:
@@ -46,9 +55,33 @@ class GroupClassifier(LightningModule):
         self.started = time.perf_counter()
 
     def training_step(self, block: Block, batch_idx: int) -> None:
+        if self.verify and not self.verification.stack:
+            self._verify_stacks(block[0][0])
         for of_a_size in block:
             self.steps(of_a_size)
             self.updates += len(of_a_size)
+
+    def _verify_stacks(self, minibatch: Tensor) -> None:
+        """Raise NotReproduced if the gradients on a minibatch (S, B) are not those of the networks by themselves."""
+        for seed_group, indices in zip(self.seed_groups, minibatch, strict=True):
+            self.verification.stack += stack_differences(seed_group, indices, self.current_epoch)
+        wrong = {
+            number: difference
+            for number, difference in enumerate(self.verification.stack)
+            if not difference <= TOLERANCE and self.classifiers[number].finite
+        }
+        if wrong:
+            raise NotReproduced(wrong)
+
+    def _check(self, direct: Steps, replay: Steps, minibatches: Tensor) -> str:
+        """Train on minibatches, and return the reason why the replay cannot be trusted, or an empty string."""
+        difference = graph_difference(GroupState(self.seed_groups), direct, replay, minibatches)
+        self.verification.graph = max(self.verification.graph or 0.0, difference)
+        if difference <= TOLERANCE:
+            return ""
+        return (
+            f"replayed updates differ from those of the same steps called one by one, by {difference:.0%} of their size"
+        )
 
     def _step(self, minibatch: Tensor) -> None:
         """Update all members on minibatches of indices (S, B), one for each of S seeds."""

@@ -14,17 +14,26 @@ STEPS = 8  # per replay: they share one launch, but the capture, needed for each
 WARM_UP = 3  # uncaptured steps of each batch size, in which libraries and optimizers initialise their state
 
 
+Steps = Callable[[Tensor], None]
+Check = Callable[[Steps, Steps, Tensor], str]
+
+
 class CudaGraphs:
     """Runs `step` on each minibatch of a block: first directly, then by replaying captured CUDA graphs.
 
     The warm-up steps are part of the training, so no state has to be restored. On a CPU, or if a capture fails or
-    `capture_blocker` returns a reason against it, every step runs directly.
+    `capture_blocker` returns a reason against it, every step runs directly. `check` is called with the direct steps, a
+    new replay and minibatches; it trains on them, and returns a reason against replays or an empty string.
     """
 
     def __init__(
-        self, step: Callable[[Tensor], None], device: torch.device, capture_blocker: Callable[[], str]
+        self,
+        step: Callable[[Tensor], None],
+        device: torch.device,
+        capture_blocker: Callable[[], str],
+        check: Check | None = None,
     ) -> None:
-        self.step, self.capture_blocker = step, capture_blocker
+        self.step, self.capture_blocker, self.check = step, capture_blocker, check
         self.capturing = device.type == "cuda"
         self._expected: object = None
         self._steps: Counter[torch.Size] = Counter()
@@ -47,9 +56,7 @@ class CudaGraphs:
             part, block = block[:some], block[some:]
             # A graph of one step, such as an epoch's last, smaller one, pays off only if it is replayed often.
             worth_it = some == STEPS or self._expected_steps[size] >= WARM_UP
-            if graph := warm and worth_it and self._graph(part):
-                graph(part)
-            else:
+            if not (warm and worth_it and self._replay(part)):
                 self._call(part)
             self._steps[size] += some
             self._expected_steps[size] += some
@@ -58,21 +65,31 @@ class CudaGraphs:
         for minibatch in part:
             self.step(minibatch)
 
-    def _graph(self, like: Tensor) -> Callable[[Tensor], None] | None:
-        """Return a function that replays the steps for minibatches of this shape, or None if capture is impossible."""
-        if self.capturing and like.shape not in self._graphs:
-            reason = self.capture_blocker()
-            try:
-                if not reason:
-                    self._graphs[like.shape] = capture(self._call, like)
-            except RuntimeError as error:
-                if out_of_memory(error):  # `train_group` then halves the group
-                    raise
-                reason = flat(error)
-            if reason:
-                self.capturing = False
-                print(f"CUDA graphs are not used, so training is slower: {reason}", file=sys.stderr)
-        return self._graphs.get(like.shape) if self.capturing else None
+    def _replay(self, part: Tensor) -> bool:
+        """Train on the minibatches by a graph, captured now if need be; return False if that is impossible."""
+        if not self.capturing:
+            return False
+        if graph := self._graphs.get(part.shape):
+            graph(part)
+            return True
+        trained, reason = False, self.capture_blocker()
+        try:
+            if not reason:
+                graph = self._graphs[part.shape] = capture(self._call, part)
+                if self.check:
+                    trained, reason = True, self.check(self._call, graph, part)
+                else:
+                    graph(part)
+                    trained = True
+        except RuntimeError as error:
+            if out_of_memory(error):  # `train_group` then halves the group
+                raise
+            reason = flat(error)
+        if reason:
+            self.capturing = False
+            self._graphs.clear()
+            print(f"CUDA graphs are not used, so training is slower: {reason}", file=sys.stderr)
+        return trained
 
 
 def capture(function: Callable[[Tensor], None], example: Tensor) -> Callable[[Tensor], None]:

@@ -26,6 +26,16 @@ class Stack:
                 parameter.data = part
             self.parameters[name], self._parts[name] = stacked.requires_grad_(first.requires_grad), parts
 
+    def are_views(self) -> list[bool]:
+        """Return for each network whether all its parameters still are views of the stacks."""
+        return [
+            all(
+                self._parts[name][number].data_ptr() == stacked[number].data_ptr()
+                for name, stacked in self.parameters.items()
+            )
+            for number in range(len(self.networks))
+        ]
+
     def losses(self, images: Tensor, labels: Tensor, reduction: str = "none") -> tuple[Tensor, Tensor]:
         """Return losses (R, B), or (R,) if reduced, and logits (R, B, K) on images (B, C, H, W) shared by all."""
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import groupby
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError, one_line, traceback_wanted
 from src.fused.callback import GroupRecorder
@@ -21,6 +21,7 @@ from src.fused.datamodule import GroupData
 from src.fused.member import Member
 from src.fused.result import GroupResult
 from src.fused.seed_group import SeedGroup
+from src.fused.verification import NotReproduced
 from src.training.datamodule import DataModule
 from src.training.evaluation import initial_loss
 from src.training.lightning import fit
@@ -36,6 +37,7 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
     A group that does not fit into the device's memory is split into halves.
     """
     result = GroupResult()
+    verify = bool(OmegaConf.select(configs[0], "hydra.launcher.verify", default=True))
     set_up_process(configs[0].threads, configs[0].threads)
     members = _able(configs, result)
     if result.failed and configs[0].fail_fast:
@@ -45,7 +47,17 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
         groups = _in_step(_locked(members, locks, result), result)
         while groups:
             group = groups.pop(0)
-            if reason := _failure(group):
+            try:
+                reason = _failure(group, verify)
+            except NotReproduced as error:
+                for number, difference in error.differences.items():
+                    why = f"its group does not reproduce its gradients, which differ by {difference:.0%}"
+                    result.alone[group[number].number] = why
+                    print(f"{group[number].resolved.directory} is trained alone: {why}", file=sys.stderr)
+                others = [member for number, member in enumerate(group) if number not in error.differences]
+                groups += _regrouped(others, result)
+                continue
+            if reason:
                 left = [member for member in group if not member.done]
                 if reason == FULL and len(group) > 3:
                     groups += _halves(left, result)
@@ -108,25 +120,32 @@ def _in_step(members: Sequence[Member], result: GroupResult) -> list[list[Member
 
 
 def _halves(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
-    """Return smaller groups of the members of a group that did not fit into memory.
-
-    Members are grouped by epoch again, since a diverged member has an older checkpoint than the others.
-    """
-    shared: dict[Hashable, DataModule] = {}
-    for member in members:
-        member.build(shared)
+    """Return smaller groups of the members of a group that did not fit into memory."""
     halves = []
-    for group in _in_step(members, result):
+    for group in _regrouped(members, result):
         middle = len(group) // 2
         halves += [group[:middle], group[middle:]] if len(group) > 3 else [group]
     return halves
 
 
-def _failure(members: Sequence[Member]) -> str:
-    """Train a group and free its device memory; return the reason why it failed, or an empty string."""
+def _regrouped(members: Sequence[Member], result: GroupResult) -> list[list[Member]]:
+    """Build the members anew and group them by epoch, since a diverged member has an older checkpoint than others."""
+    shared: dict[Hashable, DataModule] = {}
+    for member in members:
+        member.build(shared)
+    return _in_step(members, result)
+
+
+def _failure(members: Sequence[Member], verify: bool) -> str:
+    """Train a group and free its device memory; return the reason why it failed, or an empty string.
+
+    Raises NotReproduced.
+    """
     failure = ""
     try:
-        _train(members)
+        _train(members, verify)
+    except NotReproduced:
+        raise
     except Exception as error:
         if traceback_wanted():
             traceback.print_exc()
@@ -134,13 +153,14 @@ def _failure(members: Sequence[Member]) -> str:
         if isinstance(error, torch.AcceleratorError) and failure != FULL:
             print(f"the group's process exits: {failure}", file=sys.__stderr__, flush=True)
             os._exit(1)  # the process cannot use its GPU after such an error
-    gc.collect()  # Lightning's trainer is in a reference cycle
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    finally:
+        gc.collect()  # Lightning's trainer is in a reference cycle
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
     return failure
 
 
-def _train(members: Sequence[Member]) -> None:
+def _train(members: Sequence[Member], verify: bool) -> None:
     """Train members, sorted by seed, as one model, and record how each ended."""
     runs = [member.run for member in members]
     resumed = [member.training.begin(member.run, member.names, len(members)) for member in members]
@@ -153,7 +173,7 @@ def _train(members: Sequence[Member]) -> None:
             for of_a_seed in by_seed
         ]
         fit(
-            GroupClassifier(seed_groups),
+            GroupClassifier(seed_groups, verify),
             GroupData([seed_group.data for seed_group in seed_groups]),
             first.device,
             first.settings.epochs,

@@ -22,13 +22,14 @@ class LocalLauncherConf:
     _target_: str = "hydra_plugins.local_launcher.LocalLauncher"
     workers: int | None = None  # None: one per available core or, for groups, per GPU
     vectorize: Any = "auto"  # true: train compatible runs as one model; auto: only on a GPU
+    verify: bool = True  # compare such a model's first gradients and graphs with those of its runs alone
 
 
 class LocalLauncher(Launcher):
     """Runs the jobs that are not done and shows their progress."""
 
-    def __init__(self, workers: int | None = None, vectorize: Any = "auto") -> None:
-        self.workers, self.vectorize = workers, vectorize
+    def __init__(self, workers: int | None = None, vectorize: Any = "auto", verify: bool = True) -> None:
+        self.workers, self.vectorize = workers, vectorize  # `train_group` reads `verify` from the jobs' configuration
         self.crew: Any = None  # its processes serve all batches of a sweep
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
