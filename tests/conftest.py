@@ -72,10 +72,12 @@ def outputs(tmp_path: Path) -> Path:
 
 STARTS_PROCESSES = {"train", "typed_train"}  # fixtures
 SLOW = (  # modules that start processes, compile, or take more than some seconds
-    "config/test_loader", "fused/test_parity", "fused/test_train_group", "fused/test_graph", "hydra_plugins/",
-    "inference/", "native/test_build", "reporting/assignment/test_claims", "reporting/test_choice",
-    "reporting/test_escapes", "runs/test_damage", "sweep/", "test_bad_input", "test_errors", "test_readme",
-    "test_report", "test_status", "training/test_lightning", "training/test_resume", "training/test_tensorboard",
+    "config/test_loader", "fused/test_graph", "fused/test_parity", "fused/test_train_group",
+    "fused/test_verification", "hydra_plugins/", "inference/", "native/test_build",
+    "reporting/assignment/test_claims", "reporting/test_charts", "reporting/test_choice",
+    "reporting/test_error_figures", "reporting/test_escapes", "reporting/test_page", "runs/test_damage", "sweep/",
+    "training/test_lightning", "training/test_resume", "training/test_tensorboard", "test_bad_input", "test_errors",
+    "test_readme", "test_report", "test_status",
 )  # fmt: skip
 
 

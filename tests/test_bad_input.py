@@ -296,6 +296,7 @@ BAD = {
     "-m hydra.launcher.workers=0": "hydra.launcher.workers=0: must be 1 or more",
     "-m hydra.launcher.workers=a": "hydra.launcher.workers: Value 'a' of type 'str' could not be converted to Integer",
     "-m hydra.launcher.vectorize=maybe": "hydra.launcher.vectorize=maybe: must be one of: auto, true, false",
+    "-m hydra.launcher.verify=maybe": "hydra.launcher.verify: Value 'maybe' is not a valid bool",
     "-m +hydra.launcher.foo=1": "unexpected keyword argument 'foo'",
     "-m hydra/launcher=nope": "hydra/launcher=nope: there is no such hydra/launcher; choose one of: basic",
     "-m hydra/sweeper=nope": "hydra/sweeper=nope: there is no such hydra/sweeper; choose one of: basic, grid",
