@@ -1,5 +1,6 @@
 """`python -m src.report`: tables, figures and a page of all runs, or of the runs of a study."""
 
+import gc
 import re
 import shlex
 import sys
@@ -155,6 +156,7 @@ def main() -> None:
     if set(sys.argv[1:]) & {"-h", "--help"}:
         print(USAGE)
         return
+    gc.freeze()  # libraries ask for collections, each of which would walk all that was imported
     console = Console(markup=False, highlight=False)
     with errors_in_one_line():
         page = report(sys.argv[1:])

@@ -7,6 +7,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
@@ -20,6 +21,7 @@ TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.997)  # accuracies on a logit scale
 LEAST, MOST = 0.03, 0.9995
 HIGHEST = 10.0  # nats; guessing among ten classes gives 2.3; the losses of diverged runs would flatten the other curves
 NAMED = 12  # lines that fit into a legend
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.1; powers of ten are formulas, which take longer than a curve
 TARGETS = (0.97, 0.985)  # test accuracies of the time-to-accuracy figure
 
 
@@ -86,6 +88,7 @@ def lr_sensitivity(grid: Grid) -> Figure:
                 on_edge.add(f"{best.key[2]:g}")
         warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
         axis.set(title=escapes.matplotlib(f"{optimizer}{warning}"), xlabel="learning rate", xscale="log")
+        axis.xaxis.set_major_formatter(PLAIN)
         axis.set(yscale="logit", ylim=(LEAST, MOST))
         axis.set_yticks(TICKS, [f"{100 * tick:g}" for tick in TICKS])
         axis.minorticks_off()
@@ -104,6 +107,7 @@ def epochs_and_updates(grid: Grid) -> Figure:
                     _draw(axis, cell, "train_loss", cell.name, colour, _style(grid, batch), x)
     axes[0].set(xlabel="epochs")
     axes[1].set(xlabel="updates", xscale="log")
+    axes[1].xaxis.set_major_formatter(PLAIN)
     _of_losses(axes[0], "training loss (nats)")
     return _with_legend(figure, axes[0])
 
@@ -157,6 +161,7 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
 def _of_losses(axis: Axes, label: str) -> None:
     """Make the shared loss axis logarithmic, and label it."""
     axis.set(yscale="log", ylabel=label)
+    axis.yaxis.set_major_formatter(PLAIN)
     axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
 
 

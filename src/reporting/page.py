@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
@@ -45,6 +46,9 @@ def write(
     The claims are decided on the grids in `everything`; `command` trains the runs that are missing. `begin` is called
     with the title of each grid. Return the damaged files, with the reasons.
     """
+    background = ThreadPoolExecutor(1)
+    library = background.submit(_library)  # takes more than a second, without Python's lock
+    background.shutdown(wait=False)
     write_frames(frames, folder)
     whole = {grid.digest: grid for grid in everything}
     numbered = enumerate(chosen, 1) if len(chosen) > 1 else [(0, grid) for grid in chosen]
@@ -81,7 +85,7 @@ def write(
         unfinished=unfinished(frames, command), error_figures=error_figures(sections, partial(link, final)),
         charts=drawn, scatters=scatters, data=data,
         files=_files(folder),
-        library=_library(),
+        library=library.result(),
     )  # fmt: skip
     (folder / "index.html").write_text(printable(page), encoding="utf-8")
     return damaged
