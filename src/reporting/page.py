@@ -47,8 +47,7 @@ def write(
     with the title of each grid. Return the damaged files, with the reasons.
     """
     background = ThreadPoolExecutor(1)
-    library = background.submit(_library)  # takes more than a second, without Python's lock
-    background.shutdown(wait=False)
+    library = background.submit(_library)  # takes more than a second, without Python's lock, as images do
     write_frames(frames, folder)
     whole = {grid.digest: grid for grid in everything}
     numbered = enumerate(chosen, 1) if len(chosen) > 1 else [(0, grid) for grid in chosen]
@@ -57,6 +56,8 @@ def write(
         for number, grid in numbered
         if any(len(cell.runs) for cell in grid.cells.values())
     ]
+    errors = background.submit(error_figures, sections, partial(link, final))
+    background.shutdown(wait=False)
     pictures = {}
     for section in sections:
         begin(section.grid.title)
@@ -82,7 +83,7 @@ def write(
     page = _environment(final).get_template("page.html").render(
         report=final.name, output=shlex.quote(str(final.parent.parent)), chapters=gathered, pictures=pictures,
         recipe_scores=recipe_scores, made=_made(frames.runs), left_out=others | damaged,
-        unfinished=unfinished(frames, command), error_figures=error_figures(sections, partial(link, final)),
+        unfinished=unfinished(frames, command), error_figures=errors.result(),
         charts=drawn, scatters=scatters, data=data,
         files=_files(folder),
         library=library.result(),
