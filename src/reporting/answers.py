@@ -62,11 +62,7 @@ def learning_rate(grid: Grid) -> Answer:
 
 def optimizer(grid: Grid) -> Answer:
     """Name the optimizer of the highest score and those that no test tells from it, each at its best cell."""
-    cells = {
-        name: cell
-        for name in grid.optimizers
-        if (cell := grid.highest(each for each in grid.best_cells if each.key[0] == name))
-    }
+    cells = {name: cell for name in grid.optimizers if (cell := grid.best_of(name))}
     ranked = _ranked(grid, "Which optimizer?", cells)
     rows = [[*row, f"{cells[row[0]].key[1]}", f"{cells[row[0]].key[2]:g}"] for row in ranked.rows]
     return replace(ranked, heads=[*ranked.heads, "batch", "lr"], rows=rows)
@@ -74,11 +70,7 @@ def optimizer(grid: Grid) -> Answer:
 
 def batch_size(grid: Grid) -> Answer:
     """Name the batch sizes likewise, at equal epochs, and what each needs to reach a common accuracy."""
-    cells = {
-        str(size): cell
-        for size in grid.batch_sizes
-        if (cell := grid.highest(each for each in grid.best_cells if each.key[1] == size))
-    }
+    cells = {str(size): cell for size in grid.batch_sizes if (cell := grid.best_of(size))}
     ranked = _ranked(grid, "Which batch size?", cells)
     heads, evidence = [*ranked.heads, "with"], list(ranked.evidence)
     rows = [[*row, f"{cells[row[0]].key[0]} {cells[row[0]].key[2]:g}"] for row in ranked.rows]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pandas as pd
+from scipy.special import logit
 
 from src.reporting.figures import (
     COLOURS,
@@ -256,11 +257,6 @@ def _curves(chart: Spec, filters: list[Spec] | None = None) -> Spec:
     return {"data": {"name": "curves"}, "params": [*CONTROLS, *menus], "transform": transform, **chart}
 
 
-def logit(share: float) -> float:
-    """Return the logit of a share between 0 and 1."""
-    return math.log(share / (1 - share))
-
-
 def _width(grid: Grid) -> int:
     """Return the width of a panel per optimizer, of which three fill the page."""
     return 960 // min(3, max(2, len(grid.optimizers))) - 10
@@ -274,8 +270,8 @@ def _last(of: str) -> list[Spec]:
 
 def accuracy_axis(field: str, title: str, least: float = LEAST, most: float = MOST) -> Spec:
     """Return an axis of logits from the least to the most accuracy, labelled with percentages."""
-    domain = [logit(least), logit(most)]
-    ticks = [logit(tick) for tick in TICKS if least <= tick <= most]
+    domain = logit([least, most]).tolist()
+    ticks = logit([tick for tick in TICKS if least <= tick <= most]).tolist()
     axis = {"values": ticks, "labelExpr": "format(100 / (1 + exp(-datum.value)), '.3~g')"}
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": {"domain": domain}}
 

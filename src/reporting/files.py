@@ -34,7 +34,7 @@ def write_frames(frames: Frames, folder: Path) -> None:
 def write_tables(section: Section, folder: Path) -> None:
     """Write a section's tables as CSV, Markdown and LaTeX."""
     grid, prefix = section.grid, section.prefix
-    tables.numbers(grid).to_csv(folder / f"{prefix}cells.csv", index=False)
+    section.numbers.to_csv(folder / f"{prefix}cells.csv", index=False)
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]
     head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"

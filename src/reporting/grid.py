@@ -158,6 +158,10 @@ class Grid:
         """Return the one with the highest score, or None."""
         return max(cells, key=self.score, default=None)
 
+    def best_of(self, level: str | int) -> Cell | None:
+        """Return the best cell of an optimizer or of a batch size, or None."""
+        return self.highest(cell for cell in self.best_cells if level in cell.key[:2])
+
     @cached_property
     def best_cells(self) -> list[Cell]:
         """The best cell of each optimizer and batch size that has one."""

@@ -8,6 +8,7 @@ from functools import cached_property
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from scipy.special import expit, logit
 
 from src.reporting import tables
 from src.reporting.grid import Cell, Grid
@@ -49,7 +50,7 @@ class HeatMap:
 
     def bounds(self, split: str) -> tuple[str, str]:
         """Return the accuracies of the ramp's first and last colour in percent."""
-        low, high = (100 / (1 + math.exp(-logit)) for logit in self.range[split])
+        low, high = (100 * expit(bound) for bound in self.range[split])
         return f"{low:.2f}", f"{high:.2f}"
 
     @property
@@ -61,10 +62,6 @@ class HeatMap:
     def ramp(self) -> list[str]:
         """Colours from the lowest accuracy to the highest."""
         return [to_hex(RAMP(step / 8)) for step in range(9)]
-
-    def best_of(self, optimizer: str) -> Cell | None:
-        """Return the best cell of an optimizer, or None."""
-        return self.grid.highest(cell for cell in self.grid.best_cells if cell.key[0] == optimizer)
 
     def tiles(self, cell: Cell) -> Iterator[Tile]:
         """Yield a cell's tile of each split, over all seeds first, then for each seed."""
@@ -96,8 +93,7 @@ class HeatMap:
 
 
 def _clamped_logit(accuracy: float) -> float:
-    clipped = min(max(accuracy, 1 - HIGHEST), HIGHEST)
-    return math.log(clipped / (1 - clipped))
+    return float(logit(min(max(accuracy, 1 - HIGHEST), HIGHEST)))
 
 
 def _luminance(colour: tuple[float, ...]) -> float:

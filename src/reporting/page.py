@@ -125,7 +125,7 @@ def link(final: Path, directory: str) -> str:
 
 def _data(section: Section, drawn: dict[str, tuple[str, charts.Spec]]) -> dict[str, Any]:
     """Return the tables and specifications of a section's charts."""
-    found = charts.tables(section.grid, tables.numbers(section.grid))
+    found = charts.tables(section.grid, section.numbers)
     return {"tables": found, "specs": {name: spec for name, (_, spec) in drawn.items()}}
 
 

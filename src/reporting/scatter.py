@@ -28,8 +28,8 @@ def trials(chapter: Chapter) -> dict[str, list[Any]]:
     runs, split = chapter.runs, chapter.sections[0].grid.chosen_on
     accuracy = runs[f"{split}_accuracy"].where(runs.status == "finished")
     table = runs[["seed", "status", *dict.fromkeys(["optimizer", "batch_size", "lr", *chapter.settings])]]
-    table = table.assign(order=range(1, len(runs) + 1), accuracy=accuracy, best=accuracy.cummax().ffill())
-    table = table.assign(cell=runs.cell_name, part=runs.part)
+    table = table.assign(cell=runs.cell_name, part=runs.part, order=range(1, len(runs) + 1))
+    table = table.assign(accuracy=accuracy, best=accuracy.cummax().ffill())
     return by_column(table.rename(columns=_field))
 
 
@@ -87,8 +87,7 @@ def _axis(values: "pd.Series[Any]", field: str) -> Spec:
         names = sorted(values.dropna().unique(), key=lambda name: (len(str(name)), str(name)))
         return {"field": field, "type": "ordinal", "sort": names, "title": None, "axis": {"labelAngle": -30}}
     wide = values.min() > 0 and values.max() / values.min() >= WIDE
-    scale = {"type": "log" if wide else "linear", "zero": False, "padding": 15}
-    scale = {key: value for key, value in scale.items() if key != "zero" or not wide}
+    scale = {"padding": 15} | ({"type": "log"} if wide else {"zero": False})
     return {
         "field": field,
         "type": "quantitative",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
+import pandas as pd
+
 from src.reporting.answers import Answer, answers
 from src.reporting.assignment.claims import Claim, claims
 from src.reporting.assignment.reference import ReferenceCell, Verdict, is_the_assignments, reference_cells
@@ -12,6 +14,7 @@ from src.reporting.comparisons import Pair, compare_all
 from src.reporting.grid import Cell, Grid, Key
 from src.reporting.heat_map import HeatMap
 from src.reporting.statistics import ALPHA, counted, percent
+from src.reporting.tables import numbers
 from src.reporting.variance import Variance, variance
 
 
@@ -26,6 +29,11 @@ class Section:
     @cached_property
     def answers(self) -> list[Answer]:
         return answers(self.grid)
+
+    @cached_property
+    def numbers(self) -> pd.DataFrame:
+        """The rows of cells.csv."""
+        return numbers(self.grid)
 
     @cached_property
     def variance(self) -> Variance | None:

@@ -62,7 +62,7 @@ def test_marks_name_what_colours_do_not_show(tmp_path: Path) -> None:
     heat_map = HeatMap(grid)
     assert heat_map.marks(lost) == ["\N{MULTIPLICATION SIGN} diverged 1/2", "at chance"]
     assert heat_map.marks(good) == ["missing 1/3"]
-    assert grid.best_cell is heat_map.best_of("sgd") is good
+    assert grid.best_cell is grid.best_of("sgd") is good
 
 
 @pytest.mark.parametrize("accuracies", [[None], [0.0], [1.0, 1.0]])
