@@ -75,7 +75,8 @@ class GroupClassifier(LightningModule):
 
     def _check(self, direct: Steps, replay: Steps, minibatches: Tensor) -> str:
         """Train on minibatches, and return the reason why the replay cannot be trusted, or an empty string."""
-        difference = graph_difference(GroupState(self.seed_groups), direct, replay, minibatches)
+        metrics = [metrics for seed_group in self.seed_groups for metrics in seed_group.metrics.values()]
+        difference = graph_difference(GroupState(self.classifiers, metrics), direct, replay, minibatches)
         self.verification.graph = max(self.verification.graph or 0.0, difference)
         if difference <= TOLERANCE:
             return ""

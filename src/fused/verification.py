@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
 
 from src.fused.seed_group import SeedGroup
 from src.training.classifier import Classifier
 from src.training.datamodule import minibatches
+from src.training.metrics import EpochMetrics
 
 TOLERANCE = 0.01  # of a gradient, or of an update; TF32 on a GPU gives 1e-3, float32 on a CPU 1e-6
 
@@ -71,20 +71,14 @@ def stack_differences(seed_group: SeedGroup, indices: Tensor, epoch: int) -> lis
 class GroupState:
     """All that the steps of a group change: parameters, the states of optimizers, and metrics."""
 
-    def __init__(self, seed_groups: Sequence[SeedGroup]) -> None:
-        self.seed_groups = seed_groups
-
-    @property
-    def members(self) -> list[Classifier]:
-        return [member for seed_group in self.seed_groups for member in seed_group.members]
+    def __init__(self, members: Sequence[Classifier], metrics: Sequence[EpochMetrics]) -> None:
+        self.members, self.metrics = members, metrics
 
     def tensors(self) -> list[Tensor]:
-        """Return the tensors themselves, in a fixed order."""
+        """Return the tensors themselves, in a fixed order; the parameters are views of the stacks."""
         found = [parameter.detach() for member in self.members for parameter in member.model.parameters()]
-        found += [stacked.detach() for each in self.seed_groups for stacked in each.stack.parameters.values()]
-        for seed_group in self.seed_groups:
-            for metrics in seed_group.metrics.values():
-                found += [metrics.loss, metrics.correct, metrics.images]
+        for metrics in self.metrics:
+            found += [metrics.loss, metrics.correct, metrics.images]
         for states in self._optimizer_states():
             found += [value for value in states.values() if isinstance(value, Tensor)]
         return found
@@ -96,8 +90,7 @@ class GroupState:
         ]
 
     def _optimizer_states(self) -> list[dict[str, object]]:
-        optimizers: list[Optimizer] = [member.optimizer for member in self.members]
-        return [states for optimizer in optimizers for states in optimizer.state.values()]
+        return [states for member in self.members for states in member.optimizer.state.values()]
 
     def copy(self) -> "StateCopy":
         """Return a copy of the state."""
@@ -134,7 +127,11 @@ def graph_difference(
     direct(minibatches)
     expected = state.copy()
     state.restore(before)
-    replay(minibatches)
+    try:
+        replay(minibatches)
+    except BaseException:
+        state.restore(before)  # the minibatches are then trained on directly, once
+        raise
     replayed = state.copy()
     pairs = zip(before.tensors, expected.tensors, replayed.tensors, strict=True)
     difference = max((_relative(new, wanted, old) for old, wanted, new in pairs), default=0.0)

@@ -4,19 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
-from src.fused import cuda_graphs
-from src.fused.classifier import GroupClassifier
-from src.fused.cuda_graphs import CudaGraphs
 from src.fused.train_group import train_group
 from src.runs.directory import Run
 from tests.helpers import tape
 from tests.helpers.groups import Configs, runs_in
 from tests.helpers.runs import assert_same
-
-CUDA = torch.device("cuda")
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
@@ -24,9 +18,7 @@ def test_replayed_steps_equal_direct_steps(
     model: str, tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With two seeds, changing lrs, a smaller last minibatch, a diverging run and a validation set."""
-    # As on a GPU, the operators are torch's: the tape does not see what native code writes.
-    for user in ("gather", "build"):
-        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
+    tape.without_native_code(monkeypatch)
     optimizers = ("optimizer=sgd", "optimizer=adagrad", "optimizer=adam", "optimizer=adamw", "optimizer=sgd lr=1e30")
     each = [[*optimizer.split(), f"seed={seed}"] for optimizer in optimizers for seed in (0, 1)]
     common = [f"model={model}", "epochs=4", "batch_size=24", "schedule=step", "schedule.milestones=[2]"]
@@ -44,11 +36,7 @@ def test_replayed_steps_equal_direct_steps(
 
         return play
 
-    def on_fit_start(self: GroupClassifier) -> None:
-        self.steps = CudaGraphs(self._step, CUDA, str, self._check)
-
-    monkeypatch.setattr(cuda_graphs, "capture", capture)
-    monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
+    tape.replace_graphs(monkeypatch, capture)
     assert not train_group(configs(tmp_path / "played", common, each)).alone
     assert sum(played) > 30  # of 44 steps
     for run in runs_in(tmp_path / "called"):

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.fused import cuda_graphs, train_group
+from src.fused import train_group
 from src.fused.classifier import GroupClassifier
-from src.fused.cuda_graphs import CudaGraphs
 from src.fused.result import GroupResult
 from src.fused.stack import Stack
 from src.runs.directory import Run
@@ -202,15 +201,10 @@ def test_a_graph_that_differs_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for user in ("gather", "build"):  # the tape does not see what native code writes
-        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
+    tape.without_native_code(monkeypatch)
     assert not train_group.train_group(configs(tmp_path / "called", COMMON, EACH)).alone
 
-    def on_fit_start(self: GroupClassifier) -> None:
-        self.steps = CudaGraphs(self._step, torch.device("cuda"), str, self._check)
-
-    monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
-    monkeypatch.setattr(cuda_graphs, "capture", fault)
+    tape.replace_graphs(monkeypatch, fault)
     assert not train_group.train_group(configs(tmp_path / "checked", COMMON, EACH)).alone
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "CUDA graphs" in line]
     assert line.startswith("CUDA graphs are not used, so training is slower: replayed updates differ from those")
@@ -222,15 +216,32 @@ def test_a_graph_that_differs_is_not_used(
             assert_same(tmp_path / "called" / run, tmp_path / "checked" / run)
 
 
+def test_a_replay_that_fails_half_way_is_undone(
+    tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape.without_native_code(monkeypatch)
+    assert not train_group.train_group(configs(tmp_path / "called", COMMON, EACH)).alone
+
+    def failing(function: Replay, example: Tensor) -> Replay:
+        replay = tape.capture(function, example)
+
+        def broken(minibatches: Tensor) -> None:
+            replay(minibatches)
+            raise RuntimeError("launch failed")
+
+        return broken
+
+    tape.replace_graphs(monkeypatch, failing)
+    assert not train_group.train_group(configs(tmp_path / "checked", COMMON, EACH)).alone
+    assert "CUDA graphs are not used, so training is slower: launch failed" in capsys.readouterr().err
+    for run in runs_in(tmp_path / "called"):
+        assert_same(tmp_path / "called" / run, tmp_path / "checked" / run)
+
+
 def test_an_intact_graph_is_used(tmp_path: Path, configs: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
-    for user in ("gather", "build"):
-        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
+    tape.without_native_code(monkeypatch)
 
-    def on_fit_start(self: GroupClassifier) -> None:
-        self.steps = CudaGraphs(self._step, torch.device("cuda"), str, self._check)
-
-    monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
-    monkeypatch.setattr(cuda_graphs, "capture", tape.capture)
+    tape.replace_graphs(monkeypatch)
     result = train_group.train_group(configs(tmp_path, COMMON, EACH))
     assert result == GroupResult(begun={0, 1, 2})
     assert {each["graph"] for each in verified(tmp_path)} == {0.0}

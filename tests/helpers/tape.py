@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from src.fused import cuda_graphs
+from src.fused.classifier import GroupClassifier
+from src.fused.cuda_graphs import CudaGraphs
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -69,3 +74,22 @@ def capture(function: Callable[[Tensor], None], example: Tensor) -> Callable[[Te
         tape.play()
 
     return replay
+
+
+def without_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use torch's operators, as on a GPU: the tape does not see what native code writes."""
+    for user in ("gather", "build"):
+        monkeypatch.setattr(f"src.native.{user}.backend", lambda: "torch: switched off")
+
+
+def replace_graphs(
+    monkeypatch: pytest.MonkeyPatch,
+    captured: Callable[[Callable[[Tensor], None], Tensor], Callable[[Tensor], None]] = capture,
+) -> None:
+    """Let groups on the CPU capture their steps, by this function."""
+
+    def on_fit_start(self: GroupClassifier) -> None:
+        self.steps = CudaGraphs(self._step, torch.device("cuda"), str, self._check)
+
+    monkeypatch.setattr(GroupClassifier, "on_fit_start", on_fit_start)
+    monkeypatch.setattr(cuda_graphs, "capture", captured)
