@@ -75,7 +75,7 @@ class Classifier(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, logits, answers = [], [], []
         for images, labels in block:
-            loss, outputs = self._update(images, labels)
+            loss, outputs = self.update(images, labels)
             losses.append(loss)
             logits.append(outputs)
             answers.append(labels)
@@ -83,7 +83,7 @@ class Classifier(LightningModule):
         sizes = torch.tensor([len(labels) for labels in answers], device=self.device)
         self.train_metrics.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
 
-    def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Take an optimizer step on a minibatch; return the loss and the logits from before the step."""
         evaluations: list[tuple[Tensor, Tensor]] = []  # LBFGS evaluates more than once
         evaluate = partial(self._evaluate, images, labels, evaluations)

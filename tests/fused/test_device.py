@@ -72,7 +72,7 @@ def test_a_run_s_step_and_evaluation_stay_on_the_device(model: str, data: DataMo
     with OnDevice():
         for _ in range(2):
             images, labels = data.splits["train"].minibatch(indices)
-            loss, logits = one._update(images, labels)
+            loss, logits = one.update(images, labels)
             metrics.add(loss.double() * len(labels), logits, labels)
         metrics.evaluate(one.model, [data.splits["test"].minibatch(indices)])
 
