@@ -22,6 +22,7 @@ from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_l
 from src.interrupts import RESUMES, Interrupted, interruptible, raise_interrupts
 from src.runs.directory import Run
 from src.runs.provenance import begin_command
+from src.runs.record import lacks_probe
 from src.runs.state import read_state
 
 
@@ -50,6 +51,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not anew and run.ended:
         once = "by this command or Slurm job; force=true trains a run once for each"
         console.print(f"Trained already {once}." if cfg.force else "Trained already; force=true trains it again.")
+        if lacks_probe(record, cfg.probe):
+            console.print(
+                f"It was trained without probe={str(cfg.probe).lower()}, so its curve lacks the measurements."
+            )
     else:
         asked = any(override.startswith("threads=") for override in hydra.overrides.task)
         record = _train(resolved, images, cfg, console, all_cores=alone and not asked)
@@ -69,7 +74,7 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
     raise_interrupts()
     settings, run, hydra = resolved.settings, Run(resolved.directory), HydraConfig.get()
     set_up_process(cfg.threads, int(cpu_count()) if all_cores else cfg.threads)
-    training = Training(settings, images, cfg.device)
+    training = Training(settings, images, cfg.device, cfg.probe)
     # Two sweeps may share runs: one waits while the other trains the run.
     with run.locked(wait=hydra.mode == RunMode.MULTIRUN):
         if run.to_be_cleared(cfg.force):  # False if another process of this command has cleared it meanwhile

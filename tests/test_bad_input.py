@@ -285,6 +285,12 @@ BAD = {
     "-m data_root=a,b": ONE_VALUE.format("data_root"),
     "-m device=cpu,cuda": ONE_VALUE.format("device"),
     "-m threads=1,2": ONE_VALUE.format("threads"),
+    "probe=1": "probe=1: must be one of: false, true, sharpness",
+    "probe=hessian": "probe=hessian: must be one of: false, true, sharpness",
+    "probe=": "probe=: must be one of: false, true, sharpness",
+    "-m probe=true,false": ONE_VALUE.format("probe"),
+    "optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay ~optimizer.fused "
+    "probe=true": "probe=true: LBFGS evaluates a minibatch several times in an update; leave probe out",
     "-m force=true,false": ONE_VALUE.format("force"),
     "-m dry_run=true,false": ONE_VALUE.format("dry_run"),
     "-m fail_fast=true,false": ONE_VALUE.format("fail_fast"),

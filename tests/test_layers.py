@@ -16,7 +16,7 @@ LAYERS = [
     {"runs"},
     {"config"},
     {"data", "models"},
-    {"native"},
+    {"native", "probe"},
     {"schedules", "instantiate"},
     {"errors"},
     {"hints", "interrupts"},

@@ -23,7 +23,8 @@ DATA_KEYS = {"name", "validation", "test", "normalize", "augment", "classes"}
 Normalize = Literal["half", "standard", "center", "none"]
 Augment = Literal["none", "flip", "shift", "flip_shift"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
-NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads"} | SWITCHES
+NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads", "probe"} | SWITCHES
+PROBES = (False, True, "sharpness")
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def check_machine(cfg: DictConfig) -> None:
     check_whole("threads", cfg.threads, 1, "threads=1")
     if cfg.device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device={cfg.device}: must be one of: auto, cpu, cuda")
+    if not any(cfg.probe is each or (cfg.probe == each and isinstance(each, str)) for each in PROBES):
+        raise UserError(f"probe={cfg.probe}: must be one of: false, true, sharpness")
     for switch in sorted(SWITCHES):
         if not isinstance(cfg[switch], bool):
             raise UserError(f"{switch}={cfg[switch]}: must be true or false")

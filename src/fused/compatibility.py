@@ -30,6 +30,8 @@ def why_incompatible(training: Training) -> str:
     A group evaluates each network once per update, handles no state except parameters and, on a GPU, computes nothing
     on the CPU.
     """
+    if training.probe:
+        return "probe measures one run at a time"
     optimizer = training.classifier.optimizer
     kind = type(optimizer)
     if not f"{kind.__module__}.".startswith("torch.optim."):

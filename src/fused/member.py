@@ -32,7 +32,7 @@ class Member:
     def build(self, shared: dict[Hashable, DataModule]) -> None:
         """Build or rebuild the data, network and optimizer."""
         cfg, settings = self.cfg, self.resolved.settings
-        self.training = Training(settings, self.images, cfg.device)
+        self.training = Training(settings, self.images, cfg.device, cfg.probe)
         data = self.training.data
         self.batch_sizes = tuple(data.batch_size_in(epoch) for epoch in range(settings.epochs))
         self.training.data = shared.setdefault((settings.seed, self.batch_sizes), data)

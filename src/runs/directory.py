@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -102,7 +103,8 @@ class Run:
     def write_curve(self, rows: list[Row]) -> None:
         """Write all epochs. Floats are written as their shortest decimals, which read back to the same bits."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(key for row in rows for key in row)  # some epochs may have been trained with `probe`
+        writer = csv.DictWriter(text, list(columns), restval=math.nan, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         replace_file(self.curve_file, text.getvalue().encode())

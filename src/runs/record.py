@@ -16,6 +16,9 @@ Row = dict[str, float]  # one epoch of a curve
 Ended = Literal["finished", "diverged"]
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 ENDED: tuple[Ended, ...] = ("finished", "diverged")
+PROBED = (  # columns of runs with `probe`, which may be infinite or unknown
+    "critical_lr", "gradient_noise", "gradient_squared", "noise_scale", "probe_seconds", "sharpness", "stability_limit",
+)  # fmt: skip
 REQUIRED_METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of every epoch
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -78,6 +81,7 @@ class _Session(TypedDict):
     kernels: NotRequired[str]
     threads: NotRequired[Positive]
     group_size: NotRequired[Positive]
+    probe: NotRequired[bool | Literal["sharpness"]]
     versions: NotRequired[dict[str, str]]
     commit: NotRequired[str | None]
     dirty: NotRequired[bool | None]
@@ -182,7 +186,8 @@ def checked_curve(rows: Any) -> list[Row]:
             raise Damaged(f"epoch {epoch} is missing")
         for key in map(str, (*REQUIRED_METRICS, "updates", "seconds", *row)):
             value = row.get(key)
-            number = isinstance(value, int | float) and (key.endswith("_loss") or math.isfinite(value))
+            may_be_infinite = key.endswith("_loss") or key in PROBED
+            number = isinstance(value, int | float) and (may_be_infinite or math.isfinite(value))
             if not number or (key.endswith("_accuracy") and not 0 <= row[key] <= 1):
                 raise Damaged(f"epoch {epoch}: {key}={value}")
     return rows
@@ -204,6 +209,12 @@ def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
 def number_of_classes(record: dict[str, Any]) -> int:
     """Return the number of classes; earlier versions, which did not record it, had data of ten."""
     return len(record.get("data", {}).get("classes", range(10)))
+
+
+def lacks_probe(record: dict[str, Any], probe: bool | str) -> bool:
+    """Return True if a run was asked to be trained with `probe`, and was trained, at least in part, without it."""
+    enough = ("sharpness",) if probe == "sharpness" else (True, "sharpness")
+    return bool(probe) and any(session.get("probe") not in enough for session in record.get("sessions", []))
 
 
 def chance(classes: int) -> float:

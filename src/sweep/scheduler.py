@@ -18,6 +18,7 @@ from src.fused.result import GroupResult
 from src.interrupts import RESUMES, Interrupted, raise_interrupts
 from src.runs.announcements import announced
 from src.runs.directory import Run
+from src.runs.record import lacks_probe
 from src.runs.state import State, read_state
 from src.sweep.crew import Crew
 from src.sweep.gpus import gpus
@@ -70,6 +71,7 @@ class SweepScheduler:
         An exception here, also `Interrupted`, ends the runs in progress; they keep their checkpoints.
         """
         self._tell([job for job in self.jobs if job.failed])
+        self._warn_of_missing_probes()
         waiting = [job for job in self.jobs if not job.over]
         in_groups = groups(waiting, self.workers) if self.vectorize else [[job] for job in waiting]
         self.queue = Queue(in_groups, self.epoch_times)
@@ -86,6 +88,15 @@ class SweepScheduler:
                 done, total = epochs_done(self.states)
                 interruption.hint = f"{done} of {total} epochs {RESUMES}"
                 raise
+
+    def _warn_of_missing_probes(self) -> None:
+        probe = self.config.probe if self.config else False
+        ended = [job.run for job in self.jobs if job.run and job.status == "ended"] if probe else []
+        if n := sum(lacks_probe(run.record(), probe) for run in ended):
+            runs = "1 finished run was" if n == 1 else f"{n} finished runs were"
+            self.log.warn(
+                f"{runs} trained without probe={str(probe).lower()}; force=true trains all runs again, with it"
+            )
 
     def print_results(self) -> None:
         """Print the table of results and the failures. Raises Reported if `fail_fast` left jobs undone."""

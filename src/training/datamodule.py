@@ -19,7 +19,7 @@ Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, C, H, W) and 
 
 BLOCK = 6000  # images per training_step: enough to amortize Lightning's overhead, few enough to show progress
 EVAL_BATCH_SIZE = 256  # larger batches are slower, since their feature maps do not fit into the cache
-ORDER, HOLD_OUT, DROPOUT, AUGMENT = range(4)  # independent random streams of one seed
+ORDER, HOLD_OUT, DROPOUT, AUGMENT, PROBE = range(5)  # independent random streams of one seed
 
 
 def minibatches(seed: int, epoch: int, batch_size: int, n: int) -> tuple[Tensor, ...]:

@@ -32,6 +32,7 @@ from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, initial_loss, logits_of
 from src.training.lightning import fit
+from src.training.probed_classifier import Probe, ProbedClassifier
 
 
 def set_up_process(threads: int, cores: int) -> None:
@@ -48,10 +49,10 @@ def set_up_process(threads: int, cores: int) -> None:
 class Training:
     """The data, network, optimizer and schedule of a run. Nothing is written before `train_in`. Raises UserError."""
 
-    def __init__(self, settings: Settings, images: Images, device: str = "auto") -> None:
+    def __init__(self, settings: Settings, images: Images, device: str = "auto", probe: Probe = False) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device=cuda: no CUDA device is available; use device=cpu or device=auto")
-        self.settings, self.images = settings, images
+        self.settings, self.images, self.probe = settings, images, probe
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
         self.data = DataModule(
@@ -66,7 +67,8 @@ class Training:
         # Moved before the optimizer is built, since some optimizers allocate their state at once.
         self.model = new_model(settings, images.shape, len(images.classes)).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
-        self.classifier = Classifier(self.model, optimizer, schedule, settings.lr, settings.seed)
+        arguments = self.model, optimizer, schedule, settings.lr, settings.seed
+        self.classifier = ProbedClassifier(*arguments, probe) if probe else Classifier(*arguments)
 
     def train_in(self, run: Run, console: Console, names: ConfigChoices) -> None:
         """Train in the directory of `run`, resuming from its checkpoint if there is one, and record how the run ended.
@@ -112,6 +114,7 @@ class Training:
             "cores": convolution.THREADS.number,
             "kernels": backend() if self.device == "cpu" else "torch",
             "group_size": group_size,
+            "probe": self.probe,
             **provenance(),
         }
         run.write(

@@ -22,7 +22,7 @@ def train_alone(config: DictConfig) -> Run:
     resolved = resolve(without_hydra(config), config.hydra.runtime.choices)
     run = Run(resolved.directory)
     set_up_process(threads=1, cores=1)
-    training = Training(resolved.settings, resolved.load(), config.device)
+    training = Training(resolved.settings, resolved.load(), config.device, config.probe)
     with run.locked():
         training.train_in(run, Console(quiet=True), resolved.names)
     return run

@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from src.runs.record import Row
+from src.runs.record import PROBED, Row
 from src.training.classifier import Classifier
 from src.training.lightning import Callback, LightningModule, Trainer
 
@@ -47,7 +47,8 @@ class TensorBoard(Callback):
         """Write the scalars of an epoch."""
         for key, value in row.items():
             split, _, figure = key.rpartition("_")
-            tag = f"{figure}/{split}" if figure in ("loss", "accuracy") else f"run/{key}"
+            part = "probe" if key in PROBED else "run"
+            tag = f"{figure}/{split}" if figure in ("loss", "accuracy") else f"{part}/{key}"
             if key != "epoch":
                 self.writer.add_scalar(tag, value, int(row["epoch"]))
 

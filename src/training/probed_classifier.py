@@ -1,0 +1,159 @@
+"""A classifier that also measures, some times an epoch, what limits its learning rate and batch size."""
+
+import copy
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import fmean, median
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import LBFGS, Optimizer
+
+from src.errors import UserError, one_line
+from src.native.build import without_native_code
+from src.probe.critical_lr import critical_factor
+from src.probe.noise_scale import CHUNKS, GradientMoments, moments, noise_scale
+from src.probe.sharpness import scaling, sharpness, stability_limit
+from src.runs.record import Row
+from src.schedules import Schedule
+from src.training.classifier import Classifier
+from src.training.datamodule import PROBE, DataModule, Split
+
+Probe = bool | Literal["sharpness"]
+IMAGES = 512  # at most, for each of the two measurements
+INTERVAL = 15_000  # training images between two probes
+
+
+class ProbedClassifier(Classifier):
+    """Measures on copies of the network, so that training is the same, bit for bit.
+
+    A probe takes the weights before and after an update: the gradient moments of `IMAGES` images of the training set,
+    and the critical learning rate along the update, by the loss of (up to `IMAGES` of) its own minibatch. Random
+    operations, such as dropout, are the same in all forward passes of a probe. Raises UserError for LBFGS.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, schedule: Schedule, lr: float, seed: int, probe: Probe
+    ) -> None:
+        super().__init__(model, optimizer, schedule, lr, seed)
+        if isinstance(optimizer, LBFGS):
+            raise UserError(
+                f"probe={str(probe).lower()}: LBFGS evaluates a minibatch several times in an update; leave probe out"
+            )
+        try:
+            copy.deepcopy(model)
+        except Exception as error:  # the user's network may raise anything
+            raise UserError(f"probe={str(probe).lower()}: the network cannot be copied: {one_line(error)}") from error
+        self.probe = probe
+        if any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.modules()):
+            print("probe: each measurement uses one dropout mask for all its forward passes", file=sys.stderr)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        data, epoch = self.data, self.current_epoch
+        images = len(data.splits["train"])
+        updates, probes = -(-images // data.batch_size_in(epoch)), max(1, images // INTERVAL)
+        self.due = {int((number + 0.5) * updates / probes) for number in range(probes)}
+        self.update_of_epoch = 0
+        self.draws = np.random.default_rng((self.seed, epoch, PROBE))
+        self.moments: list[GradientMoments] = []
+        self.factors: list[float] = []
+        self.eigenvalues: list[float] = []
+        self.probe_seconds = 0.0
+
+    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        number, self.update_of_epoch = self.update_of_epoch, self.update_of_epoch + 1
+        if number not in self.due:
+            return super().update(images, labels)
+        before = [weight.detach().clone() for weight in _trained(self.model)]
+        result = super().update(images, labels)
+        if bool(result[0].isfinite()):
+            began = time.perf_counter()
+            with _undisturbed(images.device):
+                self._measure(before, images[:IMAGES], labels[:IMAGES], last=number == max(self.due))
+            self.probe_seconds += time.perf_counter() - began
+        return result
+
+    def _measure(self, before: list[Tensor], images: Tensor, labels: Tensor, last: bool) -> None:
+        network, seed = copy.deepcopy(self.model), int(self.draws.integers(2**31))
+        weights, train = _trained(network), self.data.splits["train"]
+        after = [weight.detach().clone() for weight in weights]
+
+        def loss(images: Tensor, labels: Tensor) -> Tensor:
+            torch.manual_seed(seed)
+            return cross_entropy(network(images), labels, reduction="none").double().mean()
+
+        @torch.no_grad()
+        def along(factor: float) -> float:
+            for weight, start, end in zip(weights, before, after, strict=True):
+                weight.copy_(start + factor * (end - start))
+            return float(loss(images, labels))
+
+        self.factors.append(critical_factor(along, self._guess()))
+        with torch.no_grad():
+            for weight, start in zip(weights, before, strict=True):
+                weight.copy_(start)
+        chunks = self._chunks(train)
+        if len(chunks) > 1:
+            gradients = [torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks]
+            self.moments.append(moments(gradients, len(chunks[0][1])))
+        if self.probe == "sharpness" and last:
+            with torch.no_grad():
+                for weight, end in zip(weights, after, strict=True):
+                    weight.copy_(end)
+            together = torch.cat([each for each, _ in chunks]), torch.cat([each for _, each in chunks])
+            with without_native_code():
+                scale = scaling(self.optimizer, _trained(self.model))
+                self.eigenvalues.append(sharpness(lambda: loss(*together), weights, scale))
+
+    def _chunks(self, train: Split) -> list[tuple[Tensor, Tensor]]:
+        """Draw up to `IMAGES` training images, augmented as in training, in chunks of one size."""
+        size = max(1, min(IMAGES, len(train)) // CHUNKS)
+        drawn = self.draws.choice(len(train), min(CHUNKS, len(train)) * size, replace=False)
+        return [train.minibatch(part.to(train.images.device)) for part in torch.from_numpy(drawn).split(size)]
+
+    def _guess(self) -> float:
+        """Return the factor that the last probe found; the first of an epoch reads it from the curve, as if resumed."""
+        factor = self.factors[-1] if self.factors else 0.0
+        if not self.factors and self.curve and self.curve[-1].get("critical_lr"):
+            factor = self.curve[-1]["critical_lr"] / self.optimizer.param_groups[0]["lr"]
+        return factor if 0 < factor < float("inf") else 1.0
+
+    def add_row(
+        self, epoch: int, figures: Row, updates: int, data: DataModule, seconds: float, evaluation_seconds: float
+    ) -> None:
+        """Add an epoch's row, whose training time is without the probes."""
+        super().add_row(epoch, figures, updates, data, seconds - self.probe_seconds, evaluation_seconds)
+        nothing = float("nan")
+        noise = fmean(each.noise for each in self.moments) if self.moments else nothing
+        squared = fmean(each.squared for each in self.moments) if self.moments else nothing
+        lr = self.curve[-1]["lr"]
+        self.curve[-1] |= {
+            "critical_lr": lr * median(self.factors) if self.factors else nothing,
+            "gradient_noise": noise,
+            "gradient_squared": squared,
+            "noise_scale": noise_scale(noise, squared),
+            "probe_seconds": self.probe_seconds,
+        }
+        if self.probe == "sharpness":
+            self.curve[-1] |= {
+                "sharpness": self.eigenvalues[0] if self.eigenvalues else nothing,
+                "stability_limit": stability_limit(self.optimizer),
+            }
+
+
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Restore torch's generators afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
