@@ -23,19 +23,21 @@ from src.probe.sharpness import scaling, sharpness, stability_limit
 from src.runs.record import Row
 from src.schedules import Schedule
 from src.training.classifier import Classifier
-from src.training.datamodule import PROBE, DataModule, Split
+from src.training.datamodule import PROBE, DataModule
 
 Probe = bool | Literal["sharpness"]
-IMAGES = 512  # at most, for each of the two measurements
-INTERVAL = 15_000  # training images between two probes
+INTERVAL = 5_000  # training images between two measurements of the critical learning rate
+OF_MINIBATCH = 128  # its images that these evaluate, at most
+EVERY = 3  # of them measures the gradients, too
+IMAGES = 512  # whose gradients are measured, at most
 
 
 class ProbedClassifier(Classifier):
     """Measures on copies of the network, so that training is the same, bit for bit.
 
-    A probe takes the weights before and after an update: the gradient moments of `IMAGES` images of the training set,
-    and the critical learning rate along the update, by the loss of (up to `IMAGES` of) its own minibatch. Random
-    operations, such as dropout, are the same in all forward passes of a probe. Raises UserError for LBFGS.
+    A probe takes the weights before and after an update. It measures the critical learning rate along the update, by
+    the loss of the update's own minibatch, and the gradients of images drawn from the training set. Random operations,
+    such as dropout, are the same in all forward passes of a probe. Raises UserError for LBFGS.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class ProbedClassifier(Classifier):
         data, epoch = self.data, self.current_epoch
         images = len(data.splits["train"])
         updates, probes = -(-images // data.batch_size_in(epoch)), max(1, images // INTERVAL)
-        self.due = {int((number + 0.5) * updates / probes) for number in range(probes)}
+        self.due = sorted({int((number + 0.5) * updates / probes) for number in range(probes)})
         self.update_of_epoch = 0
         self.draws = np.random.default_rng((self.seed, epoch, PROBE))
         self.moments: list[GradientMoments] = []
@@ -76,14 +78,20 @@ class ProbedClassifier(Classifier):
         if bool(result[0].isfinite()):
             began = time.perf_counter()
             with _undisturbed(images.device):
-                self._measure(before, images[:IMAGES], labels[:IMAGES], last=number == max(self.due))
+                self._measure(before, images[:OF_MINIBATCH], labels[:OF_MINIBATCH], self.due.index(number))
             self.probe_seconds += time.perf_counter() - began
         return result
 
-    def _measure(self, before: list[Tensor], images: Tensor, labels: Tensor, last: bool) -> None:
+    def _measure(self, before: list[Tensor], images: Tensor, labels: Tensor, probe: int) -> None:
+        """Measure between the weights before an update and those after it; `probe` counts within the epoch."""
         network, seed = copy.deepcopy(self.model), int(self.draws.integers(2**31))
-        weights, train = _trained(network), self.data.splits["train"]
+        weights = _trained(network)
         after = [weight.detach().clone() for weight in weights]
+
+        @torch.no_grad()
+        def move(factor: float) -> None:
+            for weight, start, end in zip(weights, before, after, strict=True):
+                weight.copy_(start + factor * (end - start))
 
         def loss(images: Tensor, labels: Tensor) -> Tensor:
             torch.manual_seed(seed)
@@ -91,29 +99,24 @@ class ProbedClassifier(Classifier):
 
         @torch.no_grad()
         def along(factor: float) -> float:
-            for weight, start, end in zip(weights, before, after, strict=True):
-                weight.copy_(start + factor * (end - start))
+            move(factor)
             return float(loss(images, labels))
 
         self.factors.append(critical_factor(along, self._guess()))
-        with torch.no_grad():
-            for weight, start in zip(weights, before, strict=True):
-                weight.copy_(start)
-        chunks = self._chunks(train)
-        if len(chunks) > 1:
+        if probe % EVERY == 0 and len(chunks := self._chunks()) > 1:
+            move(0.0)
             gradients = [torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks]
             self.moments.append(moments(gradients, len(chunks[0][1])))
-        if self.probe == "sharpness" and last:
-            with torch.no_grad():
-                for weight, end in zip(weights, after, strict=True):
-                    weight.copy_(end)
-            together = torch.cat([each for each, _ in chunks]), torch.cat([each for _, each in chunks])
+        if self.probe == "sharpness" and probe == len(self.due) - 1:
+            move(1.0)
+            drawn = [torch.cat(parts) for parts in zip(*self._chunks(), strict=True)]
+            scale = scaling(self.optimizer, _trained(self.model))
             with without_native_code():
-                scale = scaling(self.optimizer, _trained(self.model))
-                self.eigenvalues.append(sharpness(lambda: loss(*together), weights, scale))
+                self.eigenvalues.append(sharpness(lambda: loss(*drawn), weights, scale))
 
-    def _chunks(self, train: Split) -> list[tuple[Tensor, Tensor]]:
+    def _chunks(self) -> list[tuple[Tensor, Tensor]]:
         """Draw up to `IMAGES` training images, augmented as in training, in chunks of one size."""
+        train = self.data.splits["train"]
         size = max(1, min(IMAGES, len(train)) // CHUNKS)
         drawn = self.draws.choice(len(train), min(CHUNKS, len(train)) * size, replace=False)
         return [train.minibatch(part.to(train.images.device)) for part in torch.from_numpy(drawn).split(size)]
