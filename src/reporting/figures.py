@@ -58,7 +58,7 @@ def time_caption(grid: Grid) -> str:
 
 def loss_curves(grid: Grid, optimizer: str) -> Figure:
     """Draw training and test loss, a line per cell: colours are lrs, line styles batch sizes."""
-    figure, axes = _panels(2, sharey=True)
+    figure, axes = panels(2, sharey=True)
     for split, axis in zip(("train", "test"), axes, strict=True):
         for (label, batch, lr), cell in grid.cells.items():
             if label == optimizer and len(cell.curves):
@@ -70,7 +70,7 @@ def loss_curves(grid: Grid, optimizer: str) -> Figure:
 
 def lr_sensitivity(grid: Grid) -> Figure:
     """Draw a panel per optimizer, a line per batch size. A best lr on the grid's edge is noted in the title."""
-    figure, axes = _panels(len(grid.optimizers), sharey=True)
+    figure, axes = panels(len(grid.optimizers), sharey=True)
     for optimizer, axis in zip(grid.optimizers, axes, strict=True):
         on_edge = set()
         for batch, colour, marker in zip(grid.batch_sizes, cycle(COLOURS), cycle(MARKERS)):
@@ -98,7 +98,7 @@ def lr_sensitivity(grid: Grid) -> Figure:
 
 def epochs_and_updates(grid: Grid) -> Figure:
     """Draw the training loss of the best cells by epoch and by update."""
-    figure, axes = _panels(2, sharey=True)
+    figure, axes = panels(2, sharey=True)
     for optimizer, colour in zip(grid.optimizers, cycle(COLOURS)):
         for batch in grid.batch_sizes:
             cell = grid.best(optimizer, batch)
@@ -122,7 +122,7 @@ def seconds_to(cell: Cell, target: float) -> dict[str, float]:
 def time_to_accuracy(grid: Grid) -> Figure:
     """Draw a panel per target, a row for the best cell of each optimizer and batch size."""
     rows = grid.best_cells
-    figure, axes = _panels(len(TARGETS), sharey=True, height=1.4 + 0.35 * len(rows))
+    figure, axes = panels(len(TARGETS), sharey=True, height=1.4 + 0.35 * len(rows))
     for target, axis in zip(TARGETS, axes, strict=True):
         times = [list(seconds_to(cell, target).values()) for cell in rows]
         longest = max((t for each in times for t in each if math.isfinite(t)), default=1.0)
@@ -137,7 +137,8 @@ def time_to_accuracy(grid: Grid) -> Figure:
     return figure
 
 
-def _panels(number: int, sharey: bool, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+def panels(number: int, sharey: bool = False, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a row of panels."""
     figure = Figure(figsize=(2.2 + 2.9 * number, height), layout="constrained")
     axes = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
     for axis in axes:

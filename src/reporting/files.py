@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from src.errors import printable
 from src.reporting import escapes, tables
 from src.reporting.figures import figures
-from src.reporting.grid import Grid
+from src.reporting.limits_figure import limits_figures
 from src.reporting.section import Section
 from src.runs.dataframe import Frames
 
@@ -47,6 +48,7 @@ def write_tables(section: Section, folder: Path) -> None:
         "pairs": (pair.row for pair in section.pairs),
         "beside": (each.row for each in section.reference.values()),
         "claims": map(asdict, section.claims),
+        "limits": section.limits.rows,
         "variance": ({"term": term, "share": share} for term, share in variance),
     }
     for name, rows in contents.items():
@@ -54,14 +56,15 @@ def write_tables(section: Section, folder: Path) -> None:
             pd.DataFrame(table).to_csv(folder / f"{prefix}{name}.csv", index=False)
 
 
-def draw_figures(grid: Grid, folder: Path, prefix: str) -> list[tuple[str, str]]:
+def draw_figures(section: Section, folder: Path) -> list[tuple[str, str]]:
     """Write all figures as SVG, PDF and PNG. Return the caption and the SVG of each."""
     folder.mkdir(exist_ok=True)
+    found = chain(figures(section.grid), limits_figures(section.limits))
     drawn: list[tuple[str, str]] = []
     with mpl.rc_context(SAVED):
-        for title, caption, figure in figures(grid):
+        for title, caption, figure in found:
             FigureCanvasAgg(figure)
-            name = prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
+            name = section.prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
             if (folder / f"{name}.svg").exists():  # from another title with the same file name
                 name += f"-{len(drawn)}"
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

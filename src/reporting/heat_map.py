@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, to_hex
 from scipy.special import expit, logit
 
 from src.reporting import tables
@@ -88,8 +88,14 @@ class HeatMap:
         if math.isnan(accuracy):
             return Tile(split, seed, text, accuracy, "transparent", "inherit")
         low, high = self.range[split]
-        colour = RAMP((_clamped_logit(accuracy) - low) / (high - low) if high > low else 1.0)
-        return Tile(split, seed, text, accuracy, to_hex(colour), "#000" if _luminance(colour[:3]) > 0.179 else "#fff")
+        place = (_clamped_logit(accuracy) - low) / (high - low) if high > low else 1.0
+        return Tile(split, seed, text, accuracy, *colours(RAMP, place))
+
+
+def colours(ramp: str | Colormap, place: float) -> tuple[str, str]:
+    """Return the colour at a place, 0 to 1, of a ramp, and that of a text on it, black or white."""
+    colour = colormaps.get_cmap(ramp)(place)
+    return to_hex(colour), "#000" if _luminance(colour[:3]) > 0.179 else "#fff"
 
 
 def _clamped_logit(accuracy: float) -> float:

@@ -62,7 +62,7 @@ def write(
     for section in sections:
         begin(section.grid.title)
         write_tables(section, folder)
-        pictures[section] = draw_figures(section.grid, folder / "figures", section.prefix)
+        pictures[section] = draw_figures(section, folder / "figures")
     summary = [sentence for section in sections for sentence in sentences(section)]
     (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
     recipes = candidates(chosen)

@@ -13,6 +13,7 @@ from src.reporting.assignment.reference import ReferenceCell, Verdict, is_the_as
 from src.reporting.comparisons import Pair, compare_all
 from src.reporting.grid import Cell, Grid, Key
 from src.reporting.heat_map import HeatMap
+from src.reporting.limits import Limits
 from src.reporting.statistics import ALPHA, counted, percent
 from src.reporting.tables import numbers
 from src.reporting.variance import Variance, variance
@@ -42,6 +43,10 @@ class Section:
     @cached_property
     def heat_map(self) -> HeatMap:
         return HeatMap(self.grid)
+
+    @cached_property
+    def limits(self) -> Limits:
+        return Limits(self.grid)
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -74,6 +79,7 @@ def sentences(section: Section) -> list[str]:
     if section.variance:
         shares = [f"{name} {100 * share:.0f} %" for name, share in section.variance.shares.items() if share >= 0.005]
         said.append(f"Share of the variance of test accuracy (logit): {', '.join(shares)}.")
+    said += section.limits.sentences
     if section.claims:
         said.append(_assignment(section))
     return said

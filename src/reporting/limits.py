@@ -1,0 +1,137 @@
+"""What limits the learning rates and batch sizes of a grid, as measured by `probe`."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from src.probe.noise_scale import noise_scale
+from src.reporting.grid import Cell, Grid
+from src.reporting.heat_map import colours
+
+AT_LR = 0.5  # of the critical lr: twice the step would raise the loss that it is to lower
+AT_BATCH = 1.0  # of the noise scale: half of the gradient is signal
+DECADES = 2  # of the colours, above and below 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """A cell's lr or batch size as a share of its limit, for display; NaN if it was not measured."""
+
+    value: float
+
+    @property
+    def text(self) -> str:
+        if math.isnan(self.value):
+            return "\N{EM DASH}"
+        return "0" if self.value < 1e-4 else f"{self.value:.2g}" if self.value < 1000 else ">1000"
+
+    @property
+    def style(self) -> str:
+        """CSS: blue far below the limit, white at it, red beyond."""
+        if math.isnan(self.value):
+            return ""
+        decades = math.log10(self.value) if self.value > 0 else -math.inf
+        background, ink = colours("RdBu_r", 0.5 + min(max(decades / DECADES, -1), 1) / 2)
+        return f"background-color: {background}; color: {ink}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians over a cell's epochs, of averages over its runs."""
+
+    lr: Share  # of the critical learning rate
+    batch: Share  # of the gradient noise scale
+    sharpness: Share  # of the stability limit
+    noise_scale: float
+    critical_lr: float
+
+
+def measured(cell: Cell) -> Measured | None:
+    """Return what `probe` measured in a cell's runs, None if there was no probe.
+
+    tr(Sigma) and |G|^2 are averaged over runs before they are divided; so are the inverse critical learning rates.
+    """
+    curves = cell.curves
+    if "critical_lr" not in curves or curves.critical_lr.isna().all():
+        return None
+    columns = ["lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared"]
+    with np.errstate(divide="ignore"):
+        shares = curves[columns].assign(lr_share=curves.lr / curves.critical_lr)
+    if "sharpness" in curves:
+        shares = shares.assign(sharpness=curves.sharpness / curves.stability_limit)
+    epochs = shares.replace(math.inf, 1e9).groupby(level="epoch").mean()
+    scales = [noise_scale(*each) for each in epochs[["gradient_noise", "gradient_squared"]].to_numpy()]
+    batch = [size / scale for size, scale in zip(epochs.batch_size, scales, strict=True)]
+    lr_share = _median(epochs.lr_share)
+    return Measured(
+        Share(lr_share),
+        Share(_median(batch)),
+        Share(_median(epochs.sharpness) if "sharpness" in epochs else math.nan),
+        _median(scales),
+        _median(epochs.lr) / lr_share if lr_share else math.inf,
+    )
+
+
+def _median(values: "list[float] | pd.Series") -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """The limits of a grid's cells; empty if none was probed."""
+
+    grid: Grid
+
+    @cached_property
+    def cells(self) -> dict[Cell, Measured]:
+        found = {cell: measured(cell) for cell in self.grid.cells.values()}
+        return {cell: each for cell, each in found.items() if each is not None}
+
+    def __bool__(self) -> bool:
+        return bool(self.cells)
+
+    @property
+    def maps(self) -> list[tuple[str, str]]:
+        """Attribute and title of each map."""
+        sharp = any(not math.isnan(each.sharpness.value) for each in self.cells.values())
+        maps = [("lr", "lr / critical lr"), ("batch", "batch size / noise scale")]
+        return [*maps, ("sharpness", "sharpness / stability limit")] if sharp else maps
+
+    @property
+    def sentences(self) -> Iterator[str]:
+        """Say for each optimizer, at its best cell, which limit it was at."""
+        for optimizer in self.grid.optimizers:
+            best = self.grid.best_of(optimizer)
+            if best is None or best not in self.cells:
+                continue
+            found = self.cells[best]
+            figures = f"the lr is {found.lr.text} of the critical lr, the batch {found.batch.text} of the noise scale"
+            yield f"{best.name}: {figures}. {_verdict(found)}"
+
+    @property
+    def rows(self) -> Iterator[dict[str, object]]:
+        """The rows of limits.csv."""
+        for cell, each in self.cells.items():
+            optimizer, batch, lr = cell.key
+            yield {
+                "optimizer": optimizer, "batch_size": batch, "lr": lr, "critical_lr": each.critical_lr,
+                "noise_scale": each.noise_scale, "lr_share": each.lr.value, "batch_share": each.batch.value,
+                "sharpness_share": each.sharpness.value, "diverged": cell.diverged,
+            }  # fmt: skip
+
+
+def _verdict(found: Measured) -> str:
+    lr = "At the limit of the learning rate: a step twice as long would raise the loss that it is to lower"
+    batch = "At the limit of the batch size: more images would add little to the gradient"
+    if found.lr.value >= AT_LR:
+        return f"{lr}; and beyond that of the batch size." if found.batch.value >= AT_BATCH else f"{lr}."
+    if found.batch.value >= AT_BATCH:
+        return f"{batch}."
+    return (
+        "At neither limit: a longer step would still lower the loss, and more images would still improve the gradient."
+    )
