@@ -12,8 +12,8 @@ from src.probe.noise_scale import noise_scale
 from src.reporting.grid import Cell, Grid
 from src.reporting.heat_map import colours
 
-AT_LR = 0.5  # of the critical lr: twice the step would raise the loss that it is to lower
-AT_BATCH = 1.0  # of the noise scale: half of the gradient is signal
+AT_LR = 1 / 3  # of the critical lr, from which it counts as limited by it
+AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
 DECADES = 2  # of the colours, above and below 1
 
 
@@ -126,12 +126,14 @@ class Limits:
 
 
 def _verdict(found: Measured) -> str:
-    lr = "At the limit of the learning rate: a step twice as long would raise the loss that it is to lower"
-    batch = "At the limit of the batch size: more images would add little to the gradient"
+    longer = f"a step {1 / found.lr.value:.2g} times as long" if found.lr.value > 0 else "a longer step"
+    noise, signal = "the gradient of a minibatch is mostly noise", "the gradient of a minibatch is mostly signal"
+    noisy = found.batch.value < AT_BATCH
     if found.lr.value >= AT_LR:
-        return f"{lr}; and beyond that of the batch size." if found.batch.value >= AT_BATCH else f"{lr}."
-    if found.batch.value >= AT_BATCH:
-        return f"{batch}."
-    return (
-        "At neither limit: a longer step would still lower the loss, and more images would still improve the gradient."
-    )
+        limit = f"{longer} would no longer lower the loss of its minibatch"
+        if noisy:
+            return f"At both limits: {limit}, and {noise}, which more images would reduce."
+        return f"At the limit of the learning rate: {limit}; {signal}, so more images would add little."
+    if noisy:
+        return f"At the limit of the batch size: {noise}, which more images would reduce."
+    return f"At neither limit: {longer} would still lower the loss, and {signal}."

@@ -48,11 +48,19 @@ def test_shares_of_the_limits_over_seeds_and_epochs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("critical_lr", "squared", "verdict"),
     [
-        (0.06, 0.01, "At the limit of the learning rate: a step twice as long would raise the loss"),
-        (0.50, 1.00, "At the limit of the batch size: more images would add little to the gradient."),
-        (0.06, 1.00, "lower; and beyond that of the batch size."),
-        (0.50, 0.01, "At neither limit: a longer step would still lower the loss"),
-        (math.inf, -0.1, "At neither limit"),
+        (
+            0.10,
+            0.01,
+            "At both limits: a step 2 times as long would no longer lower the loss of its minibatch, and the ",
+        ),
+        (
+            0.10,
+            1.00,
+            "At the limit of the learning rate: a step 2 times as long would no longer lower the loss of its ",
+        ),
+        (0.50, 0.01, "At the limit of the batch size: the gradient of a minibatch is mostly noise, which more images "),
+        (0.50, 1.00, "At neither limit: a step 10 times as long would still lower the loss, and the gradient of a "),
+        (math.inf, -0.1, "At the limit of the batch size"),
     ],
 )
 def test_the_limit_that_a_best_cell_was_at(tmp_path: Path, critical_lr: float, squared: float, verdict: str) -> None:
