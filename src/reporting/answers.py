@@ -49,7 +49,7 @@ def learning_rate(grid: Grid) -> Answer:
             rows.append([name, "none: diverged or missing", ""])
             continue
         lr = max(scores, key=lambda each: scores[each])
-        low, high = _range(tried, scores, lr)
+        low, high = close_range(tried, scores, lr)
         if len(tried) > 1 and lr in (tried[0], tried[-1]):
             beyond.append(f"{name} {'below' if lr == tried[0] else 'above'} {lr:g}")
         best.append(f"{name} {lr:g}")
@@ -109,7 +109,7 @@ def _scores(grid: Grid, optimizer: str, lr: float) -> list[float]:
     return [grid.score(cell) for cell in cells if grid.can_be_chosen(cell)]
 
 
-def _range(tried: list[float], scores: dict[float, float], best: float) -> tuple[float, float]:
+def close_range(tried: list[float], scores: dict[float, float], best: float) -> tuple[float, float]:
     """Return the lowest and highest of the neighbouring lrs within half a point of the best one."""
     close = [scores.get(lr, -math.inf) >= scores[best] - CLOSE for lr in tried]
     low = high = tried.index(best)

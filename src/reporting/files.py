@@ -49,6 +49,7 @@ def write_tables(section: Section, folder: Path) -> None:
         "beside": (each.row for each in section.reference.values()),
         "claims": map(asdict, section.claims),
         "limits": section.limits.rows,
+        "range_checks": (check.row for check in section.range_checks),
         "variance": ({"term": term, "share": share} for term, share in variance),
     }
     for name, rows in contents.items():

@@ -23,6 +23,7 @@ from src.reporting.comparisons import by_seeds
 from src.reporting.error_figures import error_figures
 from src.reporting.files import draw_figures, write_frames, write_tables
 from src.reporting.grid import Cell, Grid
+from src.reporting.range_check import summary as range_summary
 from src.reporting.scatter import scatter, trials
 from src.reporting.section import Section, runs_of, sentences
 from src.reporting.statistics import percent
@@ -30,6 +31,7 @@ from src.reporting.unfinished import unfinished
 from src.runs.dataframe import Frames
 from src.runs.directory import Run
 from src.runs.provenance import provenance
+from src.runs.range_tests import read_range_tests
 
 
 def write(
@@ -51,8 +53,9 @@ def write(
     write_frames(frames, folder)
     whole = {grid.digest: grid for grid in everything}
     numbered = enumerate(chosen, 1) if len(chosen) > 1 else [(0, grid) for grid in chosen]
+    tests, damaged_tests = read_range_tests(final.parent.parent)
     sections = [
-        Section(grid, whole[grid.digest], number)
+        Section(grid, whole[grid.digest], number, tests)
         for number, grid in numbered
         if any(len(cell.runs) for cell in grid.cells.values())
     ]
@@ -70,9 +73,11 @@ def write(
     if recipe_scores is not None:
         recipe_scores.to_csv(folder / "candidates.csv", index=False)
     others = dict.fromkeys(left_out.on_other_files(chosen), left_out.OTHER_FILES)
-    damaged = frames.damaged | {
-        file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()
-    }
+    damaged = (
+        frames.damaged
+        | damaged_tests
+        | {file: why for section in sections for pair in section.pairs for file, why in pair.damaged.items()}
+    )
     gathered = chapters(sections)
     drawn = {section: charts.charts(section.grid) for section in sections}
     scatters = {each: scatter(each) for each in gathered if each.is_search}
@@ -111,6 +116,7 @@ def _environment(final: Path) -> jinja2.Environment:
         "tables": tables,
         "percent": percent,
         "by_seeds": by_seeds,
+        "range_summary": range_summary,
         "anchor": anchor,
         "runs_of": runs_of,
     }

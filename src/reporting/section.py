@@ -1,6 +1,7 @@
 """The content of a report on one grid, and its summary in sentences."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
@@ -14,9 +15,11 @@ from src.reporting.comparisons import Pair, compare_all
 from src.reporting.grid import Cell, Grid, Key
 from src.reporting.heat_map import HeatMap
 from src.reporting.limits import Limits
+from src.reporting.range_check import RangeCheck, range_checks, summary
 from src.reporting.statistics import ALPHA, counted, percent
 from src.reporting.tables import numbers
 from src.reporting.variance import Variance, variance
+from src.runs.range_tests import RangeTest
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,7 @@ class Section:
     grid: Grid
     whole: Grid
     number: int = 0  # of the section among several; 0 if there is one
+    tests: Sequence[RangeTest] = ()  # learning rate range tests of any network and data
 
     @cached_property
     def answers(self) -> list[Answer]:
@@ -47,6 +51,10 @@ class Section:
     @cached_property
     def limits(self) -> Limits:
         return Limits(self.grid)
+
+    @cached_property
+    def range_checks(self) -> list[RangeCheck]:
+        return range_checks(self.grid, self.tests)
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -80,6 +88,8 @@ def sentences(section: Section) -> list[str]:
         shares = [f"{name} {100 * share:.0f} %" for name, share in section.variance.shares.items() if share >= 0.005]
         said.append(f"Share of the variance of test accuracy (logit): {', '.join(shares)}.")
     said += section.limits.sentences
+    if section.range_checks:
+        said.append(summary(section.range_checks))
     if section.claims:
         said.append(_assignment(section))
     return said
