@@ -34,7 +34,7 @@ check: .venv/tested ## format, lint and types, as CI does
 	$(BIN)/mypy
 
 bench: .venv/tested ## tables of speed, in outputs/bench/ (QUICK=1 for some of them)
-	for part in operators steps fused studies growth start frame $(if $(QUICK),,launchers); do \
+	for part in operators steps probe fused studies growth start frame $(if $(QUICK),,launchers); do \
 	  QUICK=$(QUICK) $(BIN)/python -m tests.benchmarks.$$part || exit 1; done
 
 clean: ## remove the environment and caches; outputs/ stays
