@@ -161,7 +161,7 @@ class Training:
         run.write_predictions(logits.argmax(1).numpy(), labels.numpy(), len(classes))
         pixels = error_figure(test.images.cpu(), labels, logits, classes, display_name(self.settings, names))
         run.write_error_figure(pixels)
-        board.error_figure(pixels, figures["epochs"])
+        board.error_figure(run.error_figure_file, figures["epochs"])
         board.end(success=not diverged)
         run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import PIL.Image
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
@@ -52,9 +51,12 @@ class TensorBoard(Callback):
             if key != "epoch":
                 self.writer.add_scalar(tag, value, int(row["epoch"]))
 
-    def error_figure(self, pixels: NDArray[np.uint8], epoch: int) -> None:
-        """Write the error figure, pixels (H, W, 3), of the last epoch."""
-        self.writer.add_image("errors on the test set", pixels, epoch, dataformats="HWC")
+    def error_figure(self, png: Path, epoch: int) -> None:
+        """Write the error figure of the last epoch, as encoded in its file."""
+        with PIL.Image.open(png) as opened:
+            width, height = opened.size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.read_bytes())
+        self._summary.add_summary(Summary(value=[Summary.Value(tag="errors on the test set", image=image)]), epoch)
 
     def end(self, success: bool) -> None:
         """Write the session's end and status."""
