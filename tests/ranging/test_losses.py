@@ -80,15 +80,6 @@ def test_augmentation_changes_the_images_but_not_the_first_parameters() -> None:
     assert of[1] == losses(MODELS["mlp"][0], OPTIMIZERS["sgd"][0], LRS, augment="shift")
 
 
-class NeverFinite(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(784, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.linear(images.flatten(1)) * float("nan")
-
-
 def test_a_loss_that_is_not_finite_ends_the_test() -> None:
     lrs = np.geomspace(1e30, 1e38, 50)
     found = losses(MODELS["mlp"][0], OPTIMIZERS["sgd"][0], lrs)
@@ -99,7 +90,7 @@ def test_a_loss_that_is_not_finite_ends_the_test() -> None:
     assert of_it.seen.startswith("loss does not fall up to lr ")
     assert of_it.seen.endswith(" and is not finite after it")
     assert of_it.diverges == lrs[len(found) - 2]
-    found = losses({"_target_": f"{__name__}.NeverFinite"}, OPTIMIZERS["sgd"][0], LRS)
+    found = losses({"_target_": "tests.ranging.networks.NeverFinite"}, OPTIMIZERS["sgd"][0], LRS)
     assert len(found) == 1
     assert points(LRS, np.array(found)) == Points(seen="not finite at the first step")
 
