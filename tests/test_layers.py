@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.helpers.commands import ROOT
 
 LAYERS = [
-    {"train", "report", "status", "evaluate", "predict", "export"},
-    {"hydra_plugins"},
+    {"train", "report", "status", "evaluate", "predict", "export", "lr_range"},
+    {"hydra_plugins", "ranging"},
     {"sweep"},
     {"fused"},
     {"training", "inference"},

@@ -10,17 +10,28 @@ from hydra.types import RunMode
 
 from src.config.loader import Composer
 from src.config.overrides import check_overrides, combinations
-from src.config.resolve import resolve, without_hydra
+from src.config.resolve import Resolved, resolve, without_hydra
 from src.config.settings import CONF, ConfigChoices, Settings
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected runs, in the order of training, and their output directory."""
+    """Selected runs, in the order of training, and what they share: output directory, device and torch's threads.
 
-    runs: list[tuple[Settings, ConfigChoices]]
+    `overrides` are those of each run alone.
+    """
+
+    resolved: list[Resolved]
+    overrides: list[list[str]]
     output: Path
+    device: str
+    threads: int
     asks_for_seeds: bool
+
+    @property
+    def runs(self) -> list[tuple[Settings, ConfigChoices]]:
+        """Settings and names of each run."""
+        return [(each.settings, each.names) for each in self.resolved]
 
 
 def select(overrides: list[str]) -> Selection:
@@ -33,11 +44,10 @@ def select(overrides: list[str]) -> Selection:
         master = loader.load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
         swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
         parsed = [*OverridesParser.create(config_loader=hydras).parse_overrides(swept), *typed]
-        runs = []
-        for job in combinations(parsed):
+        resolved, jobs = [], combinations(parsed)
+        for job in jobs:
             config = loader.load_sweep_config(master, job)
             cfg = without_hydra(config)
-            resolved = resolve(cfg, config.hydra.runtime.choices)
-            runs.append((resolved.settings, resolved.names))
+            resolved.append(resolve(cfg, config.hydra.runtime.choices))
         asked = any(override.key_or_group == "seed" for override in parsed)
-        return Selection(runs, Path(str(cfg.output_dir)), asked)
+        return Selection(resolved, jobs, Path(str(cfg.output_dir)), cfg.device, cfg.threads, asked)

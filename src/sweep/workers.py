@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
 from hydra.core.singleton import Singleton
@@ -27,6 +27,7 @@ from src.interrupts import Interrupted, raise_on_signals
 
 GRACE = 10.0  # seconds at most for a run to record that it was interrupted, on a busy machine
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
+T = TypeVar("T")
 
 
 class Died(Exception):
@@ -72,12 +73,15 @@ class Worker:
 
     def submit(self, task: Task) -> "Future[bytes]":
         """Start a job. Return its future, for `result`."""
-        pickled = cloudpickle.dumps((task, Singleton.get_state()))
+        return self.start(_work, cloudpickle.dumps((task, Singleton.get_state())))
+
+    def start(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
+        """Start to call an importable function. Return its future, for `returned`."""
         try:
-            future = self._pool.submit(_work, pickled)
+            future = self._pool.submit(function, *arguments)
         except BrokenProcessPool:  # its process was killed while idle
             self._pool = self._new_pool()
-            future = self._pool.submit(_work, pickled)
+            future = self._pool.submit(function, *arguments)
         self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
         return future
 
@@ -86,8 +90,12 @@ class Worker:
 
         Raises Died, after replacing the dead process.
         """
+        return cloudpickle.loads(self.returned(future))
+
+    def returned(self, future: "Future[T]") -> T:
+        """Return what the function returned. Raises what it raised, or Died, after replacing the dead process."""
         try:
-            return cloudpickle.loads(future.result())
+            return future.result()
         except BrokenProcessPool:
             self._pool.shutdown()
             self._pool = self._new_pool()

@@ -12,6 +12,7 @@ TEMPLATE = """
 import atexit, gc, json, os, signal, sys, threading, traceback
 import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
 import src.evaluate, src.export, src.predict, src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
+import src.lr_range, src.ranging.figure, src.ranging.losses, src.ranging.workers
 import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
 
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
@@ -33,7 +34,8 @@ os.environ.update(request["env"])
 sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 if request["fork"]:
     import multiprocessing
-    src.sweep.scheduler.start_method = lambda imports=(): multiprocessing.get_context("fork")
+    forked = lambda imports=(): multiprocessing.get_context("fork")
+    src.sweep.scheduler.start_method = src.ranging.workers.start_method = forked
 import runpy
 sys.modules.pop(request["module"], None)  # as in a new process, where nothing has imported it
 sys.argv = ["", *request["arguments"]]

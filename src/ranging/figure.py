@@ -1,0 +1,73 @@
+"""The figure of range tests: the loss by lr, a panel per optimizer, a line per batch size."""
+
+import io
+from collections.abc import Sequence
+from itertools import cycle
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from src.config.settings import optimizer_order
+from src.ranging.points import Numbers, smoothed
+from src.ranging.result import Result
+from src.reporting import escapes
+from src.reporting.figures import COLOURS
+from src.reporting.files import SAVED
+
+HEADROOM = 1.5  # the loss axis ends at this factor of the highest first loss; losses that diverge know no end
+
+
+def drawn(results: Sequence[Result]) -> dict[str, bytes]:
+    """Return the figure as `svg` and `png`."""
+    with mpl.rc_context(SAVED):
+        figure = _figure(results)
+        FigureCanvasAgg(figure)
+        svg, png = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=150)
+    return {"svg": svg.getvalue(), "png": png.getvalue()}
+
+
+def _figure(results: Sequence[Result]) -> Figure:
+    optimizers = sorted({result.row.names.optimizer for result in results}, key=optimizer_order)
+    figure = Figure(figsize=(2.2 + 2.9 * len(optimizers), 3.9), layout="constrained")
+    axes = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)[0]
+    labels = list(dict.fromkeys(_label(result) for result in results))
+    colours = dict(zip(labels, cycle(COLOURS)))
+    for optimizer, axis in zip(optimizers, axes, strict=True):
+        of_it = [result for result in results if result.row.names.optimizer == optimizer]
+        for place, result in enumerate(of_it):
+            label, colour = _label(result), colours[_label(result)]
+            curves = [smoothed(losses, len(result.lrs)) for losses in result.losses]
+            for curve in curves if len(curves) > 1 else ():
+                axis.plot(result.lrs[: len(curve)], curve, color=colour, linewidth=0.6, alpha=0.4)
+            mean = _mean(curves)
+            axis.plot(result.lrs[: len(mean)], mean, color=colour, linewidth=1.5, label=escapes.matplotlib(label))
+            # Bars below one another, since bands would overlap.
+            height = 0.03 + 0.03 * (len(of_it) - 1 - place)
+            axis.plot(result.interval, [height] * 2, color=colour, linewidth=4, transform=axis.get_xaxis_transform())
+        axis.set(title=escapes.matplotlib(optimizer), xlabel="learning rate", xscale="log")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    first = [float(losses[0]) for result in results for losses in result.losses if np.isfinite(losses[0])]
+    axes[0].set(ylabel="smoothed loss (nats); bars: lr to try", ylim=(0, HEADROOM * max(first, default=1.0)))
+    handles, names = axes[0].get_legend_handles_labels()
+    for axis in axes[1:]:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            if name not in names:
+                handles.append(handle)
+                names.append(name)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=8)
+    return figure
+
+
+def _label(result: Result) -> str:
+    return f"batch {result.row.settings.batch_size}{result.row.label}"
+
+
+def _mean(curves: Sequence[Numbers]) -> Numbers:
+    """Return the mean over seeds, as far as all of them have losses."""
+    shortest = min(map(len, curves))
+    return np.mean([curve[:shortest] for curve in curves], axis=0)

@@ -1,0 +1,53 @@
+"""The losses of a learning rate range test: one network trained while its lr grows from minibatch to minibatch."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.config.settings import Settings
+from src.data.images import Images
+from src.training.datamodule import epoch_seed, minibatches
+from src.training.trainer import Training
+
+FAR_ABOVE = 4.0  # times the first loss
+IN_A_ROW = 3  # so many losses far above the first end the test; a single one may be a hard minibatch
+
+
+def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], device: str = "auto") -> list[float]:
+    """Train by the settings with one lr of `lrs` per minibatch; return each minibatch's loss from before its update.
+
+    Minibatches come in the order of a run of these settings, epoch after epoch. The test ends early at a loss that is
+    not finite, which is the last one returned, or once `IN_A_ROW` losses in a row exceed `FAR_ABOVE` times the first.
+    """
+    training = Training(settings, images, device)
+    losses: list[float] = []
+    torch.set_flush_denormal(True)  # as in training
+    try:
+        for lr, (pixels, labels) in zip(lrs.tolist(), _minibatches(training), strict=False):
+            for group in training.classifier.optimizer.param_groups:
+                group["lr"] = lr
+            loss, _ = training.classifier.update(pixels, labels)
+            losses.append(loss.item())
+            far = [each > FAR_ABOVE * losses[0] for each in losses[-IN_A_ROW:]]
+            if not math.isfinite(losses[-1]) or (len(far) == IN_A_ROW and all(far)):
+                break
+    finally:
+        torch.set_flush_denormal(False)
+    return losses
+
+
+def _minibatches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a run's minibatches without end; draw each epoch's random numbers as a run does."""
+    data = training.data.to(torch.device(training.device))
+    train, seed = data.splits["train"], training.settings.seed
+    training.model.train()
+    for epoch in itertools.count():
+        torch.manual_seed(epoch_seed(seed, epoch))
+        data.begin_epoch(epoch)
+        for indices in minibatches(seed, epoch, data.batch_size_in(epoch), len(train)):
+            yield train.minibatch(indices.to(train.images.device))
