@@ -5,11 +5,17 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from src.config.selection import select
 from src.errors import UserError, exit_code, one_line
+from src.ranging.files import write_json
+from src.ranging.result import Result
+from src.ranging.row import rows
 from src.report import report
+from src.runs.range_tests import range_test_file
 from tests.helpers.commands import ROOT, Command, environment
 from tests.helpers.warm import WarmCommands
 from tests.reporting.synthetic import cell, write
@@ -60,6 +66,34 @@ def test_a_study_is_reported_whole(tmp_path: Path, run_report: Command) -> None:
     assert len(anchors) == 18
     assert all(f'id="{anchor}"' in page for anchor in anchors)
     assert [path.name for path in (tmp_path / "reports").iterdir() if path.name != ".lock"] == ["assignment"]
+
+
+def test_range_tests_are_checked_and_damaged_ones_named(tmp_path: Path, run_report: Command) -> None:
+    """The made losses fall steepest at lr 3e-4 and rise from 3e-3 on; only SGD's best lr of the grid lies between."""
+    selection = select(["+study=assignment", f"output_dir={tmp_path}"])
+    best = {"sgd": 5e-4, "adagrad": 0.05, "adam": 5e-7}
+    for settings, names in selection.runs:
+        write(tmp_path, settings, names, 0.98 if settings.lr == best[names.optimizer] else 0.9)
+    lrs = np.geomspace(1e-7, 10, 500)
+    losses = 2.3 - 2 / (1 + (3e-4 / lrs) ** 4) + 9 / (1 + (1e-2 / lrs) ** 4)
+    for row in rows(selection):
+        write_json(Result(row, lrs, [losses], "a" * 64))
+    ended = run_report("+study=assignment", f"output_dir={tmp_path}")
+    assert ended.returncode == 0, ended.stderr
+    told = "Learning rate range tests beside this grid's best lr: of 6 intervals, 2 contain the best, 4 miss."
+    assert told in ended.stdout
+    folder = tmp_path / "reports" / "assignment"
+    verdicts = pd.read_csv(folder / "range_checks.csv").groupby("optimizer").verdict.unique()
+    assert verdicts.map(list).to_dict() == {"adagrad": ["misses"], "adam": ["misses"], "sgd": ["contains the best"]}
+    page = (folder / "index.html").read_text()
+    assert "Learning rate range tests, checked" in page
+
+    damaged = range_test_file(tmp_path, *selection.runs[0])
+    damaged.write_text(damaged.read_text().replace('"seed": 0', '"seed": -1'))
+    ended = run_report("+study=assignment", f"output_dir={tmp_path}")
+    assert ended.returncode == 0
+    assert str(damaged) in ended.stderr
+    assert "of 5 intervals" in ended.stdout
 
 
 def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path, run_report: Command) -> None:

@@ -14,6 +14,7 @@ from src.reporting.heat_map import colours
 
 AT_LR = 1 / 3  # of the critical lr, from which it counts as limited by it
 AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
+LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither")
 DECADES = 2  # of the colours, above and below 1
 
 
@@ -27,7 +28,9 @@ class Share:
     def text(self) -> str:
         if math.isnan(self.value):
             return "\N{EM DASH}"
-        return "0" if self.value < 1e-4 else f"{self.value:.2g}" if self.value < 1000 else ">1000"
+        if 1e-3 <= self.value < 100:
+            return f"{self.value:.2g}"
+        return "<0.001" if self.value < 1 else f"{min(self.value, 9999):.0f}"
 
     @property
     def style(self) -> str:
@@ -48,6 +51,14 @@ class Measured:
     sharpness: Share  # of the stability limit
     noise_scale: float
     critical_lr: float
+
+    @property
+    def limit(self) -> str:
+        """By which of `LIMITS` the cell was limited."""
+        noisy = self.batch.value < AT_BATCH
+        if self.lr.value >= AT_LR:
+            return "noise and the critical lr" if noisy else "the critical lr"
+        return "noise" if noisy else "neither"
 
 
 def measured(cell: Cell) -> Measured | None:
@@ -104,14 +115,15 @@ class Limits:
 
     @property
     def sentences(self) -> Iterator[str]:
-        """Say for each optimizer, at its best cell, which limit it was at."""
+        """Say for each optimizer what limited it at the best lr of each batch size."""
         for optimizer in self.grid.optimizers:
-            best = self.grid.best_of(optimizer)
-            if best is None or best not in self.cells:
-                continue
-            found = self.cells[best]
-            figures = f"the lr is {found.lr.text} of the critical lr, the batch {found.batch.text} of the noise scale"
-            yield f"{best.name}: {figures}. {_verdict(found)}"
+            at: dict[str, list[int]] = {limit: [] for limit in LIMITS}
+            for batch in self.grid.batch_sizes:
+                best = self.grid.best(optimizer, batch)
+                if best and best in self.cells:
+                    at[self.cells[best].limit].append(batch)
+            if said := [f"by {limit} at batch {_listed(batches)}" for limit, batches in at.items() if batches]:
+                yield f"{optimizer}, at the best lr of each batch size: limited {', '.join(said)}."
 
     @property
     def rows(self) -> Iterator[dict[str, object]]:
@@ -125,15 +137,6 @@ class Limits:
             }  # fmt: skip
 
 
-def _verdict(found: Measured) -> str:
-    longer = f"a step {1 / found.lr.value:.2g} times as long" if found.lr.value > 0 else "a longer step"
-    noise, signal = "the gradient of a minibatch is mostly noise", "the gradient of a minibatch is mostly signal"
-    noisy = found.batch.value < AT_BATCH
-    if found.lr.value >= AT_LR:
-        limit = f"{longer} would no longer lower the loss of its minibatch"
-        if noisy:
-            return f"At both limits: {limit}, and {noise}, which more images would reduce."
-        return f"At the limit of the learning rate: {limit}; {signal}, so more images would add little."
-    if noisy:
-        return f"At the limit of the batch size: {noise}, which more images would reduce."
-    return f"At neither limit: {longer} would still lower the loss, and {signal}."
+def _listed(batches: list[int]) -> str:
+    *most, last = map(str, batches)
+    return f"{', '.join(most)} and {last}" if most else last

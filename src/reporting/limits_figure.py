@@ -28,7 +28,7 @@ def limits_figures(limits: Limits) -> Iterator[tuple[str, str, Figure]]:
 def draw(limits: Limits) -> Figure:
     """Draw noise scale and critical lr against the batch size, at the best lr of each optimizer and batch size."""
     grid = limits.grid
-    figure, (left, right) = panels(2)
+    figure, (left, right) = panels(2, height=4.2)
     for optimizer, colour, marker in zip(grid.optimizers, cycle(COLOURS), cycle(MARKERS)):
         best = [cell for batch in grid.batch_sizes if (cell := grid.best(optimizer, batch)) and cell in limits.cells]
         batches, found = [cell.key[1] for cell in best], [limits.cells[cell] for cell in best]
@@ -46,5 +46,5 @@ def draw(limits: Limits) -> Figure:
         axis.set_xticks(grid.batch_sizes, [str(batch) for batch in grid.batch_sizes])
         axis.minorticks_off()
         axis.yaxis.set_major_formatter(PLAIN)
-        axis.legend(fontsize="small")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False, fontsize=8)
     return figure

@@ -46,30 +46,32 @@ def test_shares_of_the_limits_over_seeds_and_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("critical_lr", "squared", "verdict"),
+    ("critical_lr", "squared", "limit"),
     [
-        (
-            0.10,
-            0.01,
-            "At both limits: a step 2 times as long would no longer lower the loss of its minibatch, and the ",
-        ),
-        (
-            0.10,
-            1.00,
-            "At the limit of the learning rate: a step 2 times as long would no longer lower the loss of its ",
-        ),
-        (0.50, 0.01, "At the limit of the batch size: the gradient of a minibatch is mostly noise, which more images "),
-        (0.50, 1.00, "At neither limit: a step 10 times as long would still lower the loss, and the gradient of a "),
-        (math.inf, -0.1, "At the limit of the batch size"),
+        (0.10, 0.01, "noise and the critical lr"),
+        (0.10, 1.00, "the critical lr"),
+        (0.50, 0.01, "noise"),
+        (0.50, 1.00, "neither"),
+        (math.inf, -0.1, "noise"),
     ],
 )
-def test_the_limit_that_a_best_cell_was_at(tmp_path: Path, critical_lr: float, squared: float, verdict: str) -> None:
+def test_the_limit_that_an_optimizer_was_at(tmp_path: Path, critical_lr: float, squared: float, limit: str) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
     probed(run, critical_lr, noise=10.0, squared=squared)
     (said,) = Limits(only(tmp_path)).sentences
-    assert said.startswith("sgd, batch 64, lr 0.05: the lr is ")
-    assert verdict in said
+    assert said == f"sgd, at the best lr of each batch size: limited by {limit} at batch 64."
     assert said in sentences(Section(only(tmp_path), only(tmp_path)))
+
+
+def test_limits_are_told_at_the_best_lr_of_each_batch_size(tmp_path: Path) -> None:
+    for batch, critical in ((16, 9.0), (64, 9.0), (256, 0.1)):
+        for lr, accuracy in ((0.05, 0.9), (0.5, 0.8)):
+            (run,) = cell(tmp_path, "sgd", batch, lr, [accuracy])
+            probed(run, critical if lr == 0.05 else 1e-9, noise=100.0, squared=1.0)
+    (said,) = Limits(only(tmp_path)).sentences
+    assert said == (
+        "sgd, at the best lr of each batch size: limited by noise at batch 16 and 64, by the critical lr at batch 256."
+    )
 
 
 def test_unknown_values_and_runs_without_probe(tmp_path: Path) -> None:
