@@ -33,6 +33,8 @@ class _Interrupts:
     raised: bool = False
     ignored_until: float = 0.0
     last: int = 0
+    deferred: bool = False
+    pending: int = 0
 
 
 _interrupts = _Interrupts()
@@ -46,8 +48,24 @@ def _interrupt(signum: int, _: FrameType | None = None) -> None:
         if signum != signal.SIGPIPE and _interrupts.hint:
             os.write(2, f"{signal.Signals(signum).name}: {_interrupts.hint}\n".encode())
         os._exit(128 + signum)
+    if _interrupts.deferred:
+        _interrupts.pending = signum
+        return
     _interrupts.ignored_until, _interrupts.last = time.monotonic() + CLEANUP, signum
     raise Interrupted(signum)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Raise `Interrupted` at the end rather than within. Blocking signals would not do: another thread gets them."""
+    _interrupts.deferred = True
+    try:
+        yield
+    finally:
+        _interrupts.deferred = False
+        if signum := _interrupts.pending:
+            _interrupts.pending = 0
+            _interrupt(signum)
 
 
 def raise_interrupts() -> None:

@@ -15,8 +15,8 @@ from src.errors import UserError, errors_in_one_line
 from src.interrupts import interruptible, raise_interrupts
 
 if TYPE_CHECKING:
-    from src.ranging.points import Numbers
-    from src.ranging.row import Row
+    from src.range_test.points import Numbers
+    from src.range_test.row import Row
 
 USAGE = """python -m src.lr_range [+study=NAME] [SETTING=VALUE ...] [from=1e-7] [to=10] [steps=N] [output_dir=outputs]
 
@@ -35,17 +35,17 @@ def lr_range(arguments: Sequence[str], console: Console) -> int:
     low, high, steps, words = _parsed(arguments)
     from src.config.selection import select  # these imports are slow
     from src.config.settings import check_cores
-    from src.ranging.plan import Lrs, plan
-    from src.ranging.row import rows
+    from src.range_test.plan import Lrs, plan
+    from src.range_test.row import rows
 
     selection = select(words)
     if selection.threads > 1:
         check_cores(selection.threads)
     tests = plan(rows(selection), Lrs(low, high, steps))
-    from src.ranging.files import write_json, write_table_and_figure
-    from src.ranging.result import Result
-    from src.ranging.table import next_command, table
-    from src.ranging.workers import Failure, run
+    from src.range_test.files import write_json, write_table_and_figure
+    from src.range_test.result import Result
+    from src.range_test.table import next_command, table
+    from src.range_test.workers import Failure, run
 
     raise_interrupts()
     losses: dict[Row, dict[int, Numbers]] = {test.row: {} for test in tests}  # by seed
@@ -56,6 +56,7 @@ def lr_range(arguments: Sequence[str], console: Console) -> int:
         for test, outcome in outcomes:
             row = test.row
             if isinstance(outcome, Failure):
+                ended("")
                 if row not in failures:
                     print(f"{row.name}: {outcome.reason}", file=sys.stderr)
                 failures[row] = outcome
@@ -90,8 +91,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[float, float, int | None, list[st
     for key, word in pairs:
         if key.startswith("-"):
             raise UserError(f"{word}: is no option; settings have no dashes: optimizer=sgd")
-        if key == "dry_run":
-            raise UserError(f"{word}: a range test cannot be previewed; leave it out")
+        if key in ("dry_run", "force", "fail_fast", "probe"):
+            raise UserError(f"{word}: does not apply to a range test; leave it out")
     low, high = (_number(key, own[key]) for key in ("from", "to"))
     if low >= high:
         raise UserError(f"from={own['from']}: must be below to={own['to']}")

@@ -7,7 +7,7 @@ from tests.helpers.commands import ROOT
 
 LAYERS = [
     {"train", "report", "status", "evaluate", "predict", "export", "lr_range"},
-    {"hydra_plugins", "ranging"},
+    {"hydra_plugins", "range_test"},
     {"sweep"},
     {"fused"},
     {"training", "inference"},

@@ -16,14 +16,14 @@ import pytest
 
 from src.config.selection import select
 from src.data.datasets import load
-from src.ranging.losses import losses_of
+from src.range_test.losses import losses_of
 from src.runs.range_tests import normalized, range_test_file, read_range_tests
 from src.training.trainer import set_up_process
 from tests.helpers.commands import ROOT, Command, environment, processes
 from tests.helpers.warm import WarmCommands
 
 QUICK = ["data=mnist", "model=mlp", "steps=40"]
-NETWORK = "model._target_=tests.ranging.networks."
+NETWORK = "model._target_=tests.range_test.networks."
 
 
 @pytest.fixture
@@ -115,7 +115,8 @@ def test_the_table_says_what_was_seen(lr_range: Command, outputs: Path) -> None:
         (["optimzer=sgd"], "optimzer: there is no such key; did you mean optimizer?"),
         (["seed=range(0,0)"], "seed=range(0,0): has no values"),
         (["--optimizer=sgd"], "--optimizer=sgd: is no option; settings have no dashes: optimizer=sgd"),
-        (["dry_run=true"], "dry_run=true: a range test cannot be previewed; leave it out"),
+        (["dry_run=true"], "dry_run=true: does not apply to a range test; leave it out"),
+        (["probe=true"], "probe=true: does not apply to a range test; leave it out"),
         (["data=mnist", "batch_size=301"], "batch_size=301: must not be above the 300 training images"),
         (
             ["data=mnist", "model=mlp", "model.hidden=no"],
@@ -140,7 +141,7 @@ def test_a_worker_that_dies_fails_its_row_only(lr_range: Command, outputs: Path)
     assert ended.returncode == 1
     (line,) = [line for line in lines(ended.stderr) if " of 6: " not in line]
     assert line.startswith(
-        "mnist mlp adam batch 64 model._target_ tests.ranging.networks.Killed: its process was ended"
+        "mnist mlp adam batch 64 model._target_ tests.range_test.networks.Killed: its process was ended"
     )
     (test,), damaged = read_range_tests(outputs)
     assert test.seeds == (0, 1, 2)
@@ -190,7 +191,7 @@ def test_damaged_files_are_reported(lr_range: Command, outputs: Path) -> None:
     intact = file.read_text()
     reasons = {
         "no JSON": "not JSON",
-        "no object": "not JSON",
+        "no object": "nested too deeply",
         "interval=[2, 1]": "interval: its low end is not below its high end",
         "interval=[1]": "interval: List should have at least 2 items",
         "from=NaN": "from: Input should be a finite number",

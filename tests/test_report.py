@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,9 +13,9 @@ import pytest
 
 from src.config.selection import select
 from src.errors import UserError, exit_code, one_line
-from src.ranging.files import write_json
-from src.ranging.result import Result
-from src.ranging.row import rows
+from src.range_test.files import write_json
+from src.range_test.result import Result
+from src.range_test.row import rows
 from src.report import report
 from src.runs.range_tests import range_test_file
 from tests.helpers.commands import ROOT, Command, environment
@@ -80,7 +82,7 @@ def test_range_tests_are_checked_and_damaged_ones_named(tmp_path: Path, run_repo
         write_json(Result(row, lrs, [losses], "a" * 64))
     ended = run_report("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
-    told = "Learning rate range tests beside this grid's best lr: of 6 intervals, 2 contain the best, 4 miss."
+    told = "Learning rate range tests compared with this grid's best lr: of 6 intervals, 2 contain the best, 4 miss."
     assert told in ended.stdout
     folder = tmp_path / "reports" / "assignment"
     verdicts = pd.read_csv(folder / "range_checks.csv").groupby("optimizer").verdict.unique()
@@ -94,6 +96,12 @@ def test_range_tests_are_checked_and_damaged_ones_named(tmp_path: Path, run_repo
     assert ended.returncode == 0
     assert str(damaged) in ended.stderr
     assert "of 5 intervals" in ended.stdout
+
+
+def test_a_report_needs_no_torch() -> None:
+    subprocess.run(
+        [sys.executable, "-c", "import src.report, sys; assert 'torch' not in sys.modules"], cwd=ROOT, check=True
+    )
 
 
 def test_missing_runs_are_named_with_the_command_that_trains_them(tmp_path: Path, run_report: Command) -> None:

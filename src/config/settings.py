@@ -24,6 +24,7 @@ Normalize = Literal["half", "standard", "center", "none"]
 Augment = Literal["none", "flip", "shift", "flip_shift"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
 NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads", "probe"} | SWITCHES
+RESERVED = ("lr_range", "optuna", "reports")  # folders beside those of the data sets
 PROBES = (False, True, "sharpness")
 
 
@@ -213,6 +214,8 @@ def _own_name(cfg: DictConfig, choice: str) -> str:
         name = Path(path).stem if isinstance(path, str) and Path(path).stem else choice
     if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.-]*", name):
         raise UserError(f"data.name={name}: must be letters, digits, _, - and . only; try data.name=mine")
+    if name in RESERVED:
+        raise UserError(f"data.name={name}: is the name of another folder in output_dir; try data.name=my_{name}")
     if name in datasets.NAMES:
         raise UserError(f"data.name={name}: is the name of another data set; try data.name=my_{name}")
     return name

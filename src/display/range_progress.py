@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def range_progress(total: int) -> Iterator[Callable[[str], None]]:
     """Show on stderr how many of `total` tests have ended: a bar with ETA on a terminal, else a line per test.
 
-    The function that it yields is to be called with the name of each test that has ended.
+    The function that it yields is to be called with the name of each test that has ended, empty if it failed.
     """
     console = Console(file=sys.stderr, markup=False, highlight=False)
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False)
@@ -24,7 +24,7 @@ def range_progress(total: int) -> Iterator[Callable[[str], None]]:
             nonlocal done
             done += 1
             bar.update(task, completed=done, description=name)
-            if not console.is_terminal:
+            if name and not console.is_terminal:
                 console.print(f"{done} of {total}: {name}", soft_wrap=True)
 
         yield ended

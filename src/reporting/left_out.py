@@ -11,7 +11,7 @@ FIRST = 5  # number of files named in a message
 OTHER_FILES = "trained on other data files than the newest run"
 REPAIR = (
     "repeating the run's command renames a damaged run.json or metrics.csv and trains what is missing; for any other "
-    "file, add force=true"
+    "file of a run, add force=true; src.lr_range replaces its own"
 )
 
 

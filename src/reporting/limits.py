@@ -12,9 +12,10 @@ from src.probe.noise_scale import noise_scale
 from src.reporting.grid import Cell, Grid
 from src.reporting.heat_map import colours
 
-AT_LR = 1 / 3  # of the critical lr, from which it counts as limited by it
+AT_LR = 1 / 3  # of the critical lr; the best lrs of large batches lie at 0.3 to 0.9 of it (docs/limits.md)
 AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
-LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither")
+LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither noise nor the critical lr")
+READ = ("lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared", "sharpness", "stability_limit")
 DECADES = 2  # of the colours, above and below 1
 
 
@@ -28,9 +29,9 @@ class Share:
     def text(self) -> str:
         if math.isnan(self.value):
             return "\N{EM DASH}"
-        if 1e-3 <= self.value < 100:
+        if 1e-3 <= self.value < 99.5:
             return f"{self.value:.2g}"
-        return "<0.001" if self.value < 1 else f"{min(self.value, 9999):.0f}"
+        return "<0.001" if self.value < 1 else f"{self.value:.0f}" if self.value < 9999 else ">9999"
 
     @property
     def style(self) -> str:
@@ -44,7 +45,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians over a cell's epochs, of averages over its runs."""
+    """Medians over a cell's epochs and runs."""
 
     lr: Share  # of the critical learning rate
     batch: Share  # of the gradient noise scale
@@ -54,42 +55,39 @@ class Measured:
 
     @property
     def limit(self) -> str:
-        """By which of `LIMITS` the cell was limited."""
+        """By which of `LIMITS` the cell was limited, empty if it was not measured."""
+        if math.isnan(self.lr.value) or math.isnan(self.batch.value):
+            return ""
         noisy = self.batch.value < AT_BATCH
         if self.lr.value >= AT_LR:
             return "noise and the critical lr" if noisy else "the critical lr"
-        return "noise" if noisy else "neither"
+        return "noise" if noisy else "neither noise nor the critical lr"
 
 
 def measured(cell: Cell) -> Measured | None:
-    """Return what `probe` measured in a cell's runs, None if there was no probe.
-
-    tr(Sigma) and |G|^2 are averaged over runs before they are divided; so are the inverse critical learning rates.
-    """
-    curves = cell.curves
-    if "critical_lr" not in curves or curves.critical_lr.isna().all():
+    """Return what `probe` measured in a cell's runs, None if there was no probe."""
+    curves = cell.curves.reindex(columns=[*cell.curves.columns, *(key for key in READ if key not in cell.curves)])
+    if curves.critical_lr.isna().all():
         return None
-    columns = ["lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared"]
-    with np.errstate(divide="ignore"):
-        shares = curves[columns].assign(lr_share=curves.lr / curves.critical_lr)
-    if "sharpness" in curves:
-        shares = shares.assign(sharpness=curves.sharpness / curves.stability_limit)
-    epochs = shares.replace(math.inf, 1e9).groupby(level="epoch").mean()
-    scales = [noise_scale(*each) for each in epochs[["gradient_noise", "gradient_squared"]].to_numpy()]
-    batch = [size / scale for size, scale in zip(epochs.batch_size, scales, strict=True)]
-    lr_share = _median(epochs.lr_share)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lr_share = curves.lr / curves.critical_lr
+        sharpness = curves.sharpness / curves.stability_limit
+        # tr(Sigma) and |G|^2 are averaged over runs before they are divided.
+        epochs = curves[["batch_size", "gradient_noise", "gradient_squared"]].groupby(level="epoch").mean()
+        scales = pd.Series([noise_scale(*each) for each in epochs.iloc[:, 1:].to_numpy()], epochs.index)
+        batch_share = epochs.batch_size / scales
     return Measured(
-        Share(lr_share),
-        Share(_median(batch)),
-        Share(_median(epochs.sharpness) if "sharpness" in epochs else math.nan),
+        Share(_median(lr_share)),
+        Share(_median(batch_share)),
+        Share(_median(sharpness)),
         _median(scales),
-        _median(epochs.lr) / lr_share if lr_share else math.inf,
+        _median(curves.critical_lr),
     )
 
 
-def _median(values: "list[float] | pd.Series") -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.median(known)) if known else math.nan
+def _median(values: pd.Series) -> float:
+    known = values.dropna()
+    return float(np.median(known)) if len(known) else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +118,8 @@ class Limits:
             at: dict[str, list[int]] = {limit: [] for limit in LIMITS}
             for batch in self.grid.batch_sizes:
                 best = self.grid.best(optimizer, batch)
-                if best and best in self.cells:
-                    at[self.cells[best].limit].append(batch)
+                if best and best in self.cells and (limit := self.cells[best].limit):
+                    at[limit].append(batch)
             if said := [f"by {limit} at batch {_listed(batches)}" for limit, batches in at.items() if batches]:
                 yield f"{optimizer}, at the best lr of each batch size: limited {', '.join(said)}."
 

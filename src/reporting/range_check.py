@@ -1,25 +1,30 @@
-"""Learning rate range tests beside the grid that they were to spare."""
+"""Learning rate range tests compared with a grid."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from src.reporting.answers import close_range
 from src.reporting.grid import Cell, Grid
 from src.reporting.statistics import counted
 from src.runs.range_tests import RangeTest
 
-Verdict = Literal["contains the best", "contains one within half a point", "misses"]
-PLURAL: dict[Verdict, str] = {
-    "contains the best": "contain the best",
-    "contains one within half a point": "contain one within half a point",
-    "misses": "miss",
+Verdict = Literal[
+    "contains the best", "contains one within half a point", "misses", "contains none that was tried", "saw no fall"
+]
+COUNTED: dict[Verdict, tuple[str, str]] = {  # singular and plural
+    "contains the best": ("contains the best", "contain the best"),
+    "contains one within half a point": ("contains one within half a point", "contain one within half a point"),
+    "misses": ("misses", "miss"),
+    "contains none that was tried": ("contains no lr that was tried", "contain no lr that was tried"),
+    "saw no fall": ("saw no fall of the loss", "saw no fall of the loss"),
 }
 
 
 @dataclass(frozen=True)
 class RangeCheck:
-    """The interval that a range test would have one try, beside the best lr tried and those within half a point."""
+    """The interval that a range test suggests, the best lr of the grid, and those within half a point of it."""
 
     optimizer: str
     batch_size: int
@@ -38,7 +43,10 @@ class RangeCheck:
 
 
 def range_checks(grid: Grid, tests: Iterable[RangeTest]) -> list[RangeCheck]:
-    """Check the tests of the same network, data files, optimizer and batch size, where the grid has several lrs."""
+    """Check the tests of the same settings and data files, where the grid has several lrs.
+
+    The grid's lr is constant: range tests know no schedule.
+    """
     of_data = [test for test in tests if test.data_sha256 == grid.data_sha256]
     found = []
     for optimizer in grid.optimizers:
@@ -53,9 +61,11 @@ def range_checks(grid: Grid, tests: Iterable[RangeTest]) -> list[RangeCheck]:
 
 def summary(checks: Sequence[RangeCheck]) -> str:
     """Count the verdicts."""
-    counts = {verdict: sum(check.verdict == verdict for check in checks) for verdict in get_args(Verdict)}
-    said = ", ".join(counted(n, verdict, PLURAL[verdict]) for verdict, n in counts.items() if n)
-    return f"Learning rate range tests beside this grid's best lr: of {counted(len(checks), 'interval')}, {said}."
+    counts = Counter(check.verdict for check in checks)
+    said = ", ".join(counted(counts[verdict], *words) for verdict, words in COUNTED.items() if counts[verdict])
+    return (
+        f"Learning rate range tests compared with this grid's best lr: of {counted(len(checks), 'interval')}, {said}."
+    )
 
 
 def _fits(test: RangeTest, cell: Cell) -> bool:
@@ -69,10 +79,15 @@ def _check(grid: Grid, test: RangeTest, cells: Sequence[Cell], best: Cell) -> Ra
     scores = {cell.key[2]: grid.score(cell) for cell in cells if grid.can_be_chosen(cell)}
     lr = best.key[2]
     close = close_range(sorted(cell.key[2] for cell in cells if len(cell.runs)), scores, lr)
+    inside = [each for each in scores if test.low <= each <= test.high]
     verdict: Verdict = "misses"
-    if test.low <= lr <= test.high:
+    if test.valley is None:
+        verdict = "saw no fall"
+    elif lr in inside:
         verdict = "contains the best"
-    elif any(test.low <= each <= test.high for each in scores if close[0] <= each <= close[1]):
+    elif any(close[0] <= each <= close[1] for each in inside):
         verdict = "contains one within half a point"
+    elif not any(test.low <= cell.key[2] <= test.high for cell in cells if len(cell.runs)):
+        verdict = "contains none that was tried"
     optimizer, batch, _ = best.key
     return RangeCheck(optimizer, batch, len(test.seeds), test.low, test.high, lr, *close, verdict)

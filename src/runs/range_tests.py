@@ -100,6 +100,8 @@ def _read(file: Path) -> RangeTest | str | None:
         return _test(read_file(file), file.stem)
     except Damaged as error:
         return str(error)
+    except RecursionError:
+        return "nested too deeply"
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -113,7 +115,7 @@ def _test(content: bytes, name: str) -> RangeTest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise Damaged(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Damaged(f"not JSON ({error})") from None
     settings = Settings(**entry["settings"])
     seeds = tuple(each["seed"] for each in entry["seeds"])

@@ -154,8 +154,12 @@ def parse_record(content: bytes, digest: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Damaged(f"not JSON ({error})") from None
     settings = Settings(**record["settings"])
-    if settings.digest != digest:
-        raise Damaged(f"its settings are those of run {settings.digest}, perhaps written by another version of Ravine")
+    try:
+        found = settings.digest
+    except RecursionError:
+        raise Damaged("settings: nested too deeply") from None
+    if found != digest:
+        raise Damaged(f"its settings are those of run {found}, perhaps written by another version of Ravine")
     if record["status"] in ENDED:
         epochs = record["figures"]["epochs"]
         if epochs > settings.epochs or (record["status"] == "finished" and epochs < settings.epochs):

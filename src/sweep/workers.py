@@ -23,7 +23,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from src.interrupts import Interrupted, raise_on_signals
+from src.interrupts import Interrupted, deferred_interrupts, raise_on_signals
 
 GRACE = 10.0  # seconds at most for a run to record that it was interrupted, on a busy machine
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
@@ -77,12 +77,13 @@ class Worker:
 
     def start(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
         """Start to call an importable function. Return its future, for `returned`."""
-        try:
-            future = self._pool.submit(function, *arguments)
-        except BrokenProcessPool:  # its process was killed while idle
-            self._pool = self._new_pool()
-            future = self._pool.submit(function, *arguments)
-        self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
+        with deferred_interrupts():  # one within would leave a process that nobody knows of
+            try:
+                future = self._pool.submit(function, *arguments)
+            except BrokenProcessPool:  # its process was killed while idle
+                self._pool = self._new_pool()
+                future = self._pool.submit(function, *arguments)
+            self._process: BaseProcess = next(iter(self._pool._processes.values()))  # for its exit code
         return future
 
     def result(self, future: "Future[bytes]") -> tuple[Any, str]:

@@ -1,15 +1,15 @@
-"""A classifier that also measures, some times an epoch, what limits its learning rate and batch size."""
+"""A classifier that also measures, several times an epoch, what limits its learning rate and batch size."""
 
 import copy
+import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import fmean, median
 from typing import Literal
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.dropout import _DropoutNd
@@ -18,7 +18,7 @@ from torch.optim import LBFGS, Optimizer
 from src.errors import UserError, one_line
 from src.native.build import without_native_code
 from src.probe.critical_lr import critical_factor
-from src.probe.noise_scale import CHUNKS, GradientMoments, moments, noise_scale
+from src.probe.noise_scale import GradientMoments, moments, noise_scale
 from src.probe.sharpness import scaling, sharpness, stability_limit
 from src.runs.record import Row
 from src.schedules import Schedule
@@ -26,10 +26,12 @@ from src.training.classifier import Classifier
 from src.training.datamodule import PROBE, DataModule
 
 Probe = bool | Literal["sharpness"]
+Minibatch = tuple[Tensor, Tensor]  # images and labels
 INTERVAL = 10_000  # training images between two measurements of the critical learning rate
-OF_MINIBATCH = 128  # its images that these evaluate, at most
-EVERY = 3  # of them measures the gradients, too
-IMAGES = 512  # whose gradients are measured, at most
+OF_MINIBATCH = 128  # images of the minibatch that these evaluate, at most
+EVERY = 3  # every third measurement includes the gradients
+IMAGES, SHARE = 512, 0.05  # images whose gradients are measured: so many, or this share of a small training set
+CHUNKS = 8  # gradients that are compared
 
 
 class ProbedClassifier(Classifier):
@@ -37,7 +39,7 @@ class ProbedClassifier(Classifier):
 
     A probe takes the weights before and after an update. It measures the critical learning rate along the update, by
     the loss of the update's own minibatch, and the gradients of images drawn from the training set. Random operations,
-    such as dropout, are the same in all forward passes of a probe. Raises UserError for LBFGS.
+    such as dropout, are those of the update in all evaluations along it. Raises UserError for LBFGS.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class ProbedClassifier(Classifier):
             raise UserError(f"probe={str(probe).lower()}: the network cannot be copied: {one_line(error)}") from error
         self.probe = probe
         if any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.modules()):
-            print("probe: each measurement uses one dropout mask for all its forward passes", file=sys.stderr)
+            print("probe: the critical learning rate is measured with one dropout mask per update", file=sys.stderr)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -74,71 +76,83 @@ class ProbedClassifier(Classifier):
         if number not in self.due:
             return super().update(images, labels)
         before = [weight.detach().clone() for weight in _trained(self.model)]
+        random = _generator(images.device).get_state()
         result = super().update(images, labels)
         if bool(result[0].isfinite()):
             began = time.perf_counter()
-            with _undisturbed(images.device):
-                self._measure(before, images[:OF_MINIBATCH], labels[:OF_MINIBATCH], self.due.index(number))
+            with isolate_rng(include_cuda=images.device.type == "cuda"):
+                few = images[:OF_MINIBATCH], labels[:OF_MINIBATCH]
+                self._measure(before, few, random, self.due.index(number))
             self.probe_seconds += time.perf_counter() - began
         return result
 
-    def _measure(self, before: list[Tensor], images: Tensor, labels: Tensor, probe: int) -> None:
-        """Measure between the weights before an update and those after it; `probe` counts within the epoch."""
-        network, seed = copy.deepcopy(self.model), int(self.draws.integers(2**31))
-        weights, random = _trained(network), _generator(images.device)
+    def _measure(self, before: list[Tensor], minibatch: Minibatch, random: Tensor, probe: int) -> None:
+        """Measure between the weights before an update and those after it.
+
+        `random` is the state of the random generator before the update; `probe` counts within the epoch.
+        """
+        network, generator = copy.deepcopy(self.model), _generator(minibatch[1].device)
+        weights = _trained(network)
         after = [weight.detach().clone() for weight in weights]
+
+        def loss(images: Tensor, labels: Tensor) -> Tensor:
+            return cross_entropy(network(images), labels, reduction="none").double().mean()
 
         @torch.no_grad()
         def move(factor: float) -> None:
             for weight, start, end in zip(weights, before, after, strict=True):
-                weight.copy_(start + factor * (end - start))
-
-        def loss(images: Tensor, labels: Tensor) -> Tensor:
-            random.manual_seed(seed)
-            return cross_entropy(network(images), labels, reduction="none").double().mean()
+                weight.copy_(start + factor * (end - start) if factor else start)  # 0 x infinity would not be 0
 
         @torch.no_grad()
         def along(factor: float) -> float:
             move(factor)
-            return float(loss(images, labels))
+            generator.set_state(random)  # `torch.manual_seed` takes longer than a small network's forward pass
+            return float(loss(*minibatch))
 
         self.factors.append(critical_factor(along, self._guess()))
+        generator.manual_seed(int(self.draws.integers(2**31)))
         if probe % EVERY == 0 and len(chunks := self._chunks()) > 1:
             move(0.0)
-            gradients = [torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks]
+            gradients = (torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks)
             self.moments.append(moments(gradients, len(chunks[0][1])))
         if self.probe == "sharpness" and probe == len(self.due) - 1:
             move(1.0)
             drawn = [torch.cat(parts) for parts in zip(*self._chunks(), strict=True)]
             scale = scaling(self.optimizer, _trained(self.model))
-            with without_native_code():
-                self.eigenvalues.append(sharpness(lambda: loss(*drawn), weights, scale))
+            try:
+                with without_native_code():
+                    self.eigenvalues.append(sharpness(lambda: loss(*drawn), weights, scale))
+            except RuntimeError as error:  # an operator without a second derivative
+                raise UserError(
+                    f"probe=sharpness: the network has no Hessian: {one_line(error)}; use probe=true"
+                ) from error
 
-    def _chunks(self) -> list[tuple[Tensor, Tensor]]:
-        """Draw up to `IMAGES` training images, augmented as in training, in chunks of one size."""
+    def _chunks(self) -> list[Minibatch]:
+        """Draw training images, augmented as in training, in chunks of one size, two or more images each."""
         train = self.data.splits["train"]
-        size = max(1, min(IMAGES, len(train)) // CHUNKS)
-        drawn = self.draws.choice(len(train), min(CHUNKS, len(train)) * size, replace=False)
+        size = max(2, min(IMAGES, int(SHARE * len(train))) // CHUNKS)
+        drawn = self.draws.choice(len(train), min(CHUNKS, len(train) // size) * size, replace=False)
         return [train.minibatch(part.to(train.images.device)) for part in torch.from_numpy(drawn).split(size)]
 
     def _guess(self) -> float:
         """Return the factor that the last probe found; the first of an epoch reads it from the curve, as if resumed."""
-        factor = self.factors[-1] if self.factors else 0.0
-        if not self.factors and self.curve and self.curve[-1].get("critical_lr"):
-            factor = self.curve[-1]["critical_lr"] / self.optimizer.param_groups[0]["lr"]
-        return factor if 0 < factor < float("inf") else 1.0
+        factor, lr = self.factors[-1] if self.factors else 0.0, self.optimizer.param_groups[0]["lr"]
+        if not self.factors and self.curve and lr:
+            factor = self.curve[-1].get("critical_lr", 0.0) / lr
+        return factor if 0 < factor < math.inf else 1.0
 
     def add_row(
         self, epoch: int, figures: Row, updates: int, data: DataModule, seconds: float, evaluation_seconds: float
     ) -> None:
         """Add an epoch's row, whose training time is without the probes."""
         super().add_row(epoch, figures, updates, data, seconds - self.probe_seconds, evaluation_seconds)
-        nothing = float("nan")
-        noise = fmean(each.noise for each in self.moments) if self.moments else nothing
-        squared = fmean(each.squared for each in self.moments) if self.moments else nothing
+        known = [each for each in self.moments if math.isfinite(each.noise + each.squared)]
+        noise = fmean(each.noise for each in known) if known else math.nan
+        squared = fmean(each.squared for each in known) if known else math.nan
+        factors = [factor for factor in self.factors if not math.isnan(factor)]
         lr = self.curve[-1]["lr"]
         self.curve[-1] |= {
-            "critical_lr": lr * median(self.factors) if self.factors else nothing,
+            "critical_lr": lr * median(factors) if factors else math.nan,
             "gradient_noise": noise,
             "gradient_squared": squared,
             "noise_scale": noise_scale(noise, squared),
@@ -146,7 +160,7 @@ class ProbedClassifier(Classifier):
         }
         if self.probe == "sharpness":
             self.curve[-1] |= {
-                "sharpness": self.eigenvalues[0] if self.eigenvalues else nothing,
+                "sharpness": self.eigenvalues[0] if self.eigenvalues else math.nan,
                 "stability_limit": stability_limit(self.optimizer),
             }
 
@@ -156,12 +170,5 @@ def _trained(network: nn.Module) -> list[nn.Parameter]:
 
 
 def _generator(device: torch.device) -> torch.Generator:
-    """Return the generator that dropout uses; `torch.manual_seed` takes longer than a small network's forward pass."""
+    """Return the generator that dropout uses."""
     return torch.cuda.default_generators[device.index] if device.type == "cuda" else torch.default_generator
-
-
-@contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Restore torch's generators afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield

@@ -12,7 +12,7 @@ TEMPLATE = """
 import atexit, gc, json, os, signal, sys, threading, traceback
 import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
 import src.evaluate, src.export, src.predict, src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
-import src.lr_range, src.ranging.figure, src.ranging.losses, src.ranging.workers
+import src.lr_range, src.range_test.figure, src.range_test.losses, src.range_test.workers
 import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
 
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
@@ -35,7 +35,7 @@ sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.paths
 if request["fork"]:
     import multiprocessing
     forked = lambda imports=(): multiprocessing.get_context("fork")
-    src.sweep.scheduler.start_method = src.ranging.workers.start_method = forked
+    src.sweep.scheduler.start_method = src.range_test.workers.start_method = forked
 import runpy
 sys.modules.pop(request["module"], None)  # as in a new process, where nothing has imported it
 sys.argv = ["", *request["arguments"]]

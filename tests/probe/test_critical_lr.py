@@ -63,6 +63,8 @@ def test_extremes() -> None:
     assert critical_factor(lambda s: math.exp(-s / 1e6)) == math.inf  # falls for ever
     assert critical_factor(lambda s: 1.0) == math.inf  # no gradient
     assert critical_factor(lambda s: 1 + s) == 0.0  # rises at once
+    assert critical_factor(lambda s: 0.0) == math.inf  # nothing is left to learn
+    assert critical_factor(lambda s: math.nan if s else 1.0) == 0.0  # an infinite step
     assert math.isnan(critical_factor(lambda s: math.nan))
     beyond = critical_factor(lambda s: 1 - s if s < 3 else math.inf)  # overflows while it still falls
     assert beyond == pytest.approx(3, rel=0.02)
@@ -83,3 +85,13 @@ def test_torch_networks_loss_in_float32() -> None:
 
     exact = 2 * (gradient @ gradient) / (gradient @ hessian @ gradient)
     assert lr * critical_factor(loss) == pytest.approx(float(exact), rel=1e-3)
+
+
+def test_small_losses_have_rounding_errors_of_float32() -> None:
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+
+        def loss(factor: float, draw: np.random.Generator = draw) -> float:
+            return 1e-3 - 1e-9 * factor + 1e-13 * factor**2 + draw.normal(scale=1e-8)  # 10^4
+
+        assert critical_factor(loss) == pytest.approx(1e4, rel=0.1)

@@ -100,3 +100,25 @@ def test_limits_that_are_not_known() -> None:
     assert math.isnan(stability_limit(torch.optim.NAdam([at], lr=0.1)))
     assert math.isnan(stability_limit(torch.optim.RMSprop([at], lr=0.1, momentum=0.9)))
     assert stability_limit(torch.optim.Adagrad([at], lr=0.1)) == pytest.approx(20)
+
+
+def test_hessians_that_arpack_refuses() -> None:
+    at = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    assert sharpness(lambda: (at * 0).square().sum(), [at]) == 0
+    assert math.isnan(sharpness(lambda: (at * math.inf).square().sum(), [at]))
+    one = torch.tensor([3.0], requires_grad=True)
+    assert sharpness(lambda: one.pow(3).sum(), [one]) == pytest.approx(18)
+
+
+def test_parameters_of_several_groups_and_without_gradients() -> None:
+    one, two, unused = (torch.ones(2, requires_grad=True) for _ in range(3))
+    groups: list[dict[str, Any]] = [{"params": [one], "betas": (0.9, 0.5), "eps": 0.5}, {"params": [two, unused]}]
+    optimizer = torch.optim.Adam(groups, lr=0.1)
+    (2 * one.sum() + 3 * two.sum()).backward()
+    optimizer.step()
+    scale = scaling(optimizer, [one, two, unused])
+    assert scale is not None
+    expected = [(2 + 0.5) ** -0.5, (3 + 1e-8) ** -0.5, 1.0]  # the first step's means are the gradients, debiased
+    for found, value in zip(scale, expected, strict=True):
+        assert found.tolist() == pytest.approx([value] * 2)
+    assert unused not in optimizer.state

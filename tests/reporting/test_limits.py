@@ -51,7 +51,7 @@ def test_shares_of_the_limits_over_seeds_and_epochs(tmp_path: Path) -> None:
         (0.10, 0.01, "noise and the critical lr"),
         (0.10, 1.00, "the critical lr"),
         (0.50, 0.01, "noise"),
-        (0.50, 1.00, "neither"),
+        (0.50, 1.00, "neither noise nor the critical lr"),
         (math.inf, -0.1, "noise"),
     ],
 )
@@ -134,3 +134,23 @@ def points(axis: Axes, label: str) -> Any:
     """Return the points of the line with this label."""
     (line,) = (line for line in axis.get_lines() if line.get_label() == label)
     return np.asarray(line.get_xydata()).tolist()
+
+
+def test_a_curve_with_some_of_the_columns_stops_no_report(tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9])
+    run.write_curve([row | {"critical_lr": 0.1} for row in run.read()[1]])
+    limits = Limits(only(tmp_path))
+    (found,) = limits.cells.values()
+    assert found.critical_lr == 0.1
+    assert math.isnan(found.batch.value)
+    assert list(limits.sentences) == []
+    assert [row["critical_lr"] for row in limits.rows] == [0.1]
+
+
+def test_a_schedules_critical_lr_is_the_median_of_the_epochs(tmp_path: Path) -> None:
+    (run,) = cell(tmp_path, "sgd", 64, 0.05, [0.9], epochs=3)
+    more = [{"lr": lr, "batch_size": 64.0, "critical_lr": c} for lr, c in ((1.0, 1.0), (0.5, 10.0), (0.01, 0.1))]
+    run.write_curve([row | each for row, each in zip(run.read()[1], more, strict=True)])
+    (found,) = Limits(only(tmp_path)).cells.values()
+    assert found.critical_lr == 1.0
+    assert found.lr.value == pytest.approx(0.1)

@@ -7,7 +7,7 @@ import pytest
 
 from src.config.settings import ConfigChoices, Settings
 from src.reporting.grid import Grid, grids
-from src.reporting.range_check import range_checks, summary
+from src.reporting.range_check import COUNTED, range_checks, summary
 from src.reporting.section import Section, sentences
 from src.runs.dataframe import read
 from src.runs.directory import Run
@@ -29,9 +29,11 @@ def settings_of(run: Run) -> Settings:
     return Settings(**run.record()["settings"])
 
 
-def range_test(settings: Settings, low: float, high: float, sha256: str = "a" * 64) -> RangeTest:
+def range_test(
+    settings: Settings, low: float, high: float, sha256: str = "a" * 64, valley: float | None = 1e-3
+) -> RangeTest:
     normalized = replace(settings, lr=1.0, epochs=1, seed=0)
-    return RangeTest(normalized, ConfigChoices("lenet", "sgd", "constant"), sha256, (0, 1), low, high, None, None, "")
+    return RangeTest(normalized, ConfigChoices("lenet", "sgd", "constant"), sha256, (0, 1), low, high, valley, None, "")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def range_test(settings: Settings, low: float, high: float, sha256: str = "a" * 
         (0.05, 0.5, "contains one within half a point"),
         (0.0005, 0.002, "contains one within half a point"),
         (0.2, 5.0, "misses"),
-        (0.02, 0.05, "misses"),  # between two that were tried
+        (0.02, 0.05, "contains none that was tried"),
     ],
 )
 def test_verdicts(low: float, high: float, verdict: str, tmp_path: Path) -> None:
@@ -50,7 +52,8 @@ def test_verdicts(low: float, high: float, verdict: str, tmp_path: Path) -> None
     (check,) = range_checks(found, [range_test(settings, low, high)])
     assert check.verdict == verdict
     assert (check.best, check.close_low, check.close_high) == (0.01, 0.001, 0.1)
-    assert summary([check]) == f"Learning rate range tests beside this grid's best lr: of 1 interval, 1 {verdict}."
+    said = COUNTED[check.verdict][0]
+    assert summary([check]) == f"Learning rate range tests compared with this grid's best lr: of 1 interval, 1 {said}."
 
 
 def test_tests_of_other_settings_or_data_are_not_compared(tmp_path: Path) -> None:
@@ -80,4 +83,14 @@ def test_a_single_lr_or_none_to_choose_is_no_check(tmp_path: Path) -> None:
 def test_the_summary_counts_them(tmp_path: Path) -> None:
     found, settings = grid(tmp_path)
     section = Section(found, found, tests=[range_test(settings, 0.2, 5.0)])
-    assert sentences(section)[-1] == "Learning rate range tests beside this grid's best lr: of 1 interval, 1 misses."
+    assert (
+        sentences(section)[-1]
+        == "Learning rate range tests compared with this grid's best lr: of 1 interval, 1 misses."
+    )
+
+
+def test_a_test_that_saw_no_fall_is_no_hit(tmp_path: Path) -> None:
+    found, settings = grid(tmp_path)
+    (check,) = range_checks(found, [range_test(settings, 1e-7, 5.0, valley=None)])
+    assert check.verdict == "saw no fall"
+    assert summary([check, check]).endswith("of 2 intervals, 2 saw no fall of the loss.")

@@ -2,7 +2,9 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from src.data.images import Images
 from src.errors import UserError
 from src.runs.directory import Run
 from src.runs.record import PROBED
+from src.schedules import Schedule
 from src.training.probed_classifier import Probe, ProbedClassifier
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import Command
@@ -155,16 +158,99 @@ def test_tensorboard_shows_it(tmp_path: Path) -> None:
     )
 
 
-def test_a_diverged_run_is_measured_until_it_ends(tmp_path: Path) -> None:
-    run = fit(tmp_path, settings_of(optimizer="SGD", lr=1e8), "sharpness")
-    record, rows = run.read()
+@pytest.mark.parametrize("model", NETWORKS)
+def test_the_update_that_diverges_is_measured(model: str, tmp_path: Path) -> None:
+    """Its loss is finite, and its step is so long that the loss after it is not."""
+    settings = settings_of(model, optimizer="SGD", lr=1e30, batch_size=260)  # one update an epoch
+    record, (row, *_) = fit(tmp_path, settings, "sharpness").read()
     assert record["status"] == "diverged"
-    assert set(rows[-1]) >= MEASURED
+    assert row["gradient_noise"] > 0
+    assert row["critical_lr"] < 1e30
+    assert math.isnan(row["sharpness"])
+
+
+class Partial(torch.nn.Sequential):
+    """A network with a frozen layer, and one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(784, 12), torch.nn.Tanh(), torch.nn.Linear(12, 10))
+        self[1].requires_grad_(False)
+        self.unused = torch.nn.Linear(3, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self[3](self[2](self[1](self[0](images))))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adagrad", "Adam", "RMSprop"])
+def test_frozen_and_unused_parameters(optimizer: str, tmp_path: Path) -> None:
+    settings = replace(settings_of(optimizer=optimizer), model={"_target_": "tests.training.test_probe.Partial"})
+    rows = fit(tmp_path, settings, "sharpness").read()[1]
+    assert all(math.isfinite(row[key]) and row[key] > 0 for row in rows for key in ("critical_lr", "sharpness"))
+
+
+class ToZero(Schedule):
+    def decay(self, epoch: int) -> float:
+        return float(epoch < 1)
+
+
+def test_a_schedule_that_ends_at_zero(tmp_path: Path) -> None:
+    settings = replace(settings_of(), schedule={"_target_": "tests.training.test_probe.ToZero"})
+    rows = fit(tmp_path, settings, "sharpness").read()[1]
+    assert rows[0]["critical_lr"] > 0
+    assert math.isnan(rows[1]["critical_lr"])  # of no step
+    assert rows[1]["stability_limit"] == math.inf
+    assert rows[1]["gradient_noise"] > 0
+
+
+def test_few_training_images(tmp_path: Path) -> None:
+    """A chunk of one image would have no batch statistics."""
+    settings = replace(settings_of("dropout and batch statistics", batch_size=12), validation=288)
+    (row, *_) = fit(tmp_path, settings, True).read()[1]
+    assert row["gradient_noise"] > 0
+
+
+def test_dropout_is_that_of_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the loss at factor 0 is the loss of the update itself."""
+    seen: list[tuple[float, float]] = []
+    update = ProbedClassifier.update
+
+    def spied(self: ProbedClassifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        at_start.clear()
+        result = update(self, images, labels)
+        seen.extend((each, float(result[0])) for each in at_start)
+        return result
+
+    def measured_at_start(loss: Callable[[float], float], guess: float) -> float:
+        at_start.append(loss(0.0))
+        return guess
+
+    at_start: list[float] = []
+    monkeypatch.setattr(ProbedClassifier, "update", spied)
+    monkeypatch.setattr("src.training.probed_classifier.critical_factor", measured_at_start)
+    fit(tmp_path, settings_of("dropout and batch statistics"), True)
+    assert len(seen) == 3  # one an epoch
+    for ours, of_the_update in seen:
+        assert ours == pytest.approx(of_the_update, rel=1e-6)
+
+
+def test_a_network_without_hessian_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.training.probed_classifier.without_native_code", nullcontext)
+    with pytest.raises(UserError, match=r"^probe=sharpness: the network has no Hessian: .*; use probe=true$"):
+        fit(tmp_path, settings_of(), "sharpness")
+
+
+def test_it_can_be_switched_off_again(tmp_path: Path) -> None:
+    settings = settings_of()
+    with pytest.raises(Stop):
+        fit(tmp_path, settings, True, stop_after=1)
+    rows = fit(tmp_path, settings, False).read()[1]
+    assert rows[0]["critical_lr"] > 0
+    assert math.isnan(rows[2]["critical_lr"])
 
 
 def test_a_fixed_dropout_mask_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, settings_of("dropout and batch statistics"), True)
-    assert capsys.readouterr().err == "probe: each measurement uses one dropout mask for all its forward passes\n"
+    assert capsys.readouterr().err == "probe: the critical learning rate is measured with one dropout mask per update\n"
 
 
 def test_lbfgs_is_refused() -> None:

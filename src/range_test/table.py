@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from src.ranging.result import Result
+from src.range_test.result import Result
 
 POINTS = {"begins": "begins to fall", "valley": "valley", "steepest": "steepest", "diverges": "diverges"}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.data.images import Images
-from src.ranging.points import Numbers
-from src.ranging.row import Row
+from src.range_test.points import Numbers
+from src.range_test.row import Row
 
 LEAST_STEPS, MOST_STEPS = 100, 1000
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.ranging.points import Numbers, Points, points, valley
+from src.range_test.points import Numbers, Points, points, valley
 
 LRS = np.geomspace(1e-7, 10, 938)
 

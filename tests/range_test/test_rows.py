@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from src.config.selection import select
-from src.ranging.plan import Lrs, plan
-from src.ranging.points import Numbers
-from src.ranging.result import Result
-from src.ranging.row import Row, rows
-from src.ranging.table import next_command
+from src.range_test.plan import Lrs, plan
+from src.range_test.points import Numbers
+from src.range_test.result import Result
+from src.range_test.row import Row, rows
+from src.range_test.table import next_command
 
 
 def test_runs_that_differ_in_lr_epochs_schedule_and_seed_are_one_row() -> None:

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from src.config.settings import Settings
 from src.data.images import Images
-from src.ranging.losses import losses_of
-from src.ranging.points import Numbers, Points, points
+from src.range_test.losses import losses_of
+from src.range_test.points import Numbers, Points, points
 from src.training.datamodule import epoch_seed, minibatches
 from src.training.trainer import set_up_process
 from tests.helpers.images import bars
@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_finite_ends_the_test() -> None:
     assert of_it.seen.startswith("loss does not fall up to lr ")
     assert of_it.seen.endswith(" and is not finite after it")
     assert of_it.diverges == lrs[len(found) - 2]
-    found = losses({"_target_": "tests.ranging.networks.NeverFinite"}, OPTIMIZERS["sgd"][0], LRS)
+    found = losses({"_target_": "tests.range_test.networks.NeverFinite"}, OPTIMIZERS["sgd"][0], LRS)
     assert len(found) == 1
     assert points(LRS, np.array(found)) == Points(seen="not finite at the first step")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from src.ranging.points import Numbers, Points, points
-from src.ranging.row import Row
+from src.range_test.points import Numbers, Points, points
+from src.range_test.row import Row
 
 NARROWEST = 3.0  # factor between the ends of an interval
 

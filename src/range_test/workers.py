@@ -10,12 +10,12 @@ from joblib import cpu_count
 from src.config.settings import Settings
 from src.data.images import Images
 from src.errors import exit_code, one_line
-from src.ranging.plan import Test
-from src.ranging.points import Numbers
+from src.range_test.plan import Test
+from src.range_test.points import Numbers
 from src.sweep.gpus import gpus
 from src.sweep.workers import Died, Worker, end_all, start_method
 
-IMPORTS = ["src.ranging.workers", "src.ranging.losses"]
+IMPORTS = ["src.range_test.workers", "src.range_test.losses"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Failure:
 def run(tests: Sequence[Test], device: str, threads: int) -> Generator[tuple[Test, Numbers | Failure], None, None]:
     """Yield each test with its losses or failure once it has ended.
 
-    After a failure, the row's other seeds are skipped unless they have begun. Tests on the same images should be
-    neighbours, since a worker keeps the images of its last test.
+    After a failure, the row's other seeds are skipped unless they have begun.
     """
     cards = gpus() if device != "cpu" else []
     places = min(len(tests), len(cards) or max(1, int(cpu_count()) // threads))
@@ -38,22 +37,17 @@ def run(tests: Sequence[Test], device: str, threads: int) -> Generator[tuple[Tes
     workers = [Worker(context, cards[place] if cards else None) for place in range(places)]
     idle, waiting = list(workers), list(tests)
     busy: dict[Future[list[float] | Failure], tuple[Worker, Test]] = {}
-    held: dict[Worker, Images] = {}
     try:
         while waiting or busy:
             while waiting and idle:
                 worker, test = idle.pop(), waiting.pop(0)
-                if held.get(worker) is not test.images:
-                    worker.start(_hold, test.images)
-                    held[worker] = test.images
                 settings = replace(test.row.settings, seed=test.seed)
-                busy[worker.start(_losses, settings, test.lrs, device, threads)] = worker, test
+                busy[worker.start(_losses, settings, test.images, test.lrs, device, threads)] = worker, test
             for future in wait(busy, return_when=FIRST_COMPLETED).done:
                 worker, test = busy.pop(future)
                 try:
                     outcome = worker.returned(future)
                 except Died as death:
-                    del held[worker]
                     outcome = Failure(str(death), 1)
                 idle.append(worker)
                 if isinstance(outcome, Failure):
@@ -66,20 +60,13 @@ def run(tests: Sequence[Test], device: str, threads: int) -> Generator[tuple[Tes
         worker.close()
 
 
-_held: list[Images] = []  # in a worker: the images of its last test
-
-
-def _hold(images: Images) -> None:
-    _held[:] = [images]
-
-
-def _losses(settings: Settings, lrs: Numbers, device: str, threads: int) -> list[float] | Failure:
+def _losses(settings: Settings, images: Images, lrs: Numbers, device: str, threads: int) -> list[float] | Failure:
     # These imports take seconds, in the server that forks the workers.
-    from src.ranging.losses import losses_of
+    from src.range_test.losses import losses_of
     from src.training.trainer import set_up_process
 
     try:
         set_up_process(threads, threads)
-        return losses_of(settings, _held[0], lrs, device)
+        return losses_of(settings, images, lrs, device)
     except Exception as error:
         return Failure(one_line(error), exit_code(error))

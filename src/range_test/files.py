@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.ranging.result import Result
+from src.range_test.result import Result
 from src.runs.atomic import replace_files
 from src.runs.provenance import provenance
 
@@ -44,7 +44,7 @@ def write_json(result: Result) -> None:
 
 def write_table_and_figure(results: Sequence[Result]) -> None:
     """Write `lr_range.csv`, `.svg` and `.png` of rows of one data set and model."""
-    from src.ranging.figure import drawn  # imports matplotlib, which is slow
+    from src.range_test.figure import drawn  # imports matplotlib, which is slow
 
     folder = results[0].row.file.parent
     contents = {folder / f"lr_range.{name}": content for name, content in drawn(results).items()}

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from src.config.settings import optimizer_order
-from src.ranging.points import Numbers, smoothed
-from src.ranging.result import Result
+from src.range_test.points import Numbers, smoothed
+from src.range_test.result import Result
 from src.reporting import escapes
 from src.reporting.figures import COLOURS
 from src.reporting.files import SAVED

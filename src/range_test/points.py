@@ -1,5 +1,6 @@
 """Points of a learning rate range test: where the loss begins to fall, falls steepest and begins to diverge."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,9 +86,12 @@ def valley(losses: Numbers) -> int:
     It is the middle of the longest decreasing subsequence, if that were contiguous and began one position earlier: -1
     for two losses that fall.
     """
-    lengths = np.ones(len(losses), dtype=int)  # of the longest decreasing subsequence that ends at each loss
-    for i in range(1, len(losses)):
-        lengths[i] = 1 + max(lengths[:i][losses[:i] > losses[i]], default=0)
+    ends: list[float] = []  # the least negated last loss of a decreasing subsequence of each length
+    lengths = np.zeros(len(losses), dtype=int)  # of the longest one that ends at each loss
+    for i, negated in enumerate((-losses).tolist()):
+        place = bisect_left(ends, negated)
+        ends[place : place + 1] = [negated]
+        lengths[i] = place + 1
     end = int(np.argmax(lengths))
     start = end - int(lengths[end]) if end else 0
     third = (end - start) / 3
