@@ -12,7 +12,7 @@ from src.probe.noise_scale import noise_scale
 from src.reporting.grid import Cell, Grid
 from src.reporting.heat_map import colours
 
-AT_LR = 1 / 3  # of the critical lr; the best lrs of large batches lie at 0.3 to 0.9 of it (docs/limits.md)
+AT_LR = 0.25  # of the critical lr; the best lrs of large batches lie at 0.3 to 0.9 of it (docs/limits.md)
 AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
 LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither noise nor the critical lr")
 READ = ("lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared", "sharpness", "stability_limit")
