@@ -56,7 +56,7 @@ def test_readme_is_short() -> None:
 
 def test_links_and_pictures_are_there() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        for target in re.findall(r"\](?!\(https:)\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
