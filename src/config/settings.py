@@ -26,6 +26,7 @@ SWITCHES = {"force", "fail_fast", "dry_run"}
 NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads", "probe"} | SWITCHES
 RESERVED = ("lr_range", "optuna", "reports")  # folders beside those of the data sets
 PROBES = (False, True, "sharpness")
+Probe = bool | Literal["sharpness"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import math
 import sys
 import time
 from statistics import fmean, median
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import LBFGS, Optimizer
 
+from src.config.settings import Probe
 from src.errors import UserError, one_line
 from src.native.build import without_native_code
 from src.probe.critical_lr import critical_factor
@@ -25,7 +25,6 @@ from src.schedules import Schedule
 from src.training.classifier import Classifier
 from src.training.datamodule import PROBE, DataModule
 
-Probe = bool | Literal["sharpness"]
 Minibatch = tuple[Tensor, Tensor]  # images and labels
 INTERVAL = 10_000  # training images between two measurements of the critical learning rate
 OF_MINIBATCH = 128  # images of the minibatch that these evaluate, at most

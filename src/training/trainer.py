@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch.optim import Optimizer
 
-from src.config.settings import RECIPE, ConfigChoices, Settings, display_name
+from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_name
 from src.data.images import Images, brightness
 from src.errors import UserError, one_line
 from src.instantiate import instantiate
@@ -32,7 +32,6 @@ from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, initial_loss, logits_of
 from src.training.lightning import fit
-from src.training.probed_classifier import Probe, ProbedClassifier
 
 
 def set_up_process(threads: int, cores: int) -> None:
@@ -68,7 +67,12 @@ class Training:
         self.model = new_model(settings, images.shape, len(images.classes)).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
         arguments = self.model, optimizer, schedule, settings.lr, settings.seed
-        self.classifier = ProbedClassifier(*arguments, probe) if probe else Classifier(*arguments)
+        if probe:
+            from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
+
+            self.classifier: Classifier = ProbedClassifier(*arguments, probe)
+        else:
+            self.classifier = Classifier(*arguments)
 
     def train_in(self, run: Run, console: Console, names: ConfigChoices) -> None:
         """Train in the directory of `run`, resuming from its checkpoint if there is one, and record how the run ended.

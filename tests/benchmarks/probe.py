@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from src.config.settings import ConfigChoices, Settings
+from src.config.settings import ConfigChoices, Probe, Settings
 from src.data import datasets
-from src.training.probed_classifier import Probe
 from src.training.trainer import Training, set_up_process
 from tests.benchmarks.steps import NODES
 from tests.benchmarks.table import QUICK, in_turn, report, spread

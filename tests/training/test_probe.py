@@ -15,13 +15,13 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy
 
-from src.config.settings import ConfigChoices, Settings
+from src.config.settings import ConfigChoices, Probe, Settings
 from src.data.images import Images
 from src.errors import UserError
 from src.runs.directory import Run
 from src.runs.record import PROBED
 from src.schedules import Schedule
-from src.training.probed_classifier import Probe, ProbedClassifier
+from src.training.probed_classifier import ProbedClassifier
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import Command
 from tests.helpers.images import bars
