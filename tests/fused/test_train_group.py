@@ -361,6 +361,12 @@ def test_incompatible_runs_are_left_to_be_trained_alone(
         assert len(runs_in(tmp_path)) == 2
 
 
+def test_probed_runs_are_left_to_be_trained_alone(tmp_path: Path, configs: Configs) -> None:
+    result = train_group(configs(tmp_path, [*SMALL, "probe=true"], [["seed=0"], ["seed=1"]]))
+    assert result.alone == dict.fromkeys((0, 1), "probe measures one run at a time")
+    assert runs_in(tmp_path) == []
+
+
 @pytest.mark.usefixtures("double")
 def test_frozen_and_unused_parameters(tmp_path: Path, configs: Configs) -> None:
     common = ["model=mlp", "optimizer=adamw", "epochs=2"]
