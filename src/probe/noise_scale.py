@@ -1,7 +1,7 @@
 """The gradient noise scale: the batch size at which a gradient's noise equals its signal."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,17 +21,17 @@ class GradientMoments:
     squared: float
 
 
-def moments(gradients: "Iterable[Sequence[Tensor]]", images: int) -> GradientMoments:
-    """Estimate the moments from the gradients of separate chunks of the data, two or more, each a mean over `images`.
+def moments(gradients: "Iterable[Tensor]", images: int) -> GradientMoments:
+    """Estimate the moments from the gradients (P,) of two or more chunks of the data, each a mean over `images`.
 
     The gradient of b images has the expected square |G|^2 + tr(Sigma) / b; two sizes, a chunk and all chunks, give both
     terms (McCandlish, Kaplan, Amodei et al. 2018, appendix A.1).
     """
-    chunks, squares = 0, 0.0
-    total: list[Tensor] = []
+    chunks, squares, total = 0, 0.0, None
     for gradient in gradients:
         chunks, squares = chunks + 1, squares + _square(gradient)
-        total = [each + part for each, part in zip(total, gradient, strict=True)] if total else list(gradient)
+        total = gradient if total is None else total + gradient
+    assert total is not None
     of_chunks, of_all = squares / chunks, _square(total) / chunks**2
     noise = (of_chunks - of_all) / (1 / images - 1 / (chunks * images))
     return GradientMoments(noise, (chunks * of_all - of_chunks) / (chunks - 1))
@@ -47,5 +47,5 @@ def noise_scale(noise: float, squared: float) -> float:
     return noise / squared if squared > 0 else math.inf
 
 
-def _square(gradient: "Sequence[Tensor]") -> float:
-    return float(sum(part.double().square().sum() for part in gradient))
+def _square(gradient: "Tensor") -> float:
+    return float(gradient.double().square().sum())

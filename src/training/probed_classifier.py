@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import LBFGS, Optimizer
 
 from src.config.settings import Probe
@@ -74,7 +75,7 @@ class ProbedClassifier(Classifier):
         number, self.update_of_epoch = self.update_of_epoch, self.update_of_epoch + 1
         if number not in self.due:
             return super().update(images, labels)
-        before = [weight.detach().clone() for weight in _trained(self.model)]
+        before = _flat(self.model)
         random = _generator(images.device).get_state()
         result = super().update(images, labels)
         if bool(result[0].isfinite()):
@@ -85,22 +86,22 @@ class ProbedClassifier(Classifier):
             self.probe_seconds += time.perf_counter() - began
         return result
 
-    def _measure(self, before: list[Tensor], minibatch: Minibatch, random: Tensor, probe: int) -> None:
+    def _measure(self, before: Tensor, minibatch: Minibatch, random: Tensor, probe: int) -> None:
         """Measure between the weights before an update and those after it.
 
         `random` is the state of the random generator before the update; `probe` counts within the epoch.
         """
         network, generator = copy.deepcopy(self.model), _generator(minibatch[1].device)
-        weights = _trained(network)
-        after = [weight.detach().clone() for weight in weights]
+        weights, step = _trained(network), _flat(network) - before
+        at = before.clone()
+        vector_to_parameters(at, weights)  # they become views of it
 
         def loss(images: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(network(images), labels, reduction="none").double().mean()
 
         @torch.no_grad()
         def move(factor: float) -> None:
-            for weight, start, end in zip(weights, before, after, strict=True):
-                weight.copy_(start + factor * (end - start) if factor else start)  # 0 x infinity would not be 0
+            torch.add(before, step, alpha=factor, out=at) if factor else at.copy_(before)  # 0 x infinity is not 0
 
         @torch.no_grad()
         def along(factor: float) -> float:
@@ -113,7 +114,7 @@ class ProbedClassifier(Classifier):
         if probe % EVERY == 0 and len(chunks := self._chunks()) > 1:
             move(0.0)
             gradients = (torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks)
-            self.moments.append(moments(gradients, len(chunks[0][1])))
+            self.moments.append(moments(map(parameters_to_vector, gradients), len(chunks[0][1])))
         if self.probe == "sharpness" and probe == len(self.due) - 1:
             move(1.0)
             drawn = [torch.cat(parts) for parts in zip(*self._chunks(), strict=True)]
@@ -166,6 +167,11 @@ class ProbedClassifier(Classifier):
 
 def _trained(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+@torch.no_grad()
+def _flat(network: nn.Module) -> Tensor:
+    return parameters_to_vector(_trained(network))
 
 
 def _generator(device: torch.device) -> torch.Generator:

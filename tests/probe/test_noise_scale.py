@@ -8,17 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector
 
 from src.models import MLP, LeNet
 from src.probe.noise_scale import moments, noise_scale
 from tests.helpers.images import bars
 
-Gradient = list[Tensor]
 
-
-def gradients(network: nn.Module, images: Tensor, labels: Tensor, size: int) -> list[Gradient]:
+def gradients(network: nn.Module, images: Tensor, labels: Tensor, size: int) -> list[Tensor]:
     return [
-        list(torch.autograd.grad(cross_entropy(network(some), of), list(network.parameters())))
+        parameters_to_vector(torch.autograd.grad(cross_entropy(network(some), of), list(network.parameters())))
         for some, of in zip(images.split(size), labels.split(size), strict=True)
     ]
 
@@ -35,7 +34,7 @@ def test_moments_of_single_images_are_those_of_the_sample(network: type[nn.Modul
     model = network()
     images, labels = batch()
     single = gradients(model, images, labels, 1)
-    rows = torch.stack([torch.cat([part.flatten() for part in gradient]) for gradient in single]).numpy()
+    rows = torch.stack(single).numpy()
     trace = rows.var(0, ddof=1).sum()  # of the covariance matrix
     squared = (rows.mean(0) ** 2).sum() - trace / len(rows)
     found = moments(single, 1)
@@ -53,8 +52,8 @@ def test_chunks_of_any_size_estimate_the_same() -> None:
     own = gradients(model, images[:6], labels[:6], 1)
     exact = moments(own, 1)
 
-    def mean(chunk: tuple[int, ...]) -> Gradient:
-        return [sum(parts[1:], parts[0]) / len(chunk) for parts in zip(*(own[i] for i in chunk), strict=True)]
+    def mean(chunk: tuple[int, ...]) -> Tensor:
+        return torch.stack([own[i] for i in chunk]).mean(0)
 
     everything = set(range(6))
     pairs = [
