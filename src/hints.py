@@ -25,7 +25,7 @@ def no_such_key(key: str, cfg: DictConfig) -> str:
     elif below := _with_this_name(name, [group] if group else ["model", "optimizer", "schedule", "data"]):
         hint = f"did you mean {below}?"
     else:
-        hint = "--cfg job lists all keys"
+        hint = "python -m src.train --cfg job lists all keys"
     return f"{key}: there is no such key; {hint}"
 
 

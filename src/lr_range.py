@@ -24,6 +24,7 @@ The lr grows from minibatch to minibatch, once for each distinct run that `pytho
 arguments, and for each seed; lr=, epochs= and schedule= are ignored. By default, steps is the number of minibatches in
 an epoch, but at least 100 and at most 1000. Written to output_dir/lr_range/<data>/<model>/."""
 LEAST_STEPS = 10
+MOST_COMMANDS = 6  # of those that may follow
 OWN = {"from": "1e-7", "to": "10"}
 
 
@@ -79,7 +80,9 @@ def lr_range(arguments: Sequence[str], console: Console) -> int:
         console.print(shown)
         for folder in folders:
             console.print(f"{'files':>9}  {folder}/lr_range.csv, .svg, .png, and a .json per row", soft_wrap=True)
-        console.print(f"{'next':>9}  {next_command(ended_rows[0])}", soft_wrap=True)
+        console.print("  columns  docs/limits.md")
+        for number, result in enumerate(ended_rows[:MOST_COMMANDS]):
+            console.print(f"{'next' if number == 0 else 'or':>9}  {next_command(result)}", soft_wrap=True)
     return max((failure.code for failure in failures.values()), default=0)
 
 

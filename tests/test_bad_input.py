@@ -84,8 +84,8 @@ LONG = 300 * "a"
 
 BAD = {
     # Unknown and removed keys.
-    "learning_rate=1": "learning_rate: there is no such key; --cfg job lists all keys",
-    "+learning_rate=1": "learning_rate: there is no such key; --cfg job lists all keys",
+    "learning_rate=1": "learning_rate: there is no such key; python -m src.train --cfg job lists all keys",
+    "+learning_rate=1": "learning_rate: there is no such key; python -m src.train --cfg job lists all keys",
     "++learning_rate=1": "learning_rate: there is no such key",
     "optimzer=adam": "optimzer: there is no such key; did you mean optimizer?",
     "batchsize=1": "batchsize: there is no such key; did you mean batch_size?",

@@ -166,6 +166,9 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(small_mnist: Path, tmp_pa
     _, stderr = command.communicate(timeout=30)
     assert lines(stderr) == ["SIGINT: rows whose seeds are all done are written"]
     assert command.returncode == 130
+    deadline = time.monotonic() + 20
+    while processes(command.pid) and time.monotonic() < deadline:  # the resource tracker ends after the command
+        time.sleep(0.1)
     assert processes(command.pid) == []
     assert not (tmp_path / "outputs").exists()
 

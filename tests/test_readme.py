@@ -38,10 +38,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "conf", folder / "conf")
     for page in PAGES:
         for block in [*blocks(page, "python"), *blocks(page, "yaml")]:
-            for name, text in re.findall(
-                r"^# (\S+\.(?:py|yaml))\n(.*?)(?=^# \S+\.yaml$|\Z)", block, re.DOTALL | re.MULTILINE
-            ):
-                (folder / name).write_text(text)
+            files = re.split(r"^(?=# @package|(?<!_global_\n)# \S+\.(?:py|yaml)$)", block, flags=re.MULTILINE)
+            for text in filter(None, files):  # as copied, with the line that names the file
+                if name := re.search(r"^# (\S+\.(?:py|yaml))$", text, re.MULTILINE):
+                    (folder / name[1]).write_text(text)
     return folder
 
 

@@ -82,11 +82,13 @@ def test_range_tests_are_checked_and_damaged_ones_named(tmp_path: Path, run_repo
         write_json(Result(row, lrs, [losses], "a" * 64))
     ended = run_report("+study=assignment", f"output_dir={tmp_path}")
     assert ended.returncode == 0, ended.stderr
-    told = "Learning rate range tests compared with this grid's best lr: of 6 intervals, 2 contain the best, 4 miss."
-    assert told in ended.stdout
+    told = "of 6 intervals, 2 contain the best, 2 lie below the best, 2 lie above the best."
+    assert f"Learning rate range tests compared with this grid's best lr: {told}" in ended.stdout
     folder = tmp_path / "reports" / "assignment"
     verdicts = pd.read_csv(folder / "range_checks.csv").groupby("optimizer").verdict.unique()
-    assert verdicts.map(list).to_dict() == {"adagrad": ["misses"], "adam": ["misses"], "sgd": ["contains the best"]}
+    assert verdicts.map(list).to_dict() == {
+        "adagrad": ["lies below the best"], "adam": ["lies above the best"], "sgd": ["contains the best"],
+    }  # fmt: skip
     page = (folder / "index.html").read_text()
     assert "Learning rate range tests, checked" in page
 

@@ -18,6 +18,7 @@ class Result:
     The interval goes from the lowest of all seeds' `valley` and `steepest` to half of the lowest `diverges`, or of the
     last lr tested if no seed diverges. If no seed's loss falls, it begins at the first lr tested. An interval narrower
     than a factor of 3 is widened to it about its middle, but not beyond the lowest `diverges` or the last lr tested.
+    Both ends are rounded to two digits, as they are shown.
     """
 
     row: Row
@@ -40,7 +41,7 @@ class Result:
         if high < NARROWEST * low:
             high = min(math.sqrt(low * high * NARROWEST), end)
             low = high / NARROWEST
-        return low, high
+        return float(f"{low:.2g}"), float(f"{high:.2g}")
 
     @property
     def seen(self) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from src.probe.noise_scale import noise_scale
 from src.reporting.grid import Cell, Grid
 from src.reporting.heat_map import colours
 
-AT_LR = 0.25  # of the critical lr; the best lrs of large batches lie at 0.3 to 0.9 of it (docs/limits.md)
+AT_LR = 0.25  # of the critical lr: a rule of thumb, from the best lrs of large batches (docs/limits.md)
 AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
 LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither noise nor the critical lr")
 READ = ("lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared", "sharpness", "stability_limit")
@@ -45,7 +46,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians over a cell's epochs and runs."""
+    """Medians over a cell's epochs and runs; of an even number, those of the two in the middle that limit more."""
 
     lr: Share  # of the critical learning rate
     batch: Share  # of the gradient noise scale
@@ -77,17 +78,17 @@ def measured(cell: Cell) -> Measured | None:
         scales = pd.Series([noise_scale(*each) for each in epochs.iloc[:, 1:].to_numpy()], epochs.index)
         batch_share = epochs.batch_size / scales
     return Measured(
-        Share(_median(lr_share)),
-        Share(_median(batch_share)),
-        Share(_median(sharpness)),
-        _median(scales),
-        _median(curves.critical_lr),
+        Share(_median(lr_share, "higher")),
+        Share(_median(batch_share, "higher")),
+        Share(_median(sharpness, "higher")),
+        _median(scales, "lower"),
+        _median(curves.critical_lr, "lower"),
     )
 
 
-def _median(values: pd.Series) -> float:
+def _median(values: pd.Series, method: Literal["lower", "higher"]) -> float:
     known = values.dropna()
-    return float(np.median(known)) if len(known) else math.nan
+    return float(np.quantile(known, 0.5, method=method)) if len(known) else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +116,15 @@ class Limits:
     def sentences(self) -> Iterator[str]:
         """Say for each optimizer what limited it at the best lr of each batch size."""
         for optimizer in self.grid.optimizers:
-            at: dict[str, list[int]] = {limit: [] for limit in LIMITS}
+            at: dict[str, list[str]] = {limit: [] for limit in LIMITS}
             for batch in self.grid.batch_sizes:
                 best = self.grid.best(optimizer, batch)
                 if best and best in self.cells and (limit := self.cells[best].limit):
-                    at[limit].append(batch)
+                    tried = [
+                        key[2] for key, cell in self.grid.cells.items() if key[:2] == best.key[:2] and len(cell.runs)
+                    ]
+                    edge = len(tried) > 1 and best.key[2] == max(tried)
+                    at[limit].append(f"{batch} (the largest lr tried)" if edge else f"{batch}")
             if said := [f"by {limit} at batch {_listed(batches)}" for limit, batches in at.items() if batches]:
                 yield f"{optimizer}, at the best lr of each batch size: limited {', '.join(said)}."
 
@@ -135,6 +140,6 @@ class Limits:
             }  # fmt: skip
 
 
-def _listed(batches: list[int]) -> str:
-    *most, last = map(str, batches)
+def _listed(batches: list[str]) -> str:
+    *most, last = batches
     return f"{', '.join(most)} and {last}" if most else last

@@ -40,7 +40,9 @@ def draw(limits: Limits) -> Figure:
         right.plot(batches, [cell.key[2] for cell in best], color=colour, linestyle=":", label=f"{name}, best")
     left.plot(grid.batch_sizes, grid.batch_sizes, color="grey", linewidth=0.8, label="equal to the batch size")
     if published := PUBLISHED.get(str(grid.first.data)):
-        left.axhline(published, color="grey", linestyle="--", linewidth=0.8, label=f"published: about {published}")
+        left.axhline(
+            published, color="grey", linestyle="--", linewidth=0.8, label=f"McCandlish et al.: about {published}"
+        )
     for axis, title in ((left, "gradient noise scale"), (right, "learning rate")):
         axis.set(title=title, xlabel="batch size", xscale="log", yscale="log")
         axis.set_xticks(grid.batch_sizes, [str(batch) for batch in grid.batch_sizes])

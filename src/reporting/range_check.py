@@ -11,14 +11,14 @@ from src.reporting.statistics import counted
 from src.runs.range_tests import RangeTest
 
 Verdict = Literal[
-    "contains the best", "contains one within half a point", "misses", "contains none that was tried", "saw no fall"
+    "contains the best", "contains one within half a point", "lies below the best", "lies above the best", "saw no fall"
 ]
-COUNTED: dict[Verdict, tuple[str, str]] = {  # singular and plural
-    "contains the best": ("contains the best", "contain the best"),
-    "contains one within half a point": ("contains one within half a point", "contain one within half a point"),
-    "misses": ("misses", "miss"),
-    "contains none that was tried": ("contains no lr that was tried", "contain no lr that was tried"),
-    "saw no fall": ("saw no fall of the loss", "saw no fall of the loss"),
+PLURAL: dict[Verdict, str] = {
+    "contains the best": "contain the best",
+    "contains one within half a point": "contain one within half a point",
+    "lies below the best": "lie below the best",
+    "lies above the best": "lie above the best",
+    "saw no fall": "saw no fall",
 }
 
 
@@ -35,6 +35,7 @@ class RangeCheck:
     close_low: float
     close_high: float
     verdict: Verdict
+    between: bool  # True if no lr that was tried lies in the interval
 
     @property
     def row(self) -> dict[str, object]:
@@ -62,10 +63,11 @@ def range_checks(grid: Grid, tests: Iterable[RangeTest]) -> list[RangeCheck]:
 def summary(checks: Sequence[RangeCheck]) -> str:
     """Count the verdicts."""
     counts = Counter(check.verdict for check in checks)
-    said = ", ".join(counted(counts[verdict], *words) for verdict, words in COUNTED.items() if counts[verdict])
-    return (
-        f"Learning rate range tests compared with this grid's best lr: of {counted(len(checks), 'interval')}, {said}."
-    )
+    said = ", ".join(counted(counts[verdict], verdict, words) for verdict, words in PLURAL.items() if counts[verdict])
+    between = sum(check.between for check in checks)
+    none = f" (in {between} of them no lr was tried)" if between else ""
+    intervals = counted(len(checks), "interval")
+    return f"Learning rate range tests compared with this grid's best lr: of {intervals}, {said}{none}."
 
 
 def _fits(test: RangeTest, cell: Cell) -> bool:
@@ -80,14 +82,13 @@ def _check(grid: Grid, test: RangeTest, cells: Sequence[Cell], best: Cell) -> Ra
     lr = best.key[2]
     close = close_range(sorted(cell.key[2] for cell in cells if len(cell.runs)), scores, lr)
     inside = [each for each in scores if test.low <= each <= test.high]
-    verdict: Verdict = "misses"
+    verdict: Verdict = "lies below the best" if test.high < lr else "lies above the best"
     if test.valley is None:
         verdict = "saw no fall"
     elif lr in inside:
         verdict = "contains the best"
     elif any(close[0] <= each <= close[1] for each in inside):
         verdict = "contains one within half a point"
-    elif not any(test.low <= cell.key[2] <= test.high for cell in cells if len(cell.runs)):
-        verdict = "contains none that was tried"
+    between = not any(test.low <= cell.key[2] <= test.high for cell in cells if len(cell.runs))
     optimizer, batch, _ = best.key
-    return RangeCheck(optimizer, batch, len(test.seeds), test.low, test.high, lr, *close, verdict)
+    return RangeCheck(optimizer, batch, len(test.seeds), test.low, test.high, lr, *close, verdict, between)

@@ -67,7 +67,8 @@ def test_the_interval_lies_between_the_fall_and_half_of_the_divergence_of_all_se
     assert second.diverges == pytest.approx(2 * first.diverges, rel=0.03)
     both = result(curve(2e-3, 0.2), curve(1e-3, 0.1))
     assert both.interval == early.interval
-    assert both.interval == (min(first.valley or 9, first.steepest or 9), first.diverges / 2)
+    expected = min(first.valley or 9, first.steepest or 9), first.diverges / 2
+    assert both.interval == tuple(float(f"{end:.2g}") for end in expected)
     assert both.seen == ""
 
 
@@ -78,7 +79,7 @@ def test_an_interval_is_never_empty() -> None:
     for losses in ([never], [steep], [np.array([np.nan])], [np.array([2.3, np.nan])], [curve(5)], [never, steep]):
         found = result(*losses)
         low, high = found.interval
-        assert 0 < low <= high / 2.99, found
+        assert 0 < low <= high / 2.9, found
         assert high <= 10
     assert result(never).interval == (1e-7, 5)
     assert result(steep).interval[1] <= (result(steep).points[0].diverges or 0)

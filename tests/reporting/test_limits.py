@@ -38,7 +38,7 @@ def test_shares_of_the_limits_over_seeds_and_epochs(tmp_path: Path) -> None:
     probed(two, 0.05, noise=30.0, squared=0.3)
     limits = Limits(only(tmp_path))
     (found,) = limits.cells.values()
-    assert found.lr.value == pytest.approx((0.5 + 1.0) / 2)
+    assert found.lr.value == pytest.approx(1.0)  # the higher of two
     assert found.noise_scale == pytest.approx(40 / 0.4)  # not the mean of two ratios
     assert found.batch.value == pytest.approx(0.64)
     assert math.isnan(found.sharpness.value)
@@ -125,7 +125,7 @@ def test_figure_and_rows(tmp_path: Path) -> None:
     left, right = figure.axes
     assert name == "limits"
     assert points(left, "sgd") == [[16, 32], [64, 128]]
-    assert points(left, "published: about 900")
+    assert points(left, "McCandlish et al.: about 900")
     assert points(right, "sgd, critical") == [[16, pytest.approx(1)], [64, pytest.approx(1)]]
     assert points(right, "sgd, best") == [[16, 0.5], [64, 0.5]]
 

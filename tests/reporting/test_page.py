@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from src.config.settings import ConfigChoices, Settings
 from src.report import report
 from tests.reporting.synthetic import NODES, SCHEDULES, cell, write
+from tests.reporting.test_limits import probed
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXECUTABLE = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -239,6 +240,28 @@ def test_other_shapes_of_data_are_drawn_without_an_error(browser: Browser, tmp_p
         page.get_by_role("dialog").locator("svg.marks").wait_for()
         page.keyboard.press("Escape")
         assert page.locator(".is", has_text="90.00").count() >= 1  # the single cell's accuracy
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_limits_are_mapped(scheme: str, browser: Browser, tmp_path: Path) -> None:
+    for optimizer, batch in product(("sgd", "adam"), (64, 256)):
+        for lr, accuracies in ((0.5, [0.4, None]), (0.05, [0.98, 0.98])):
+            runs = cell(tmp_path, optimizer, batch, lr, accuracies)
+            for run, critical in zip(runs, (lr * 100, lr / 100), strict=True):  # the darkest colours
+                probed(run, critical, noise=50.0 * batch, squared=1.0, sharpness=1.0, stability_limit=lr)
+    with opened(browser, report([f"output_dir={tmp_path}"]), dark=scheme == "dark") as page:
+        maps = page.locator(".panel:has(td.share)")
+        assert maps.locator("h4").all_text_contents() == [
+            f"{optimizer}: {title}"
+            for optimizer in ("sgd", "adam")
+            for title in ("lr / critical lr", "batch size / noise scale", "sharpness / stability limit")
+        ]
+        assert maps.nth(0).locator("td.share").all_text_contents() == ["100", "100\N{MULTIPLICATION SIGN}"] * 2
+        assert maps.nth(0).locator("td.lost").count() == 2
+        assert {text: ratio for text, ratio in page.evaluate(CONTRASTS) if ratio < 4.5} == {}
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        page.locator("input[value='64']").uncheck()
+        assert maps.nth(0).locator("td.share:visible").count() == 2
 
 
 def test_without_scripts_the_figures_are_shown(browser: Browser, written: Path) -> None:

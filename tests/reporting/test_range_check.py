@@ -7,7 +7,7 @@ import pytest
 
 from src.config.settings import ConfigChoices, Settings
 from src.reporting.grid import Grid, grids
-from src.reporting.range_check import COUNTED, range_checks, summary
+from src.reporting.range_check import range_checks, summary
 from src.reporting.section import Section, sentences
 from src.runs.dataframe import read
 from src.runs.directory import Run
@@ -43,17 +43,20 @@ def range_test(
         (0.01, 0.01001, "contains the best"),
         (0.05, 0.5, "contains one within half a point"),
         (0.0005, 0.002, "contains one within half a point"),
-        (0.2, 5.0, "misses"),
-        (0.02, 0.05, "contains none that was tried"),
+        (0.2, 5.0, "lies above the best"),
+        (0.00002, 0.0002, "lies below the best"),
+        (0.02, 0.05, "lies above the best; no lr"),
     ],
 )
 def test_verdicts(low: float, high: float, verdict: str, tmp_path: Path) -> None:
     found, settings = grid(tmp_path)
     (check,) = range_checks(found, [range_test(settings, low, high)])
-    assert check.verdict == verdict
+    assert check.verdict == verdict.partition(";")[0]
+    assert check.between == verdict.endswith("no lr")
     assert (check.best, check.close_low, check.close_high) == (0.01, 0.001, 0.1)
-    said = COUNTED[check.verdict][0]
-    assert summary([check]) == f"Learning rate range tests compared with this grid's best lr: of 1 interval, 1 {said}."
+    none = " (in 1 of them no lr was tried)" if check.between else ""
+    told = f"Learning rate range tests compared with this grid's best lr: of 1 interval, 1 {check.verdict}{none}."
+    assert summary([check]) == told
 
 
 def test_tests_of_other_settings_or_data_are_not_compared(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_the_summary_counts_them(tmp_path: Path) -> None:
     section = Section(found, found, tests=[range_test(settings, 0.2, 5.0)])
     assert (
         sentences(section)[-1]
-        == "Learning rate range tests compared with this grid's best lr: of 1 interval, 1 misses."
+        == "Learning rate range tests compared with this grid's best lr: of 1 interval, 1 lies above the best."
     )
 
 
@@ -93,4 +96,4 @@ def test_a_test_that_saw_no_fall_is_no_hit(tmp_path: Path) -> None:
     found, settings = grid(tmp_path)
     (check,) = range_checks(found, [range_test(settings, 1e-7, 5.0, valley=None)])
     assert check.verdict == "saw no fall"
-    assert summary([check, check]).endswith("of 2 intervals, 2 saw no fall of the loss.")
+    assert summary([check, check]).endswith("of 2 intervals, 2 saw no fall.")
