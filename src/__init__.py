@@ -13,11 +13,16 @@ if sys.argv[:1] == ["-m"]:  # true while Python looks for the module of a `-m` c
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports ends the process at once, without a traceback
 
 
-def load(run: str | Path) -> "TrainedNetwork":
-    """Return the trained network in the directory of a run, ready to predict. Raises UserError."""
-    from src.inference.trained import load_network  # late, since the commands import this module first
+def load(run: str | Path, output_dir: str | Path = "outputs") -> "TrainedNetwork":
+    """Return the trained network of a run, ready to predict. Raises UserError.
 
-    return load_network(Path(run))
+    `run` is its directory, or a part of its name in `output_dir`, or `best` of the runs there.
+    """
+    from src.inference.find import find  # late, since the commands import this module first
+    from src.inference.trained import load_network
+
+    (directory,) = find([str(run)], Path(output_dir))
+    return load_network(directory)
 
 
 def read(output_dir: str | Path = "outputs") -> "Frames":

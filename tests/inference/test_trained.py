@@ -74,11 +74,20 @@ def test_wrong_images_are_an_error(train: Command, outputs: Path) -> None:
             network.predict(wrong)
 
 
+def test_a_run_is_found_as_the_best_or_by_a_part_of_its_name(train: Command, outputs: Path) -> None:
+    assert train("-m", "model=mlp", "epochs=2", "lr=0.005,1e-9").returncode == 0
+    best = src.load("best", outputs).record
+    assert best["settings"]["lr"] == 0.005
+    assert src.load("lr0.005", outputs).record == best
+    with pytest.raises(UserError, match=r"^adam-bs64: is part of the names of 2 runs"):
+        src.load("adam-bs64", outputs)
+
+
 def test_errors_name_the_run(train: Command, outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("model=mlp", "epochs=2").returncode == 0
     run = the_run(outputs)
     record = json.loads((run / "run.json").read_text())
-    with pytest.raises(UserError, match="is not the directory of a run"):
+    with pytest.raises(UserError, match="is neither the folder of a run nor a part of one"):
         src.load(outputs)
     begun = {key: value for key, value in record.items() if key != "figures"} | {"status": "interrupted"}
     (run / "run.json").write_text(json.dumps(begun))
