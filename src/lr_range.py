@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.measure import Measurement
 
 from src.display.range_progress import range_progress
+from src.display.wide_table import print_table
 from src.errors import UserError, errors_in_one_line
 from src.interrupts import interruptible, raise_interrupts
 
@@ -73,11 +73,7 @@ def lr_range(arguments: Sequence[str], console: Console) -> int:
     for folder in folders:
         write_table_and_figure([result for result in ended_rows if result.row.file.parent == folder])
     if ended_rows:
-        shown = table(ended_rows)
-        if not console.is_terminal:  # a file has no maximal width
-            uncut = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
-            console.width = max(console.width, uncut)
-        console.print(shown)
+        print_table(table(ended_rows), console)
         for folder in folders:
             console.print(f"{'files':>9}  {folder}/lr_range.csv, .svg, .png, and a .json per row", soft_wrap=True)
         console.print("  columns  docs/limits.md")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from src.display.accuracy_table import differences, tables
 from src.display.eta import EpochTimes, clock
+from src.display.wide_table import print_table
 from src.runs.state import RunStatus, State
 
 COUNTED: tuple[RunStatus, ...] = ("finished", "diverged", "failed", "interrupted", "running", "to do")
@@ -72,10 +72,7 @@ class SweepProgress:
         """Print the table of cells, if there is more than one run, and the name of each diverged or failed run."""
         for caption, table in tables(states) if len(states) > 1 else ():
             console.print(caption, soft_wrap=True)
-            if not console.is_terminal:  # a file has no maximal width
-                uncut = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-                console.width = max(console.width, uncut)
-            console.print(table)
+            print_table(table, console)
         for state in states:
             if state.status in ("diverged", "failed"):
                 reason = f": {state.error}" if state.error else ""

@@ -13,7 +13,7 @@ from src.config.settings import optimizer_order
 from src.range_test.points import Numbers, smoothed
 from src.range_test.result import Result
 from src.reporting import escapes
-from src.reporting.figures import COLOURS
+from src.reporting.figures import COLOURS, panels
 from src.reporting.files import SAVED
 
 HEADROOM = 1.5  # the loss axis ends at this factor of the highest first loss; losses that diverge know no end
@@ -32,8 +32,7 @@ def drawn(results: Sequence[Result]) -> dict[str, bytes]:
 
 def _figure(results: Sequence[Result]) -> Figure:
     optimizers = sorted({result.row.names.optimizer for result in results}, key=optimizer_order)
-    figure = Figure(figsize=(2.2 + 2.9 * len(optimizers), 3.9), layout="constrained")
-    axes = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(optimizers), sharey=True, height=3.9)
     labels = list(dict.fromkeys(_label(result) for result in results))
     colours = dict(zip(labels, cycle(COLOURS)))
     for optimizer, axis in zip(optimizers, axes, strict=True):
@@ -49,8 +48,6 @@ def _figure(results: Sequence[Result]) -> Figure:
             height = 0.03 + 0.03 * (len(of_it) - 1 - place)
             axis.plot(result.interval, [height] * 2, color=colour, linewidth=4, transform=axis.get_xaxis_transform())
         axis.set(title=escapes.matplotlib(optimizer), xlabel="learning rate", xscale="log")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
     first = [float(losses[0]) for result in results for losses in result.losses if np.isfinite(losses[0])]
     axes[0].set(ylabel="smoothed loss (nats); bars: lr to try", ylim=(0, HEADROOM * max(first, default=1.0)))
     handles, names = axes[0].get_legend_handles_labels()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from src.config.settings import Settings
 from src.data.images import Images
-from src.training.datamodule import epoch_seed, minibatches
+from src.training.datamodule import epoch_seed
+from src.training.denormals import flushed_denormals
 from src.training.trainer import Training
 
 FAR_ABOVE = 4.0  # times the first loss
@@ -26,8 +27,7 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
     """
     training = Training(settings, images, device)
     losses: list[float] = []
-    torch.set_flush_denormal(True)  # as in training
-    try:
+    with flushed_denormals():  # as in training
         for lr, (pixels, labels) in zip(lrs.tolist(), _minibatches(training), strict=False):
             for group in training.classifier.optimizer.param_groups:
                 group["lr"] = lr
@@ -36,8 +36,6 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
             far = [each > FAR_ABOVE * losses[0] for each in losses[-IN_A_ROW:]]
             if not math.isfinite(losses[-1]) or (len(far) == IN_A_ROW and all(far)):
                 break
-    finally:
-        torch.set_flush_denormal(False)
     return losses
 
 
@@ -48,6 +46,5 @@ def _minibatches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
     training.model.train()
     for epoch in itertools.count():
         torch.manual_seed(epoch_seed(seed, epoch))
-        data.begin_epoch(epoch)
-        for indices in minibatches(seed, epoch, data.batch_size_in(epoch), len(train)):
+        for indices in data.begin_epoch(epoch):
             yield train.minibatch(indices.to(train.images.device))

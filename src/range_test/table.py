@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from statistics import geometric_mean
 
 import numpy as np
 from rich.table import Table
@@ -49,7 +50,7 @@ def _over_seeds(result: Result, name: str) -> str:
     values = [value for points in result.points if (value := getattr(points, name)) is not None]
     if not values:
         return "-"
-    mean = f"{np.exp(np.mean(np.log(values))):.2g}"
+    mean = f"{geometric_mean(values):.2g}"
     low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     some = "" if len(values) == len(result.points) else f", {len(values)} of {len(result.points)} seeds"
     between = f"{low} to {high}" if low != high else ""

@@ -142,8 +142,11 @@ class Grid:
 
     def best(self, optimizer: str, batch_size: int) -> Cell | None:
         """Return the cell with the highest score among those that can be chosen, or None."""
-        cells = [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size)]
-        return self.highest(filter(self.can_be_chosen, cells))
+        return self.highest(filter(self.can_be_chosen, self.tried(optimizer, batch_size)))
+
+    def tried(self, optimizer: str, batch_size: int) -> list[Cell]:
+        """Return the cells that have ended runs."""
+        return [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size) and len(cell.runs)]
 
     def can_be_chosen(self, cell: Cell) -> bool:
         """Return True if the cell has finished runs and no diverged ones."""

@@ -120,9 +120,7 @@ class Limits:
             for batch in self.grid.batch_sizes:
                 best = self.grid.best(optimizer, batch)
                 if best and best in self.cells and (limit := self.cells[best].limit):
-                    tried = [
-                        key[2] for key, cell in self.grid.cells.items() if key[:2] == best.key[:2] and len(cell.runs)
-                    ]
+                    tried = [cell.key[2] for cell in self.grid.tried(optimizer, batch)]
                     edge = len(tried) > 1 and best.key[2] == max(tried)
                     at[limit].append(f"{batch} (the largest lr tried)" if edge else f"{batch}")
             if said := [f"by {limit} at batch {_listed(batches)}" for limit, batches in at.items() if batches]:

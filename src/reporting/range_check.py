@@ -52,11 +52,10 @@ def range_checks(grid: Grid, tests: Iterable[RangeTest]) -> list[RangeCheck]:
     found = []
     for optimizer in grid.optimizers:
         for batch in grid.batch_sizes:
-            cells = [cell for key, cell in grid.cells.items() if key[:2] == (optimizer, batch)]
             best = grid.best(optimizer, batch)
             test = next((test for test in of_data if best and _fits(test, best)), None)
-            if best and test and len([cell for cell in cells if len(cell.runs)]) > 1:
-                found.append(_check(grid, test, cells, best))
+            if best and test and len(tried := grid.tried(optimizer, batch)) > 1:
+                found.append(_check(grid, test, tried, best))
     return found
 
 
@@ -77,10 +76,11 @@ def _fits(test: RangeTest, cell: Cell) -> bool:
     return bool(settings.digest == first.cell)
 
 
-def _check(grid: Grid, test: RangeTest, cells: Sequence[Cell], best: Cell) -> RangeCheck:
-    scores = {cell.key[2]: grid.score(cell) for cell in cells if grid.can_be_chosen(cell)}
-    lr = best.key[2]
-    close = close_range(sorted(cell.key[2] for cell in cells if len(cell.runs)), scores, lr)
+def _check(grid: Grid, test: RangeTest, tried: Sequence[Cell], best: Cell) -> RangeCheck:
+    scores = {cell.key[2]: grid.score(cell) for cell in tried if grid.can_be_chosen(cell)}
+    optimizer, batch, lr = best.key
+    lrs = sorted(cell.key[2] for cell in tried)
+    close = close_range(lrs, scores, lr)
     inside = [each for each in scores if test.low <= each <= test.high]
     verdict: Verdict = "lies below the best" if test.high < lr else "lies above the best"
     if test.valley is None:
@@ -89,6 +89,5 @@ def _check(grid: Grid, test: RangeTest, cells: Sequence[Cell], best: Cell) -> Ra
         verdict = "contains the best"
     elif any(close[0] <= each <= close[1] for each in inside):
         verdict = "contains one within half a point"
-    between = not any(test.low <= cell.key[2] <= test.high for cell in cells if len(cell.runs))
-    optimizer, batch, _ = best.key
+    between = not any(test.low <= each <= test.high for each in lrs)
     return RangeCheck(optimizer, batch, len(test.seeds), test.low, test.high, lr, *close, verdict, between)

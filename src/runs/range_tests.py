@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
@@ -136,7 +136,7 @@ def _test(content: bytes, name: str) -> RangeTest:
         seeds,
         low,
         high,
-        float(np.exp(np.mean(np.log(valleys)))) if valleys else None,
+        geometric_mean(valleys) if valleys else None,
         min((each["diverges"] for each in entry["seeds"] if each["diverges"] is not None), default=None),
         entry["seen"],
     )

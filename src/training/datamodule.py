@@ -141,19 +141,18 @@ class DataModule(LightningDataModule):
         }
         return self
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Draw the epoch's augmentation."""
+    def begin_epoch(self, epoch: int) -> tuple[Tensor, ...]:
+        """Draw the epoch's augmentation; return the indices of its minibatches."""
+        train = self.splits["train"]
         if self.augment != "none":
-            train = self.splits["train"]
             train.augmentation = train.augmentation or Augmentation(self.augment, len(train), train.images.device)
             train.augmentation.draw(np.random.default_rng((self.seed, epoch, AUGMENT)))
+        return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train))
 
     def train_dataloader(self) -> DataLoader[Block]:
         """Return the current epoch's minibatches; the Trainer calls this every epoch."""
         assert self.trainer is not None
-        epoch, train = self.trainer.current_epoch, self.splits["train"]
-        self.begin_epoch(epoch)
-        return train.loader(minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train)))
+        return self.splits["train"].loader(self.begin_epoch(self.trainer.current_epoch))
 
     def val_dataloader(self) -> list[DataLoader[Block]]:
         """Return the splits evaluated each epoch: the test set, and the validation set if there is one."""

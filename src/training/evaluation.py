@@ -11,7 +11,8 @@ from src.data.images import Images
 from src.network import new_model
 from src.runs.record import Row
 from src.training.classifier import Classifier
-from src.training.datamodule import DataModule, Split, minibatches
+from src.training.datamodule import DataModule, Split
+from src.training.denormals import flushed_denormals
 from src.training.metrics import EpochMetrics
 
 
@@ -38,10 +39,10 @@ def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
     differ from each other.
     """
     train = data.splits["train"]
-    data.begin_epoch(0)  # else the loss would depend on the last epoch's augmentation
     device = train.images.device
     model, metrics = new_model(settings, images.shape, len(images.classes)).to(device), EpochMetrics(device)
-    for block in train.loader(minibatches(settings.seed, 0, data.batch_size_in(0), len(train))):
+    # Begun anew, else the loss would depend on the last epoch's augmentation.
+    for block in train.loader(data.begin_epoch(0)):
         metrics.evaluate(model, block)
     return metrics.figures("initial")[0]["initial_loss"]
 
@@ -55,11 +56,8 @@ def test_figures(model: nn.Module, images: Images, normalisation: dict[str, Any]
     torch.set_num_threads(1)  # more threads may change the last bits
     arrays = torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels).long()
     split = Split(*arrays, normalisation["mean"], normalisation["std"])
-    torch.set_flush_denormal(True)
-    try:
+    with flushed_denormals():
         figures = split_figures(model, split, "test")
-    finally:
-        torch.set_flush_denormal(False)
     return figures["test_loss"], figures["test_accuracy"]
 
 

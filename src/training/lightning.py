@@ -12,8 +12,6 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 if "torchmetrics" in sys.modules:
     import pytorch_lightning
 else:
@@ -30,6 +28,9 @@ from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.warnings import disable_possible_user_warnings
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from src.training.denormals import flushed_denormals
 
 disable_possible_user_warnings()  # such as the advice to use more data loading workers
 # Lightning 2.6 itself uses a class that torch 2.15 deprecates.
@@ -40,7 +41,7 @@ logging.getLogger(pytorch_lightning.__name__).setLevel(logging.WARNING)  # no ti
 # variable is not needed: only workers look for GPUs, and they do not fork.
 os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
-__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "fit"]
+__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "fit", "isolate_rng"]
 
 
 def fit(
@@ -66,8 +67,5 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    torch.set_flush_denormal(True)  # denormal numbers are slow and do not help training
-    try:
+    with flushed_denormals():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    finally:
-        torch.set_flush_denormal(False)  # numpy and matplotlib need denormals

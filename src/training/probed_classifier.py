@@ -8,7 +8,6 @@ from statistics import fmean, median
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.dropout import _DropoutNd
@@ -25,6 +24,7 @@ from src.runs.record import Row
 from src.schedules import Schedule
 from src.training.classifier import Classifier
 from src.training.datamodule import PROBE, DataModule
+from src.training.lightning import isolate_rng
 
 Minibatch = tuple[Tensor, Tensor]  # images and labels
 INTERVAL = 10_000  # training images between two measurements of the critical learning rate

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from src.config.settings import RECIPE, ConfigChoices, Settings, directory
+from src.reporting.grid import Grid, grids
+from src.runs.dataframe import read
 from src.runs.directory import Run
 
 NODES: dict[str, dict[str, Any]] = {
@@ -87,3 +89,9 @@ def cell(
         names = ConfigChoices("lenet", name or optimizer, schedule)
         runs.append(write(output, settings, names, value, validation[seed] if validation else None, **changes))
     return runs
+
+
+def only(output: Path) -> Grid:
+    """Return the grid of all runs below a directory, which have one network and data set."""
+    (grid,) = grids(read(output))
+    return grid

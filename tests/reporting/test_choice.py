@@ -9,9 +9,7 @@ from src.reporting import tables
 from src.reporting.assignment.evidence import best_lrs
 from src.reporting.comparisons import by_seeds, compare_all
 from src.reporting.figures import figures
-from src.reporting.grid import Grid, grids
-from src.runs.dataframe import read
-from tests.reporting.synthetic import cell
+from tests.reporting.synthetic import cell, only
 
 SEEDS = 8
 
@@ -23,11 +21,6 @@ def disagreeing(output: Path, held_out: bool = True) -> None:
             seeds = [seed / 5_000 for seed in range(SEEDS)]
             by_validation = [validation - less - seed for seed in seeds] if held_out else None
             cell(output, optimizer, 64, lr, [test + less + seed for seed in seeds], validation=by_validation)
-
-
-def only(output: Path) -> Grid:
-    (grid,) = grids(read(output))
-    return grid
 
 
 @pytest.mark.parametrize(("held_out", "lr", "split"), [(True, 0.05, "validation"), (False, 0.0005, "test")])

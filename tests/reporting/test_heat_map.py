@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from src.reporting import tables
-from src.reporting.grid import Grid, grids
 from src.reporting.heat_map import HeatMap
-from src.runs.dataframe import read
-from tests.reporting.synthetic import cell
-
-
-def only(output: Path) -> Grid:
-    (grid,) = grids(read(output))
-    return grid
+from tests.reporting.synthetic import cell, only
 
 
 def contrast(one: str, other: str) -> float:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from src.reporting.grid import Grid, grids
+from src.reporting.grid import Grid
 from src.reporting.limits import Limits
 from src.reporting.limits_figure import limits_figures
 from src.reporting.section import Section, sentences
-from src.runs.dataframe import read
 from src.runs.directory import Run
-from tests.reporting.synthetic import cell
+from tests.reporting.synthetic import cell, only
 
 
 def probed(run: Run, critical_lr: float, noise: float, squared: float, **more: float) -> None:
@@ -25,11 +24,6 @@ def probed(run: Run, critical_lr: float, noise: float, squared: float, **more: f
     columns |= {"critical_lr": critical_lr, "gradient_noise": noise, "gradient_squared": squared}
     columns |= {"noise_scale": noise / squared if squared > 0 else math.inf}
     run.write_curve([row | columns | more for row in rows])
-
-
-def only(output: Path) -> Grid:
-    (grid,) = grids(read(output))
-    return grid
 
 
 def test_shares_of_the_limits_over_seeds_and_epochs(tmp_path: Path) -> None:

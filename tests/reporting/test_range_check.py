@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from src.config.settings import ConfigChoices, Settings
-from src.reporting.grid import Grid, grids
+from src.reporting.grid import Grid
 from src.reporting.range_check import range_checks, summary
 from src.reporting.section import Section, sentences
-from src.runs.dataframe import read
 from src.runs.directory import Run
 from src.runs.range_tests import RangeTest
-from tests.reporting.synthetic import cell
+from tests.reporting.synthetic import cell, only
 
 ACCURACIES = {1.0: 0.5, 0.1: 0.972, 0.01: 0.975, 0.001: 0.971, 0.0001: 0.9}
 
@@ -21,7 +20,7 @@ def grid(output: Path) -> tuple[Grid, Settings]:
     """Return a grid of one optimizer and batch size, with its best lr at 0.01, and a run's settings."""
     for lr, accuracy in ACCURACIES.items():
         runs = cell(output, "sgd", 64, lr, [accuracy])
-    (found,) = grids(read(output))
+    found = only(output)
     return found, settings_of(runs[0])
 
 
@@ -74,12 +73,12 @@ def test_tests_of_other_settings_or_data_are_not_compared(tmp_path: Path) -> Non
 
 def test_a_single_lr_or_none_to_choose_is_no_check(tmp_path: Path) -> None:
     (run,) = cell(tmp_path, "sgd", 64, 0.1, [0.9])
-    (found,) = grids(read(tmp_path))
+    found = only(tmp_path)
     assert range_checks(found, [range_test(settings_of(run), 0.01, 1.0)]) == []
     lost = tmp_path / "lost"
     for lr in (1.0, 0.1):
         cell(lost, "sgd", 64, lr, [None])
-    (found,) = grids(read(lost))
+    found = only(lost)
     assert range_checks(found, [range_test(settings_of(run), 0.01, 1.0)]) == []
 
 

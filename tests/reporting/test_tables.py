@@ -3,14 +3,9 @@ from pathlib import Path
 import pytest
 
 from src.reporting import tables
-from src.reporting.grid import Grid, grids
+from src.reporting.grid import grids
 from src.runs.dataframe import read
-from tests.reporting.synthetic import cell
-
-
-def only(output: Path) -> Grid:
-    (grid,) = grids(read(output))
-    return grid
+from tests.reporting.synthetic import cell, only
 
 
 def test_a_cell_shows_mean_interval_diverged_and_missing_runs(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.reporting.grid import Grid, grids
 from src.reporting.variance import variance
-from src.runs.dataframe import read
-from tests.reporting.synthetic import cell
+from tests.reporting.synthetic import cell, only
 
 OPTIMIZERS, BATCHES, LRS = ("sgd", "adagrad", "adam"), (64, 256), (0.05, 0.0005)
 
@@ -19,11 +17,6 @@ def accuracy(logit: float) -> float:
     """The share of 10,000 images right, whose logit with half an image added on both sides is this."""
     right = 10_001 / (1 + math.exp(-logit)) - 0.5
     return right / 10_000
-
-
-def only(output: Path) -> Grid:
-    (grid,) = grids(read(output))
-    return grid
 
 
 def test_shares_are_those_of_the_effects_that_were_put_in(tmp_path: Path) -> None:
