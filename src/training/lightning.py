@@ -2,7 +2,7 @@
 
 `import pytorch_lightning` imports all of torchmetrics, and thereby scipy.signal, matplotlib and torchvision, only for
 `isinstance` checks of two classes that this project does not use. Two empty classes stand in for them during the
-import; a later `import torchmetrics` finds the real package.
+import; a later `import torchmetrics` finds the real package. Torch's compiler is deferred, too.
 """
 
 import logging
@@ -12,13 +12,17 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from src.training import deferred_dynamo
+
 if "torchmetrics" in sys.modules:
+    deferred_dynamo.defer()
     import pytorch_lightning
 else:
     stand_in = ModuleType("torchmetrics")
     stand_in.Metric = type("Metric", (), {})  # type: ignore[attr-defined]
     stand_in.MetricCollection = type("MetricCollection", (dict,), {})  # type: ignore[attr-defined]
     sys.modules["torchmetrics"] = stand_in
+    deferred_dynamo.defer()
     try:
         import pytorch_lightning
     finally:

@@ -1,0 +1,76 @@
+"""A stand-in for torch's compiler, whose import takes a third of a command's start. Training does not need it.
+
+Lightning imports `torch._dynamo` to recognise compiled modules, and torch.optim to exclude functions from compilation.
+The stand-in has the three names that they use. Any other name, and any submodule, imports the real module.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+NAME = "torch._dynamo"
+
+
+def defer() -> None:
+    """Put the stand-in in the place of the module, unless that has been imported."""
+    if NAME not in sys.modules:
+        stand_in = sys.modules[NAME] = _StandIn(NAME)
+        stand_in.__path__ = []  # a package, whose submodules `_Finder` finds
+        sys.meta_path.insert(0, _Finder())
+
+
+def _real() -> ModuleType:
+    if isinstance(sys.modules.get(NAME), _StandIn):
+        del sys.modules[NAME]
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    return importlib.import_module(NAME)
+
+
+class _Compiled(type):
+    """Of a class whose instances are those of the real one; there are none before the real module is imported."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        module = sys.modules[NAME]
+        return not isinstance(module, _StandIn) and isinstance(instance, module.OptimizedModule)
+
+
+class _StandIn(ModuleType):
+    OptimizedModule = _Compiled("OptimizedModule", (), {})
+
+    @staticmethod
+    def graph_break() -> None:
+        pass
+
+    @staticmethod
+    def disable(fn: Any = None, *arguments: Any, **options: Any) -> Any:
+        if getattr(fn, "__module__", "").startswith(("torch.optim.", "pytorch_lightning.")):
+            return fn
+        return _real().disable(fn, *arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # such as `__file__`, which the import system and debuggers ask for
+            raise AttributeError(name)
+        return getattr(_real(), name)
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Imports the real module when a submodule of the stand-in is imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if not name.startswith(f"{NAME}."):
+            return None
+        _real()
+        return ModuleSpec(name, self) if name in sys.modules else importlib.util.find_spec(name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = sys.modules[spec.name]  # the real module has imported it
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec

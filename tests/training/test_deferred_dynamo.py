@@ -1,0 +1,60 @@
+"""Torch's compiler is imported only where it is used, and works there."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.commands import ROOT
+
+TRAIN = """
+import sys
+import torch
+from src.training.trainer import Training
+network = torch.nn.Linear(3, 2)
+optimizer = torch.optim.Adam(network.parameters())
+network(torch.ones(4, 3)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo.eval_frame" not in sys.modules
+"""
+USES = {
+    "compile": """
+network.compile(backend="eager")
+twice = torch.compile(lambda x: 2 * x, backend="eager", fullgraph=True)
+assert twice(torch.ones(2)).tolist() == [2, 2]
+assert network(torch.ones(4, 3)).shape == (4, 2)
+assert isinstance(torch.compile(network, backend="eager"), torch._dynamo.OptimizedModule)
+from pytorch_lightning.utilities import compile as of_lightning
+assert isinstance(torch.compile(network, backend="eager"), of_lightning.OptimizedModule)
+""",
+    "disable": """
+from torch.compiler import disable
+assert not isinstance(network, torch._dynamo.OptimizedModule)
+twice = disable(recursive=False)(disable(lambda x: 2 * x))
+assert torch.compile(lambda x: twice(x) + 1, backend="eager")(torch.ones(2)).tolist() == [3, 3]
+try:
+    torch.compile(lambda x: twice(x) + 1, backend="eager", fullgraph=True)(torch.ones(2))
+except torch._dynamo.exc.Unsupported:
+    pass
+else:
+    raise AssertionError("was compiled")
+""",
+    "export": """
+from torch._dynamo.utils import counters
+import torch._dynamo.config, torch._dynamo.testing
+program = torch.export.export(network, (torch.ones(4, 3),))
+assert torch.equal(program.module()(torch.ones(4, 3)), network(torch.ones(4, 3)))
+assert torch._dynamo.utils.counters is counters
+assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
+""",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_compiler_is_imported_by_its_first_use(use: str) -> None:
+    after = 'assert "torch._dynamo.eval_frame" in sys.modules\n'
+    command = [sys.executable, "-c", TRAIN + USES[use] + after]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
