@@ -131,6 +131,9 @@ class SweepScheduler:
                     busy[worker.submit(task)] = worker, group
                     for job in group:
                         job.begin()
+                if self.config and not self.gpus and self.config.threads == 1:
+                    idle = 0 if self.queue else min(places, int(cpu_count())) - len(busy)
+                    _lend_idle_cores([worker for worker, _ in busy.values()], max(0, idle))
                 wait(busy, POLL, FIRST_COMPLETED) if busy else time.sleep(POLL)
                 for future in [future for future in busy if future.done()]:
                     worker, group = busy.pop(future)
@@ -194,6 +197,12 @@ class SweepScheduler:
             elif job.state:
                 self.epoch_times.note([job.state])
                 self.log.ended(job.state)
+
+
+def _lend_idle_cores(busy: Sequence[Worker], idle: int) -> None:
+    """Let the last runs of a sweep share the cores that no other run needs."""
+    for number, worker in enumerate(busy):
+        worker.lent.value = idle // len(busy) + (number < idle % len(busy))
 
 
 def _take_group(group: Sequence[Job], result: GroupResult) -> None:

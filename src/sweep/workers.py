@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from src.interrupts import Interrupted, deferred_interrupts, raise_on_signals
+from src.native.threads import THREADS
 
 GRACE = 10.0  # seconds at most for a run to record that it was interrupted, on a busy machine
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
@@ -61,15 +62,15 @@ def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
 class Worker:
     """One process in a separate pool, since a pool abandons all its jobs if one of its processes dies.
 
-    If `gpu` is given, the process sees only that GPU.
+    If `gpu` is given, the process sees only that GPU. `lent` is the number of further cores that it may use.
     """
 
     def __init__(self, context: BaseContext, gpu: str | None = None) -> None:
-        self.context, self.gpu = context, gpu
+        self.context, self.gpu, self.lent = context, gpu, context.Value("i", 0, lock=False)
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin, initargs=(self.gpu,))
+        return ProcessPoolExecutor(1, mp_context=self.context, initializer=_begin, initargs=(self.gpu, self.lent))
 
     def submit(self, task: Task) -> "Future[bytes]":
         """Start a job. Return its future, for `result`."""
@@ -133,8 +134,9 @@ def _how_it_ended(code: int | None) -> str:
     return f"its process was ended by {signal.Signals(-code).name}{cause}"
 
 
-def _begin(gpu: str | None) -> None:
+def _begin(gpu: str | None, lent: Any) -> None:
     """Set up a worker process."""
+    THREADS.lent = lent
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)
