@@ -65,9 +65,12 @@ class MLP(nn.Module):
             self.add_module(f"linear{number}", nn.Linear(inputs, outputs))
         initialize(self, init)
 
+    def chain(self) -> list[nn.Linear]:
+        """Return the layers that `forward` applies in order, so that training needs no autograd (`native/chain.py`)."""
+        return cast(list[nn.Linear], [self.get_submodule(f"linear{number}") for number in range(1, self.depth + 1)])
+
     def forward(self, images: Tensor) -> Tensor:
-        layers = [self.get_submodule(f"linear{number}") for number in range(1, self.depth + 1)]
-        return perceptron(images, cast(list[nn.Linear], layers))
+        return perceptron(images, self.chain())
 
 
 class ConvBlock(nn.Conv2d):
@@ -77,8 +80,13 @@ class ConvBlock(nn.Conv2d):
         super().__init__(channels, filters, kernel_size=5, padding=padding)
         self.activation, self.pooling = activation, pooling
 
+    @property
+    def is_native(self) -> bool:
+        """True if `forward` is `conv_pool_relu`."""
+        return (self.activation, self.pooling) == ("relu", "max")
+
     def forward(self, images: Tensor) -> Tensor:
-        if (self.activation, self.pooling) != ("relu", "max"):
+        if not self.is_native:
             return POOLINGS[self.pooling](ACTIVATIONS[self.activation](super().forward(images)), 2)
         assert self.bias is not None
         return conv_pool_relu(images, self.weight, self.bias, int(self.padding[0]))
@@ -116,6 +124,10 @@ class LeNet(nn.Module):
         self.linear3 = nn.Linear(84, classes)
         self.activation = activation
         initialize(self, init)
+
+    def chain(self) -> list[ConvBlock | nn.Linear]:
+        """Return the layers that `forward` applies in order."""
+        return [self.conv1, self.conv2, self.linear1, self.linear2, self.linear3]
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5) for MNIST

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from src.config.overrides import MAX_RUNS, combinations, length
 from src.data import datasets
 from src.errors import TRACEBACK, UserError
-from src.native.convolution import THREADS
+from src.native.threads import THREADS
 from src.train import main
 from tests.helpers.commands import Command, environment
 

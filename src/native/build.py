@@ -18,18 +18,22 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-SOURCES = [Path(__file__).with_name(name) for name in ("convolution.cpp", "linear.cpp")]
-HEADERS = [Path(__file__).with_name("simd.h")]
-FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast"]
+SOURCES = [Path(__file__).with_name(name) for name in ("convolution.cpp", "linear.cpp", "training.cpp")]
+HEADERS = [Path(__file__).with_name(name) for name in ("kernels.h", "simd.h")]
+FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno"]
 FLAGS += ["-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"]
-if sys.platform == "linux":  # the process may have loaded an older C++ runtime than the compiler's
-    FLAGS += ["-static-libstdc++", "-static-libgcc"]
+if (
+    sys.platform == "linux"
+):  # other libraries of the process may have an older C++ runtime, and functions of the same names
+    FLAGS += ["-static-libstdc++", "-static-libgcc", "-Wl,-Bsymbolic"]
 SIGNATURES = {  # argument types of each function: p a pointer, i an integer
     "forward": "ppppppii",
-    "backward": "ppppppppii",
+    "backward": "ppppppppiii",
     "linear_forward": "ippi",
-    "linear_backward": "ippipp",
+    "linear_backward": "ippippi",
     "gather": "piipipp",
+    "train": "pppp",
+    "evaluate": "ppp",
 }
 _switched_off = False  # by `without_native_code`
 PATIENCE = 120  # seconds to wait for another process that compiles
@@ -63,7 +67,7 @@ def _load(file: Path) -> ctypes.CDLL:
     for name, types in SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes = [ctypes.c_void_p if type_ == "p" else ctypes.c_int64 for type_ in types]
-        function.restype = None
+        function.restype = ctypes.c_int64 if name in ("train", "evaluate") else None
     return loaded
 
 
@@ -118,7 +122,7 @@ def _compile(file: Path) -> None:
         command = [*compiler, *FLAGS, *map(str, SOURCES), "-o", str(partial)]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if ended.returncode:
-            names = " and ".join(file.name for file in SOURCES)
+            names = ", ".join(file.name for file in SOURCES)
             raise Unavailable(f"{compiler[0]} cannot compile {names}: {ended.stderr.strip()[:200]}")
         with partial.open("rb") as written:
             os.fsync(written.fileno())  # otherwise a power cut could leave a partial file under the final name

@@ -5,6 +5,7 @@
 // An image has too few maps to fill a vector, but a batch has many images. So a slice of LANES images is stored with
 // the image innermost and zeros around the borders, and every operation works on full vectors, whatever the batch size,
 // padding, strides and channels are. A tap is one of the C x K x K weights of a filter.
+#include "kernels.h"
 #include "simd.h"
 
 #include <algorithm>
@@ -25,18 +26,6 @@ constexpr int INPUT = REGISTERS * 5 / 8;      // pixels computed at once in the 
 constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights computed at once in their gradient
 constexpr uint8_t NONE = 4;                   // winner of a 2 x 2 window: pixel 0 to 3, or NONE if ReLU zeroed it
 
-struct Shape {  // as _Shape in convolution.py; kernels are square, the stride is 1
-    int64_t images, channels, height, width, filters, kernel, padding;
-};
-
-struct Tensor {  // (images, channels, rows, columns); strides are in floats
-    float* data;
-    int64_t stride[4];
-    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
-        return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
-    }
-};
-
 // Selects for each image one of the same four values. Reads LANES values.
 static inline Vector choose(const float* values, const Integers& which) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -56,7 +45,7 @@ static void copy(void* to, const void* from, int64_t lanes) {  // bytes
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
-    std::vector<Vector> input;        // (C, rows, columns)
+    std::unique_ptr<Vector[]> input;  // (C, rows, columns)
     const float *weight, *bias;
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
@@ -66,7 +55,9 @@ struct Slices : Shape {
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < kernel; y++)
                 for (int64_t x = 0; x < kernel; x++) offset.push_back((c * rows + y) * columns + x);
-        input.resize(channels * rows * columns);
+        const int64_t inputs = channels * rows * columns;
+        input = scratch<Vector>(inputs);
+        if (padding) std::fill_n(input.get(), inputs, Vector{});  // `take` writes the rest
     }
 
     // Index of an image's pixel in the padded maps.
@@ -115,7 +106,7 @@ struct Slices : Shape {
                     const Integers negative = best <= Vector{};
                     const int64_t place = (((filter + n) * pooled_rows + y) * pooled_columns + x) * images + first;
                     store(negative ? Vector{} : best, output + place, 1, lanes);
-                    const Bytes bytes = __builtin_convertvector(negative ? Integers{} + NONE : winner, Bytes);
+                    const Bytes bytes = narrowed(negative ? Integers{} + NONE : winner);
                     copy(winners + place, &bytes, lanes);
                 }
             }
@@ -126,29 +117,29 @@ struct Slices : Shape {
 // them zero, each image's inputs or weights are selected by its winner.
 struct Gradients : Slices {
     int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
-    std::vector<Vector> gradient;     // (O, windows), of the winners
-    std::vector<Integers> winner;     // (O, windows)
-    std::vector<Vector> of_input;     // (C, rows, columns)
+    std::unique_ptr<Vector[]> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
+    std::unique_ptr<Integers[]> winner;            // (O, windows)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    std::vector<float> choices;       // (C, O, patch, 4): weight between an input and each pixel of a window
+    std::unique_ptr<float[]> choices; // (C, O, patch, 4): weight between an input and each pixel of a window
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
-        gradient.resize(filters * windows), winner.resize(filters * windows);
-        of_input.resize(input.size());
+        gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
+        of_input = scratch<Vector>(channels * rows * columns);
         of_weight.resize(filters * taps), of_bias.resize(filters);
-        choices.resize(channels * filters * patch * 4 + LANES);
-        float* to = choices.data();
+        choices = scratch<float>(channels * filters * patch * 4 + LANES);
+        float* to = choices.get();
         for (int64_t c = 0; c < channels; c++)
             for (int64_t filter = 0; filter < filters; filter++)
                 for (int64_t j = 0; j <= kernel; j++)
                     for (int64_t i = 0; i <= kernel; i++)
                         for (int64_t pixel = 0; pixel < 4; pixel++, to++) {
                             const int64_t y = j - pixel / 2, x = i - pixel % 2;
-                            if (y >= 0 && y < kernel && x >= 0 && x < kernel)
-                                *to = weight[((filter * channels + c) * kernel + y) * kernel + x];
+                            const bool inside = y >= 0 && y < kernel && x >= 0 && x < kernel;
+                            *to = inside ? weight[((filter * channels + c) * kernel + y) * kernel + x] : 0;
                         }
+        std::fill_n(to, LANES, 0.f);  // a zeroed window selects the value after the last, for a gradient of 0
     }
 
     void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {
@@ -160,7 +151,7 @@ struct Gradients : Slices {
                     const Vector value = load(from.at(first, filter, y, x), from.stride[0], lanes);
                     Bytes bytes{};
                     copy(&bytes, winners + place * images + first, lanes);
-                    winner[place] = __builtin_convertvector(bytes, Integers);
+                    winner[place] = widened(bytes);
                     gradient[place] = winner[place] < NONE ? value : Vector{};
                     sum += gradient[place];
                 }
@@ -230,7 +221,7 @@ struct Gradients : Slices {
                     });
                 });
         if (!images.data) return;
-        std::fill(of_input.begin(), of_input.end(), Vector{});
+        std::fill_n(of_input.get(), channels * rows * columns, Vector{});
         for (int64_t c = 0; c < channels; c++) {
             in_parts(patch, INPUT, [&](int64_t begin, int size) {
                 with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin); });
@@ -336,10 +327,11 @@ void forward(const Shape* shape, const Tensor* images, const float* weight, cons
     });
 }
 
-// The gradients of weight and bias are summed by chunk, so that they do not depend on the number of threads.
+// The gradients of weight and bias are summed by chunk, so that they do not depend on the number of threads. With `add`
+// they are added to those of earlier images.
 void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
-              const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t chunk,
-              int64_t threads) {
+              const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t add,
+              int64_t chunk, int64_t threads) {
     const int64_t o = shape->filters, weights = o * shape->channels * shape->kernel * shape->kernel;
     const int64_t chunks = (shape->images + chunk - 1) / chunk;
     std::vector<float> chunk_weight(chunks * weights), chunk_bias(chunks * o);
@@ -353,7 +345,7 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
                 slices.sum_up(&chunk_weight[first / chunk * weights], &chunk_bias[first / chunk * o]);
         }
     });
-    std::fill_n(of_weight, weights, 0.f), std::fill_n(of_bias, o, 0.f);
+    if (!add) std::fill_n(of_weight, weights, 0.f), std::fill_n(of_bias, o, 0.f);
     for (int64_t part = 0; part < chunks; part++) {
         for (int64_t i = 0; i < weights; i++) of_weight[i] += chunk_weight[part * weights + i];
         for (int64_t i = 0; i < o; i++) of_bias[i] += chunk_bias[part * o + i];

@@ -1,9 +1,8 @@
 """Convolution, bias, 2 x 2 max pooling and ReLU as one torch operator, `ravine::conv_pool_relu`."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import byref, c_int64
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.build import forbid_double_backward, in_plain_eager, library, supports
+from src.native.threads import THREADS
 
 CHUNK = 32  # images per thread at a time; gradients are summed by chunk, so the thread count does not change them
 
@@ -26,7 +26,9 @@ OPERATORS.define(
 )
 
 
-class _Shape(ctypes.Structure):
+class Shape(ctypes.Structure):
+    """Sizes of a convolution, as in `kernels.h`; `images` is the batch size."""
+
     _fields_ = [(name, c_int64) for name in ("images", "channels", "height", "width", "filters", "kernel", "padding")]
 
 
@@ -47,23 +49,15 @@ def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -
     return relu(max_pool2d(conv2d(images, weight, bias, padding=padding), 2))
 
 
-@dataclass
-class Threads:
-    """Number of threads of the native operators; it does not change their results."""
-
-    number: int = 1
-
-
-THREADS = Threads()
-
-
-def _shape(images: Tensor, weight: Tensor, padding: int) -> tuple[_Shape, tuple[int, int, int, int]]:
+def shape_and_sizes(
+    images: Sequence[int], weight: Sequence[int], padding: int
+) -> tuple[Shape, tuple[int, int, int, int]]:
     """Return the C++ struct and the output's sizes (O, H', W', B). Raises ValueError for shapes that do not fit."""
-    (b, c, h, w), (o, channels, kernel, width) = images.shape, weight.shape
+    (b, c, h, w), (o, channels, kernel, width) = images, weight
     pooled = [(size + 2 * padding - kernel + 1) // 2 for size in (h, w)]
     if c != channels or kernel != width or min(pooled) < 1 or padding < 0:
-        raise ValueError(f"images {tuple(images.shape)}, weight {tuple(weight.shape)} and padding {padding} do not fit")
-    return _Shape(b, c, h, w, o, kernel, padding), (o, pooled[0], pooled[1], b)
+        raise ValueError(f"images {tuple(images)}, weight {tuple(weight)} and padding {padding} do not fit")
+    return Shape(b, c, h, w, o, kernel, padding), (o, pooled[0], pooled[1], b)
 
 
 def _tensor(tensor: Tensor) -> _Tensor:
@@ -72,7 +66,7 @@ def _tensor(tensor: Tensor) -> _Tensor:
 
 def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """Return the output and its winners: the pixel of the window, 0 to 3, it came from, or 4 if ReLU zeroed it."""
-    shape, sizes = _shape(images, weight, padding)
+    shape, sizes = shape_and_sizes(images.shape, weight.shape, padding)
     if len(bias) != len(weight):
         raise ValueError(f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit")
     output, winners = images.new_empty(sizes), images.new_empty(sizes, dtype=torch.uint8)
@@ -80,7 +74,7 @@ def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tupl
 
     library().forward(
         byref(shape), byref(_tensor(images)), weight.data_ptr(), bias.data_ptr(),
-        output.data_ptr(), winners.data_ptr(), CHUNK, THREADS.number,
+        output.data_ptr(), winners.data_ptr(), CHUNK, THREADS.total,
     )  # fmt: skip
     return output.permute(3, 0, 1, 2), winners.permute(3, 0, 1, 2)
 
@@ -89,7 +83,7 @@ def _backward(
     gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of images (empty unless `of_images`), weight and bias."""
-    shape, (o, *pooled, b) = _shape(images, weight, padding)
+    shape, (o, *pooled, b) = shape_and_sizes(images.shape, weight.shape, padding)
     if not gradient.shape == winners.shape == (b, o, *pooled):
         raise ValueError(f"gradient {tuple(gradient.shape)} and winners {tuple(winners.shape)} do not fit")
     winners = winners.permute(1, 2, 3, 0).contiguous()
@@ -101,13 +95,13 @@ def _backward(
     library().backward(
         byref(shape), byref(_tensor(images)), weight.data_ptr(), byref(_tensor(gradient)),
         winners.data_ptr(), byref(_tensor(to_images)), to_weight.data_ptr(),
-        to_bias.data_ptr(), CHUNK, THREADS.number,
+        to_bias.data_ptr(), False, CHUNK, THREADS.total,
     )  # fmt: skip
     return to_images, to_weight, to_bias
 
 
 def _fake_forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    _, sizes = _shape(images, weight, padding)
+    _, sizes = shape_and_sizes(images.shape, weight.shape, padding)
     output = images.new_empty(sizes).permute(3, 0, 1, 2)
     return output, torch.empty_like(output, dtype=torch.uint8)
 

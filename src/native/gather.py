@@ -1,9 +1,19 @@
 """Gathering and normalisation of a minibatch's pixels."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from src.native.build import backend, library
+
+
+class Pixels(NamedTuple):
+    """Images as bytes (N, C, H, W), their labels (N,), and the normalised value of each byte (C, 256), by channel."""
+
+    images: Tensor
+    labels: Tensor
+    values: Tensor
 
 
 def gather(images: Tensor, indices: Tensor, values: Tensor) -> Tensor:

@@ -1,15 +1,10 @@
 // Linear layers with ReLU between them, all in one call: in networks this small, torch's overhead between operators
 // takes as long as the operators. Features are (features, images), image innermost, as the convolution writes them.
+#include "kernels.h"
 #include "simd.h"
 
 #include <algorithm>
 #include <vector>
-
-struct Layer {  // as _Layer in linear.py; weight is (outputs, inputs), output (outputs, images)
-    const float *weight, *bias;
-    float *output, *of_weight, *of_bias;
-    int64_t inputs, outputs;
-};
 
 struct Matrix {
     const float* data;
@@ -39,6 +34,7 @@ struct Product {
     const float* bias = nullptr;    // one per row
     bool rectify = false;           // apply ReLU
     const float* passed = nullptr;  // ReLU's output, for its gradient: the product becomes 0 where this is not above 0
+    bool add = false;               // add to what `product` holds
 
     // Packs N vectors of columns from `first` on, all rows of `right`; zeros follow the last column.
     template <int N>
@@ -67,30 +63,31 @@ struct Product {
     template <int M, int N>
     __attribute__((noinline)) void tile(int64_t row, int64_t first, const Vector* panel) const {
         Vector sums[M][N];
+        const auto at = [&](int m, int n) { return product + (row + m) * columns + first + n * LANES; };
+        const auto lanes = [&](int n) { return std::min<int64_t>(LANES, columns - first - n * LANES); };
         for (int m = 0; m < M; m++)
-            for (int n = 0; n < N; n++) sums[m][n] = Vector{} + (bias ? bias[row + m] : 0);
+            for (int n = 0; n < N; n++)
+                sums[m][n] = add ? load(at(m, n), 1, lanes(n)) : Vector{} + (bias ? bias[row + m] : 0);
         const float* factors = left.data + row * left.row;
         for (int64_t k = 0; k < depth; k++, factors += left.column, panel += N)
             for (int m = 0; m < M; m++)
                 for (int n = 0; n < N; n++) sums[m][n] += factors[m * left.row] * panel[n];
         for (int m = 0; m < M; m++)
             for (int n = 0; n < N; n++) {
-                const int64_t column = first + n * LANES, lanes = std::min<int64_t>(LANES, columns - column);
-                const int64_t place = (row + m) * columns + column;
                 Vector& value = sums[m][n];
                 if (rectify) value = value <= Vector{} ? Vector{} : value;  // NaN stays
-                if (passed) value = load(passed + place, 1, lanes) <= Vector{} ? Vector{} : value;
-                store(value, product + place, 1, lanes);
+                if (passed) value = load(passed + (at(m, n) - product), 1, lanes(n)) <= Vector{} ? Vector{} : value;
+                store(value, at(m, n), 1, lanes(n));
             }
     }
 
     void compute() const {
-        std::vector<Vector> panel(depth * COLUMNS);
+        const auto panel = scratch<Vector>(depth * COLUMNS);
         in_parts((columns + LANES - 1) / LANES, COLUMNS, [&](int64_t vector, int vectors) {
             with_constant<COLUMNS>(vectors, [&](auto n) {
-                pack<n>(vector * LANES, panel.data());
+                pack<n>(vector * LANES, panel.get());
                 in_parts(rows, ROWS, [&](int64_t row, int some) {
-                    with_constant<ROWS>(some, [&](auto m) { tile<m, n>(row, vector * LANES, panel.data()); });
+                    with_constant<ROWS>(some, [&](auto m) { tile<m, n>(row, vector * LANES, panel.get()); });
                 });
             });
         });
@@ -108,18 +105,25 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
     }
 }
 
-// `gradient` is that of the last layer's output; of_features may be null.
+// `gradient` is that of the last layer's output; of_features may be null. With `add`, the gradients of weights and biases
+// are added to those of earlier images. The images of a minibatch can be given in any multiples of SLICE at a time.
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
-                     float* of_features) {
+                     float* of_features, int64_t add) {
     std::vector<float> here, before;
     for (int64_t i = n - 1; i >= 0; i--) {
         const Layer& layer = layers[i];
         const float* input = i ? layers[i - 1].output : features;
-        Product{layer.of_weight, layer.outputs, layer.inputs, images, {gradient, images, 1}, {input, 1, images}}.compute();
+        Product{layer.of_weight, layer.outputs, layer.inputs, images, {gradient, images, 1}, {input, 1, images},
+                nullptr, false, nullptr, bool(add)}.compute();
         for (int64_t o = 0; o < layer.outputs; o++) {
-            Vector total{};
-            for (int64_t b = 0; b < images; b += LANES) total += load(gradient + o * images + b, 1, std::min<int64_t>(LANES, images - b));
-            layer.of_bias[o] = sum(total);
+            float of_bias = add ? layer.of_bias[o] : 0;
+            for (int64_t slice = 0; slice < images; slice += SLICE) {
+                Vector total{};
+                for (int64_t b = slice; b < std::min(images, slice + SLICE); b += LANES)
+                    total += load(gradient + o * images + b, 1, std::min<int64_t>(LANES, images - b));
+                of_bias += sum(total);
+            }
+            layer.of_bias[o] = of_bias;
         }
         if (!i && !of_features) return;
         before.resize(i ? images * layer.inputs : 0);

@@ -36,13 +36,15 @@ def perceptron(features: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
     return last(features)
 
 
-def _layers(parameters: Sequence[Tensor], outputs: Sequence[Tensor], gradients: Sequence[Tensor] = ()) -> Any:
+def layer_structs(
+    parameters: Sequence[Tensor], outputs: Sequence[Tensor] = (), gradients: Sequence[Tensor] = ()
+) -> Any:
     """Return the C++ structs of the layers; `parameters` and `gradients` are weight and bias of each layer in turn."""
     rows = []
-    for i, output in enumerate(outputs):
-        weight, bias = parameters[2 * i : 2 * i + 2]
+    for i, (weight, bias) in enumerate(zip(parameters[::2], parameters[1::2], strict=True)):
+        output = outputs[i].data_ptr() if outputs else None
         to = [gradient.data_ptr() for gradient in gradients[2 * i : 2 * i + 2]] or (None, None)
-        rows.append(_Layer(weight.data_ptr(), bias.data_ptr(), output.data_ptr(), *to, *reversed(weight.shape)))
+        rows.append(_Layer(weight.data_ptr(), bias.data_ptr(), output, *to, *reversed(weight.shape)))
     return (_Layer * len(rows))(*rows)
 
 
@@ -58,7 +60,7 @@ class _Perceptron(torch.autograd.Function):
             raise ValueError(f"features and weights do not fit: {widths}")
         # Allocated with these strides, since a transposed view of the last could not be changed in place.
         outputs = [torch.empty_strided((images, width), (1, images)) for width in widths[1:]]
-        library().linear_forward(images, features.data_ptr(), _layers(parameters, outputs), len(outputs))
+        library().linear_forward(images, features.data_ptr(), layer_structs(parameters, outputs), len(outputs))
         ctx.save_for_backward(features, *parameters, *outputs[:-1])
         return outputs[-1]
 
@@ -72,7 +74,7 @@ class _Perceptron(torch.autograd.Function):
         gradients = [torch.empty_like(parameter) for parameter in parameters]
         to_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
         library().linear_backward(
-            features.shape[1], features.data_ptr(), _layers(parameters, outputs, gradients), n,
-            gradient.data_ptr(), None if to_features is None else to_features.data_ptr(),
+            features.shape[1], features.data_ptr(), layer_structs(parameters, outputs, gradients), n,
+            gradient.data_ptr(), None if to_features is None else to_features.data_ptr(), False,
         )  # fmt: skip
         return None if to_features is None else to_features.t().reshape(ctx.shape), *gradients

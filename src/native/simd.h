@@ -19,6 +19,11 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
+// In two steps, since GCC 12 converts bytes to integers, and back, one by one.
+typedef uint16_t Shorts __attribute__((vector_size(LANES * sizeof(uint16_t))));
+static inline Integers widened(const Bytes& bytes) { return __builtin_convertvector(__builtin_convertvector(bytes, Shorts), Integers); }
+static inline Bytes narrowed(const Integers& integers) { return __builtin_convertvector(__builtin_convertvector(integers, Shorts), Bytes); }
+
 constexpr int ACCUMULATORS = REGISTERS * 3 / 4;
 
 static Vector load(const float* from, int64_t stride, int64_t lanes) {

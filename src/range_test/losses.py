@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from src.config.settings import Settings
 from src.data.images import Images
-from src.training.datamodule import epoch_seed
+from src.training.datamodule import Block, epoch_seed
 from src.training.denormals import flushed_denormals
 from src.training.trainer import Training
 
@@ -28,10 +27,10 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
     training = Training(settings, images, device)
     losses: list[float] = []
     with flushed_denormals():  # as in training
-        for lr, (pixels, labels) in zip(lrs.tolist(), _minibatches(training), strict=False):
+        for lr, minibatch in zip(lrs.tolist(), _minibatches(training), strict=False):
             for group in training.classifier.optimizer.param_groups:
                 group["lr"] = lr
-            loss, _ = training.classifier.update(pixels, labels)
+            (loss,), _ = training.classifier.train_on(minibatch)
             losses.append(loss.item())
             far = [each > FAR_ABOVE * losses[0] for each in losses[-IN_A_ROW:]]
             if not math.isfinite(losses[-1]) or (len(far) == IN_A_ROW and all(far)):
@@ -39,7 +38,7 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
     return losses
 
 
-def _minibatches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
+def _minibatches(training: Training) -> Iterator[Block]:
     """Yield a run's minibatches without end; draw each epoch's random numbers as a run does."""
     data = training.data.to(torch.device(training.device))
     train, seed = data.splits["train"], training.settings.seed
@@ -47,4 +46,4 @@ def _minibatches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
     for epoch in itertools.count():
         torch.manual_seed(epoch_seed(seed, epoch))
         for indices in data.begin_epoch(epoch):
-            yield train.minibatch(indices.to(train.images.device))
+            yield Block(train, [indices])

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from src.native.chain import Chain, chain_of
+from src.native.update import native_update
 from src.runs.record import Row, finite
 from src.schedules import Schedule
 from src.training.datamodule import Block, DataModule, epoch_seed
@@ -35,6 +37,12 @@ def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
     return (
         step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
     )
+
+
+def _appended(evaluate: Callable[[], tuple[Tensor, Tensor]], results: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Evaluate a minibatch, append what it returns to `results`, and return the loss: an optimizer's closure."""
+    results.append(evaluate())
+    return results[-1][0][0]
 
 
 class Classifier(LightningModule):
@@ -73,19 +81,40 @@ class Classifier(LightningModule):
             group["lr"] = self.lr * self.schedule.lr_factor(epoch)
 
     def training_step(self, block: Block, batch_idx: int) -> None:
-        losses, logits, answers = [], [], []
-        for images, labels in block:
-            loss, outputs = self.update(images, labels)
-            losses.append(loss)
-            logits.append(outputs)
-            answers.append(labels)
-        self.updates += len(losses)
-        sizes = torch.tensor([len(labels) for labels in answers], device=self.device)
-        self.train_metrics.add(torch.stack(losses).double() * sizes, torch.cat(logits), torch.cat(answers))
+        losses, correct = self.train_on(block)
+        self.updates += len(block)
+        sizes = torch.tensor(block.sizes, device=losses.device)
+        self.train_metrics.add_counted(losses.double() * sizes, correct, sum(block.sizes))
 
-    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
+        """Take an optimizer step on each minibatch; return their losses from before it and the correct predictions."""
+        if self.has_torch_step and (chain := chain_of(self.model, block.split.pixels)):
+            return self._train_natively(chain, block)
+        steps = [(*self._update(images, labels), labels) for images, labels in block]
+        losses, logits, answers = zip(*steps, strict=True)
+        return torch.stack(losses), (torch.cat(logits).argmax(-1) == torch.cat(answers)).sum()
+
+    def _train_natively(self, chain: Chain, block: Block) -> tuple[Tensor, Tensor]:
+        """Let the native code compute gradients, and make those updates that it knows."""
+        pixels, order = block.split.augmented(block.order)
+        losses, correct = [], []
+        while order:
+            results: list[tuple[Tensor, Tensor]] = []
+            # The first update is torch's, since it creates the optimizer's state.
+            if update := native_update(self.optimizer, chain.parameters):
+                results.append(chain.train(pixels, order, update))
+                order = []
+            else:
+                gradients = partial(chain.train, pixels, order[:1])
+                order = order[1:]
+                self.optimizer.step(partial(_appended, gradients, results))  # type: ignore[arg-type]  # as below
+            losses.append(results[0][0])  # LBFGS evaluates more than once
+            correct.append(results[0][1])
+        return torch.cat(losses), torch.stack(correct).sum()
+
+    def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Take an optimizer step on a minibatch; return the loss and the logits from before the step."""
-        evaluations: list[tuple[Tensor, Tensor]] = []  # LBFGS evaluates more than once
+        evaluations: list[tuple[Tensor, Tensor]] = []
         evaluate = partial(self._evaluate, images, labels, evaluations)
         if self.has_torch_step:
             self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant

@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.images import Images
-from src.native.gather import gather
+from src.native.gather import Pixels, gather
 from src.schedules import Schedule
 from src.training.augmentation import Augmentation
 from src.training.lightning import LightningDataModule
-
-Block = Iterator[tuple[Tensor, Tensor]]  # minibatches: images (B, C, H, W) and labels (B,)
 
 BLOCK = 6000  # images per training_step: enough to amortize Lightning's overhead, few enough to show progress
 EVAL_BATCH_SIZE = 256  # larger batches are slower, since their feature maps do not fit into the cache
@@ -67,8 +65,32 @@ def in_blocks(order: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     return [order[start : start + a_block] for start in range(0, len(order), a_block)]
 
 
+class Block:
+    """Several minibatches of a split, given by their indices (B,).
+
+    An iteration gathers each minibatch's images (B, C, H, W) and labels (B,) when it gets there.
+    """
+
+    def __init__(self, split: "Split", order: Sequence[Tensor]) -> None:
+        self.split, self.order = split, [indices.to(split.images.device) for indices in order]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, part: slice) -> "Block":
+        return Block(self.split, self.order[part])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.split.minibatch, self.order)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of images of each minibatch."""
+        return [len(indices) for indices in self.order]
+
+
 class Split(Dataset[Block]):
-    """Images (N, C, H, W) and labels (N,) on one device; an item is a block of minibatches, computed lazily.
+    """Images (N, C, H, W) and labels (N,) on one device; an item is a block of minibatches.
 
     Pixels x of 0 to 1 become (x - mean) / std of their channel, as with torchvision's `ToTensor` and `Normalize`.
     """
@@ -83,16 +105,30 @@ class Split(Dataset[Block]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, block: Sequence[Tensor]) -> Block:
-        for part in block:
-            yield self.minibatch(part.to(self.images.device))
+    def __getitem__(self, order: Sequence[Tensor]) -> Block:
+        return Block(self, order)
+
+    @property
+    def pixels(self) -> Pixels:
+        """All images, not augmented."""
+        return Pixels(self.images, self.labels, self.values)
+
+    def augmented(self, order: Sequence[Tensor]) -> tuple[Pixels, Sequence[Tensor]]:
+        """Return images to gather from, and where among them those of each minibatch of indices are.
+
+        Without augmentation, these are all images, and the indices themselves.
+        """
+        if self.augmentation is None:
+            return self.pixels, order
+        chosen = torch.cat(list(order))
+        where = torch.arange(len(chosen), device=chosen.device).split([len(indices) for indices in order])
+        images = self.augmentation(self.images[chosen], chosen).contiguous()
+        return Pixels(images, self.labels[chosen], self.values), where
 
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised images (B, C, H, W) and labels (B,) at indices (B,)."""
-        if self.augmentation is None:
-            return gather(self.images, indices, self.values), self.labels[indices]
-        changed = self.augmentation(self.images[indices], indices)
-        return gather(changed, torch.arange(len(indices), device=indices.device), self.values), self.labels[indices]
+        pixels, (where,) = self.augmented([indices])
+        return gather(pixels.images, where, pixels.values), pixels.labels[where]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Return a loader of these minibatches of indices, in blocks."""

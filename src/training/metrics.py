@@ -1,12 +1,12 @@
 """Loss and accuracy, accumulated over images on the device."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from src.native.chain import chain_of
 from src.runs.record import Row
+from src.training.datamodule import Block
 
 
 class EpochMetrics:
@@ -24,12 +24,19 @@ class EpochMetrics:
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add losses ([runs,] any shape), summed over images, and the correct predictions of logits ([runs,] B, K)."""
-        self.loss += losses.reshape(len(self.loss), -1).sum(1)
-        self.correct += (logits.argmax(-1) == labels).reshape(len(self.loss), -1).sum(1)
-        self.images += len(labels)
+        self.add_counted(losses, (logits.argmax(-1) == labels).reshape(len(self.loss), -1).sum(1), len(labels))
 
-    def evaluate(self, model: nn.Module, block: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Add the losses and correct predictions of a network on minibatches of images and labels."""
+    def add_counted(self, losses: Tensor, correct: Tensor, images: int) -> None:
+        """Add losses ([runs,] any shape), summed over images, and numbers of correct predictions and of images."""
+        self.loss += losses.reshape(len(self.loss), -1).sum(1)
+        self.correct += correct
+        self.images += images
+
+    def evaluate(self, model: nn.Module, block: Block) -> None:
+        """Add the losses and correct predictions of a network on a block of minibatches."""
+        if chain := chain_of(model, block.split.pixels):
+            self.add_counted(*chain.evaluate(*block.split.augmented(block.order)), sum(block.sizes))
+            return
         for images, labels in block:
             logits = model(images)
             self.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)

@@ -15,9 +15,9 @@ from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_
 from src.data.images import Images, brightness
 from src.errors import UserError, one_line
 from src.instantiate import instantiate
-from src.native import convolution
 from src.native.build import backend
 from src.native.malloc import keep_freed_memory
+from src.native.threads import THREADS
 from src.network import new_model
 from src.runs.atomic import Damaged, set_aside
 from src.runs.checkpoint import read_fitting
@@ -41,7 +41,7 @@ def set_up_process(threads: int, cores: int) -> None:
     thread count, which cannot.
     """
     torch.set_num_threads(threads)
-    convolution.THREADS.number = cores
+    THREADS.number = cores
     keep_freed_memory()
 
 
@@ -115,7 +115,7 @@ class Training:
             "command_id": command_id(),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
-            "cores": convolution.THREADS.number,
+            "cores": THREADS.number,
             "kernels": backend() if self.device == "cpu" else "torch",
             "group_size": group_size,
             "probe": self.probe,

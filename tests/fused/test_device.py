@@ -71,10 +71,9 @@ def test_a_run_s_step_and_evaluation_stay_on_the_device(model: str, data: DataMo
     indices = torch.arange(10, device=META)
     with OnDevice():
         for _ in range(2):
-            images, labels = data.splits["train"].minibatch(indices)
-            loss, logits = one.update(images, labels)
-            metrics.add(loss.double() * len(labels), logits, labels)
-        metrics.evaluate(one.model, [data.splits["test"].minibatch(indices)])
+            losses, correct = one.train_on(data.splits["train"][[indices]])
+            metrics.add_counted(losses.double() * len(indices), correct, len(indices))
+        metrics.evaluate(one.model, data.splits["test"][[indices]])
 
 
 @pytest.mark.parametrize("fault", ["a number is read back", "a tensor is on the CPU", "a tensor is copied to the CPU"])

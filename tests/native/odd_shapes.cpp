@@ -1,7 +1,9 @@
 // Compares the native code with plain loops on odd shapes of integers, where both must be equal bit for bit. Each array is
 // a heap block of its exact size, so that a sanitizer detects accesses outside of it.
+#define SCRATCH 0xff  // of which floats are not numbers
 #include "../../src/native/convolution.cpp"
 #include "../../src/native/linear.cpp"
+#include "../../src/native/training.cpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -41,7 +43,7 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
 
     const Tensor in = images.tensor(), out = gradient.tensor(), nowhere{}, back = images_last ? to_images.tensor() : nowhere;
     forward(&s, &in, weight.data(), bias.data(), output.data(), winners.data(), chunk, threads);
-    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), chunk, threads);
+    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), false, chunk, threads);
 
     for (int64_t b = 0; b < s.images; b++)
         for (int64_t o = 0; o < s.filters; o++)
@@ -103,7 +105,7 @@ static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool
     const std::vector<float> features = numbers(sizes[0] * images), gradient = numbers(sizes[n] * images);
     std::vector<float> of_features(to_features ? sizes[0] * images : 0);
     linear_forward(images, features.data(), layers.data(), n);
-    linear_backward(images, features.data(), layers.data(), n, gradient.data(), to_features ? of_features.data() : nullptr);
+    linear_backward(images, features.data(), layers.data(), n, gradient.data(), to_features ? of_features.data() : nullptr, false);
 
     bool equal = true;
     std::vector<std::vector<float>> values{features};  // each layer's input, features first
@@ -138,6 +140,69 @@ static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool
     return equal && (!to_features || back == of_features);
 }
 
+// Trains a small network for three minibatches, in one call and in one call each: both must end with the same numbers. The
+// formulas are compared with torch's in test_chain.py; here a sanitizer looks on.
+static bool check_training(int64_t rule, bool flag, int64_t threads) {
+    const int64_t n = 5 + generator() % 300, channels = 1 + generator() % 3, side = 10 + generator() % 5, classes = 2 + generator() % 5;
+    const int64_t number = generator() % 3, kernel = 3, padding = generator() % 2, hidden = 1 + generator() % 20, size = side * side;
+    std::vector<Shape> shapes;
+    std::vector<int64_t> counts;
+    int64_t features = channels * size, depth = channels, edge = side;
+    for (int64_t i = 0; i < number; i++) {
+        const int64_t filters = 1 + generator() % 5;
+        shapes.push_back({0, depth, edge, edge, filters, kernel, padding});
+        counts.insert(counts.end(), {filters * depth * kernel * kernel, filters});
+        depth = filters, edge = (edge + 2 * padding - kernel + 1) / 2, features = depth * edge * edge;
+    }
+    counts.insert(counts.end(), {hidden * features, hidden, classes * hidden, classes});
+    std::vector<uint8_t> images(n * channels * size);
+    for (uint8_t& byte : images) byte = generator() % 256;
+    std::vector<int64_t> labels(n), indices(n), sizes{n / 2, n / 3, n - n / 2 - n / 3};
+    for (int64_t i = 0; i < n; i++) labels[i] = generator() % classes, indices[i] = (i * 7) % n;
+    const std::vector<float> values = numbers(256 * channels);
+    std::vector<std::vector<float>> weights;
+    for (int64_t count : counts) {
+        weights.push_back(numbers(count));
+        for (float& weight : weights.back()) weight /= 16;
+    }
+
+    std::vector<std::vector<float>> results[2];
+    for (int each = 0; each < 2; each++) {
+        std::vector<std::vector<float>> w = weights, gradient = weights, first = weights, second = weights;
+        for (auto* of_all : {&first, &second})
+            for (auto& state : *of_all)
+                for (float& value : state) value = std::abs(value);
+        const bool stateless = rule == SGD && flag && threads == 1;
+        std::vector<Parameter> parameters;
+        for (size_t i = 0; i < w.size(); i++)
+            parameters.push_back({w[i].data(), gradient[i].data(), stateless ? nullptr : first[i].data(), second[i].data(), counts[i]});
+        std::vector<Convolution> convolutions;
+        for (int64_t i = 0; i < 2 * number; i += 2)
+            convolutions.push_back({shapes[i / 2], w[i].data(), w[i + 1].data(), gradient[i].data(), gradient[i + 1].data()});
+        std::vector<Layer> layers;
+        for (size_t i = 2 * number; i < w.size(); i += 2)
+            layers.push_back({w[i].data(), w[i + 1].data(), nullptr, gradient[i].data(), gradient[i + 1].data(),
+                              layers.empty() ? features : hidden, layers.empty() ? hidden : classes});
+        const Network network{convolutions.data(), number, layers.data(), 2, 32, threads};
+        std::vector<float> losses(3);
+        int64_t correct = 0, begin = 0;
+        for (int64_t call = 0; call < (each ? 3 : 1); begin += sizes[call++]) {
+            const int64_t largest = each ? sizes[call] : *std::max_element(sizes.begin(), sizes.end());
+            const Minibatches data{images.data(), channels, size, values.data(), labels.data(), indices.data() + begin, &sizes[call], each ? 1 : 3, largest};
+            const Update by{rule, flag, int64_t(parameters.size()), double(call + 1), 0.01, 0.9, 0.99, 1e-8, 0.01, parameters.data()};
+            correct += train(&network, &data, &by, &losses[call]);
+        }
+        double total = 0;
+        const Minibatches all{images.data(), channels, size, values.data(), labels.data(), indices.data(), &n, 1, n};
+        correct += evaluate(&network, &all, &total);
+        losses.push_back(total), losses.push_back(correct);
+        results[each] = w;
+        for (const auto& more : {gradient, first, second}) results[each].insert(results[each].end(), more.begin(), more.end());
+        results[each].push_back(losses);
+    }
+    return results[0] == results[1] && std::isfinite(results[0].back()[3]);
+}
+
 int main(int count, char** arguments) {
     const int trials = count > 1 ? std::atoi(arguments[1]) : 200;  // of each kind
     int wrong = 0;
@@ -161,6 +226,8 @@ int main(int count, char** arguments) {
             std::printf("%ld images, %ld linear layers from %ld features\n", long(images), long(sizes.size() - 1), long(sizes[0]));
         }
     }
-    std::printf("%d lanes: %d of %d wrong\n", LANES, wrong, 2 * trials);
+    for (int trial = 0; trial < trials; trial++)
+        if (!check_training(trial % 5, trial / 5 % 2, 1 + trial % 3)) wrong++, std::printf("training by rule %d\n", trial % 5);
+    std::printf("%d lanes: %d of %d wrong\n", LANES, wrong, 3 * trials);
     return wrong != 0;
 }

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.build import backend
-from src.native.convolution import CHUNK, THREADS, conv_pool_relu
+from src.native.convolution import CHUNK, conv_pool_relu
+from src.native.threads import THREADS
 
 OPERATOR = torch.ops.ravine.conv_pool_relu
 Results = tuple[Tensor, Tensor, Tensor, Tensor]

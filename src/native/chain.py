@@ -1,0 +1,181 @@
+"""Training of networks that are a chain of layers: a block of minibatches in one native call, without autograd."""
+
+import ctypes
+import math
+import re
+from collections.abc import Sequence
+from ctypes import byref, c_int64, c_void_p
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from src.native import convolution
+from src.native.build import in_plain_eager, library, supports
+from src.native.gather import Pixels
+from src.native.linear import layer_structs
+from src.native.threads import THREADS
+from src.native.update import NO_UPDATE, Update
+
+Layer = nn.Conv2d | nn.Linear
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+class _Convolution(ctypes.Structure):
+    _fields_ = [
+        ("shape", convolution.Shape),
+        *((name, c_void_p) for name in ("weight", "bias", "of_weight", "of_bias")),
+    ]
+
+
+class _Network(ctypes.Structure):
+    _fields_ = [
+        ("convolutions", c_void_p), ("number_of_convolutions", c_int64),
+        ("layers", c_void_p), ("number_of_layers", c_int64),
+        ("chunk", c_int64), ("threads", c_int64),
+    ]  # fmt: skip
+
+
+class _Minibatches(ctypes.Structure):
+    _fields_ = [
+        ("images", c_void_p), ("channels", c_int64), ("size", c_int64),
+        *((name, c_void_p) for name in ("values", "labels", "indices", "sizes")),
+        ("number", c_int64), ("largest", c_int64),
+    ]  # fmt: skip
+
+
+def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
+    """Return the chain of a network that the native code can train on this data, or None if autograd is needed.
+
+    Hooks need it, and frozen, shared or computed parameters, transforms, autocast and more than one thread.
+    """
+    layers = _layers(model)
+    parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
+    plain = [parameter for parameter in parameters if parameter is not None and _is_plain(parameter)]
+    if not layers or len(set(map(id, plain))) < len(parameters):
+        return None
+    if any("forward" in vars(each) or any(getattr(each, hook) for hook in HOOKS) for each in model.modules()):
+        return None
+    return (
+        Chain(layers, plain)
+        if torch.get_num_threads() == 1
+        and in_plain_eager()
+        and not _has_any_global_hook()
+        and not torch.is_anomaly_enabled()
+        and supports(data.values, *plain)
+        and (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
+        and data.images.is_contiguous()
+        and data.labels.is_contiguous()
+        and _are_classes(data.labels, len(plain[-1]))
+        else None
+    )
+
+
+class Chain:
+    """Convolution blocks, then linear layers with ReLU between them, and their weights and biases in turn."""
+
+    def __init__(self, layers: Sequence[Layer], parameters: Sequence[nn.Parameter]) -> None:
+        self.layers, self.parameters = layers, parameters
+
+    def train(self, data: Pixels, order: Sequence[Tensor], update: Update | None = None) -> tuple[Tensor, Tensor]:
+        """Train on minibatches of indices; return their losses from before it and the correct predictions.
+
+        The gradients are set, as by autograd. Without `update`, nothing else is. Raises ValueError if the layers do not
+        fit, and MemoryError.
+        """
+        gradients = [torch.empty_like(parameter) for parameter in self.parameters]
+        losses = torch.empty(len(order))
+        by = update.struct(gradients) if update else NO_UPDATE
+        correct = self._call("train", data, order, gradients, byref(by), losses.data_ptr())
+        if update:
+            update.count(len(order))
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return losses, torch.tensor(correct)
+
+    def evaluate(self, data: Pixels, order: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the summed loss (nats) of minibatches of indices, in float64, and the correct predictions."""
+        loss = torch.zeros(1, dtype=torch.float64)
+        correct = self._call("evaluate", data, order, (), loss.data_ptr())
+        return loss, torch.tensor(correct)
+
+    def _call(
+        self, function: str, data: Pixels, order: Sequence[Tensor], gradients: Sequence[Tensor], *arguments: Any
+    ) -> int:
+        """Call a native function with the network, minibatches and further arguments."""
+        indices, sizes = torch.cat(list(order)), torch.tensor([len(each) for each in order])
+        minibatches = _Minibatches(
+            data.images.data_ptr(), data.images.shape[1], data.images[0, 0].numel(), data.values.data_ptr(),
+            data.labels.data_ptr(), indices.data_ptr(), sizes.data_ptr(), len(order), int(sizes.max()),
+        )  # fmt: skip
+        network, _kept = self._network(data.images, gradients)  # the latter must live during the call
+        correct = int(getattr(library(), function)(byref(network), byref(minibatches), *arguments))
+        if correct < 0:
+            raise MemoryError(f"not enough memory for minibatches of {minibatches.largest} images")
+        return correct
+
+    def _network(self, images: Tensor, gradients: Sequence[Tensor]) -> tuple[_Network, object]:
+        """Return the C++ struct, and what must live as long."""
+        blocks: list[_Convolution] = []
+        shape: Sequence[int] = images.shape[1:]
+        filters = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        first = len(filters)
+        for i, layer in enumerate(filters):
+            struct, (*pooled, _) = convolution.shape_and_sizes((1, *shape), layer.weight.shape, int(layer.padding[0]))
+            tensors = [tensor for some in (self.parameters, gradients) for tensor in some[2 * i : 2 * i + 2]]
+            blocks.append(_Convolution(struct, *(tensor.data_ptr() for tensor in tensors)))
+            shape = pooled
+        widths = [math.prod(shape), *(len(bias) for bias in self.parameters[2 * first + 1 :: 2])]
+        fitting = list(pairwise(widths))
+        if [tuple(reversed(weight.shape)) for weight in self.parameters[2 * first :: 2]] != fitting:
+            raise ValueError(f"the network's layers do not fit: features {widths}")
+        convolutions = (_Convolution * first)(*blocks)
+        layers = layer_structs(self.parameters[2 * first :], gradients=gradients[2 * first :])
+        pointers = [ctypes.addressof(convolutions), first, ctypes.addressof(layers), len(layers)]
+        return _Network(*pointers, convolution.CHUNK, THREADS.total), (convolutions, layers)
+
+
+def _layers(model: nn.Module) -> Sequence[Layer]:
+    """Return what the network's method `chain` returns, or nothing if that is no chain.
+
+    The method says what the `forward` beside it computes, so it does not count for a subclass with its own `forward`.
+    """
+    if not _defines_both(model, "chain"):
+        return []
+    layers: Sequence[Layer] = model.chain()  # type: ignore[operator]
+    kinds = "".join(map(_kind, layers))
+    return layers if re.fullmatch("c*l+", kinds) else []
+
+
+def _defines_both(module: nn.Module, name: str) -> bool:
+    """Return True if the class that defines this module's `forward` defines `name`, too, and no subclass does."""
+    owners = [next((cls for cls in type(module).__mro__ if each in vars(cls)), None) for each in ("forward", name)]
+    return owners[0] is owners[1]
+
+
+def _kind(layer: nn.Module) -> str:
+    """Return "c" for `conv_pool_relu`, "l" for a linear layer, "?" for others."""
+    if isinstance(layer, nn.Linear):
+        return "l" if type(layer).forward is nn.Linear.forward else "?"
+    if not (isinstance(layer, nn.Conv2d) and _defines_both(layer, "is_native") and layer.is_native):
+        return "?"
+    usual = layer.stride, layer.dilation, layer.groups, layer.padding_mode
+    square = [len(set(sides)) for sides in (layer.kernel_size, layer.padding)]
+    return "c" if usual == ((1, 1), (1, 1), 1, "zeros") and square == [1, 1] else "?"
+
+
+def _are_classes(labels: Tensor, classes: int) -> bool:
+    least, most = labels.aminmax()
+    return bool(least >= 0 and most < classes)
+
+
+def _is_plain(parameter: nn.Parameter) -> bool:
+    return (
+        type(parameter) is nn.Parameter
+        and parameter.requires_grad
+        and parameter.is_contiguous()
+        and not parameter._backward_hooks
+        and not parameter._post_accumulate_grad_hooks
+    )

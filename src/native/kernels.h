@@ -1,0 +1,51 @@
+// The kernels that a training step calls, and what they work on. Python's counterparts of the structs have the same
+// fields in the same order. In memory, the image is innermost: pixels (channels, rows, columns, images).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+// Images that pass through all layers together on one core: their features stay in the second-level cache.
+constexpr int64_t SLICE = 64;
+
+// Memory that is not initialised: filling it with zeros would take as long as some kernels. Tests fill it with SCRATCH.
+template <class T>
+static std::unique_ptr<T[]> scratch(int64_t n) {
+    std::unique_ptr<T[]> memory(new T[n]);
+#ifdef SCRATCH
+    std::memset(static_cast<void*>(memory.get()), SCRATCH, n * sizeof(T));
+#endif
+    return memory;
+}
+
+struct Shape {  // of a convolution; kernels are square, the stride is 1
+    int64_t images, channels, height, width, filters, kernel, padding;
+};
+
+struct Tensor {  // (images, channels, rows, columns); strides are in floats
+    float* data;
+    int64_t stride[4];
+    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
+        return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
+    }
+};
+
+struct Layer {  // linear; weight is (outputs, inputs), output (outputs, images)
+    const float *weight, *bias;
+    float *output, *of_weight, *of_bias;
+    int64_t inputs, outputs;
+};
+
+extern "C" {
+void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, float* output,
+             uint8_t* winners, int64_t chunk, int64_t threads);
+void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
+              const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t add,
+              int64_t chunk, int64_t threads);
+void linear_forward(int64_t images, const float* features, const Layer* layers, int64_t n);
+void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
+                     float* of_features, int64_t add);
+void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
+            const float* values, float* to);
+}

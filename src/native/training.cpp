@@ -1,0 +1,219 @@
+// A block of minibatches in one call: pixels, forward pass, cross-entropy, backward pass, update. Called for each of
+// these, Python and torch would take as long as the arithmetic of a small network, and evict its data from the cache.
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <vector>
+
+struct Convolution {  // with bias, 2 x 2 max pooling and ReLU
+    Shape shape;
+    const float *weight, *bias;
+    float *of_weight, *of_bias;
+};
+
+struct Network {  // convolutions, then linear layers, whose `output` is not used
+    const Convolution* convolutions;
+    int64_t number_of_convolutions;
+    const Layer* layers;
+    int64_t number_of_layers, chunk, threads;
+};
+
+struct Minibatches {
+    const uint8_t* images;  // all images, (channels, size) each
+    int64_t channels, size;
+    const float* values;    // (channels, 256)
+    const int64_t *labels;  // of all images
+    const int64_t *indices, *sizes;
+    int64_t number, largest;
+};
+
+struct Parameter {
+    float* value;
+    const float* gradient;
+    float *first, *second;  // the optimizer's state, if it has it
+    int64_t size;
+};
+
+enum Rule : int64_t { KEEP, SGD, ADAGRAD, ADAM, RMSPROP };  // as in update.py, but KEEP, which changes no parameter
+
+struct Update {
+    int64_t rule, flag, number_of_parameters;
+    double steps, lr, first, second, eps, weight_decay;
+    const Parameter* parameters;
+};
+
+// The formulas are those of torch.optim's documentation; `step` counts from 1.
+static void update(const Update& by, double step) {
+    const float lr = by.lr, decay = by.weight_decay, eps = by.eps, first = by.first, second = by.second;
+    for (int64_t number = 0; number < by.number_of_parameters; number++) {
+        const Parameter& parameter = by.parameters[number];
+        float *__restrict w = parameter.value, *__restrict m = parameter.first, *__restrict v = parameter.second;
+        const float* __restrict gradient = parameter.gradient;
+        const auto each = [&](auto f) {
+            if (decay == 0) for (int64_t i = 0; i < parameter.size; i++) f(i, gradient[i]);  // 0 x infinity is not 0
+            else for (int64_t i = 0; i < parameter.size; i++) f(i, gradient[i] + decay * w[i]);
+        };
+        if (by.rule == SGD && !m) {
+            each([&](int64_t i, float g) { w[i] -= lr * g; });
+        } else if (by.rule == SGD) {  // momentum, dampening, whether Nesterov's
+            const float rest = 1 - by.second;
+            if (by.flag) each([&](int64_t i, float g) { m[i] = first * m[i] + rest * g, w[i] -= lr * (g + first * m[i]); });
+            else each([&](int64_t i, float g) { m[i] = first * m[i] + rest * g, w[i] -= lr * m[i]; });
+        } else if (by.rule == ADAGRAD) {  // lr_decay
+            const float rate = by.lr / (1 + (step - 1) * by.first);
+            each([&](int64_t i, float g) { m[i] += g * g, w[i] -= rate * (g / (std::sqrt(m[i]) + eps)); });
+        } else if (by.rule == RMSPROP) {  // alpha
+            const float rest = 1 - by.first;
+            each([&](int64_t i, float g) { m[i] = first * m[i] + rest * g * g, w[i] -= lr * (g / (std::sqrt(m[i]) + eps)); });
+        } else if (by.rule == ADAM) {  // betas, whether weight decay is decoupled (AdamW)
+            const float rate = by.lr / (1 - std::pow(by.first, step)), root = std::sqrt(1 - std::pow(by.second, step));
+            const float toward = 1 - by.first, rest = 1 - by.second, keep = 1 - by.lr * by.weight_decay;
+            const auto adam = [&](int64_t i, float g) {
+                m[i] += toward * (g - m[i]), v[i] = second * v[i] + rest * g * g;
+                w[i] -= rate * (m[i] / (std::sqrt(v[i]) / root + eps));
+            };
+            if (by.flag) for (int64_t i = 0; i < parameter.size; i++) w[i] *= keep, adam(i, gradient[i]);
+            else each(adam);
+        }
+    }
+}
+
+// Adds the cross-entropy of logits (classes, n) to `total`, and to `correct`. The logits become the gradient of the mean over
+// `whole` images.
+static void cross_entropy(float* logits, int64_t classes, int64_t n, int64_t whole, const int64_t* indices,
+                          const int64_t* labels, double& total, int64_t& correct) {
+    for (int64_t b = 0; b < n; b++) {
+        const int64_t label = labels[indices[b]];
+        int64_t best = 0;
+        for (int64_t k = 1; k < classes; k++) {
+            const float value = logits[k * n + b], most = logits[best * n + b];
+            if (value > most || (std::isnan(value) && !std::isnan(most))) best = k;  // as torch.argmax
+        }
+        const float most = logits[best * n + b], of_label = logits[label * n + b] - most;
+        float sum = 0;
+        for (int64_t k = 0; k < classes; k++) sum += logits[k * n + b] = std::exp(logits[k * n + b] - most);
+        for (int64_t k = 0; k < classes; k++) logits[k * n + b] = (logits[k * n + b] / sum - float(k == label)) / whole;
+        total += std::log(sum) - of_label;
+        correct += best == label;
+    }
+}
+
+class Step {
+public:
+    const int64_t slice;  // images at once; with several threads all, since a slice has too few images for them
+
+private:
+    const Network& network;
+    const Minibatches& data;
+    std::unique_ptr<float[]> pixels;
+    std::vector<Layer> layers;
+    std::vector<std::unique_ptr<float[]>> outputs, maps, of_maps;
+    std::vector<std::unique_ptr<uint8_t[]>> winners;
+
+    static Tensor images_last(float* data, int64_t rows, int64_t columns, int64_t n) {
+        return {data, {1, rows * columns * n, columns * n, n}};
+    }
+    static int64_t pooled(const Shape& shape, int64_t side) { return (side + 2 * shape.padding - shape.kernel + 1) / 2; }
+
+    Shape shape_of(int64_t number, int64_t n) const {
+        Shape shape = network.convolutions[number].shape;
+        shape.images = n;
+        return shape;
+    }
+    float* features() const { return maps.empty() ? pixels.get() : maps.back().get(); }  // of the linear layers
+
+    // The input of a convolution, or its gradient; that of the pixels has no data.
+    Tensor input(int64_t number, int64_t n, bool gradient) const {
+        const Shape& shape = network.convolutions[number].shape;
+        float* before = number ? (gradient ? of_maps : maps)[number - 1].get() : gradient ? nullptr : pixels.get();
+        return images_last(before, shape.height, shape.width, n);
+    }
+
+public:
+    Step(const Network& network, const Minibatches& data, bool training)
+        : slice(network.threads > 1 ? data.largest : std::min(data.largest, SLICE)), network(network), data(data),
+          pixels(scratch<float>(data.channels * data.size * slice)),
+          layers(network.layers, network.layers + network.number_of_layers) {
+        for (int64_t i = 0; i < network.number_of_convolutions; i++) {
+            const Shape& shape = network.convolutions[i].shape;
+            const int64_t size = shape.filters * pooled(shape, shape.height) * pooled(shape, shape.width) * slice;
+            maps.push_back(scratch<float>(size)), of_maps.push_back(scratch<float>(training ? size : 0));
+            winners.push_back(scratch<uint8_t>(size));
+        }
+        for (Layer& layer : layers) {
+            outputs.push_back(scratch<float>(layer.outputs * slice));
+            layer.output = outputs.back().get();
+        }
+    }
+
+    // Adds the losses of n images to `total`, and to `correct`; the last output becomes the gradient of the loss, whose mean
+    // is over `whole` images.
+    void forward(const int64_t* indices, int64_t n, int64_t whole, double& total, int64_t& correct) {
+        gather(data.images, data.channels, data.size, indices, n, data.values, pixels.get());
+        for (size_t i = 0; i < maps.size(); i++) {
+            const Convolution& convolution = network.convolutions[i];
+            const Shape shape = shape_of(i, n);
+            const Tensor from = input(i, n, false);
+            ::forward(&shape, &from, convolution.weight, convolution.bias, maps[i].get(), winners[i].get(), network.chunk,
+                      network.threads);
+        }
+        linear_forward(n, features(), layers.data(), layers.size());
+        const Layer& last = layers.back();
+        cross_entropy(last.output, last.outputs, n, whole, indices, data.labels, total, correct);
+    }
+
+    // Computes the gradients of the n images of the last forward pass, or adds them to those of earlier slices.
+    void backward(int64_t n, bool add) {
+        float* const of_features = maps.empty() ? nullptr : of_maps.back().get();
+        linear_backward(n, features(), layers.data(), layers.size(), layers.back().output, of_features, add);
+        for (size_t i = maps.size(); i-- > 0;) {
+            const Convolution& convolution = network.convolutions[i];
+            const Shape shape = shape_of(i, n);
+            const Tensor from = input(i, n, false), to = input(i, n, true);
+            const Tensor of_output = images_last(of_maps[i].get(), pooled(shape, shape.height), pooled(shape, shape.width), n);
+            ::backward(&shape, &from, convolution.weight, &of_output, winners[i].get(), &to, convolution.of_weight,
+                       convolution.of_bias, add, network.chunk, network.threads);
+        }
+    }
+};
+
+// Calls f(summed loss, i) after each minibatch; returns the number of correct predictions, or -1 without memory.
+template <class F>
+static int64_t for_each_minibatch(const Network& network, const Minibatches& data, bool training, const F& f) {
+    try {
+        Step step(network, data, training);
+        int64_t correct = 0;
+        const int64_t* indices = data.indices;
+        for (int64_t i = 0; i < data.number; indices += data.sizes[i++]) {
+            const int64_t whole = data.sizes[i];
+            double total = 0;
+            for (int64_t first = 0; first < whole; first += step.slice) {
+                const int64_t n = std::min(step.slice, whole - first);
+                step.forward(indices + first, n, whole, total, correct);
+                if (training) step.backward(n, first > 0);
+            }
+            f(total, i);
+        }
+        return correct;
+    } catch (const std::bad_alloc&) {  // which must not reach Python
+        return -1;
+    }
+}
+
+extern "C" {
+
+// Trains on minibatches, and writes the mean loss of each, from before its update.
+int64_t train(const Network* network, const Minibatches* data, const Update* by, float* losses) {
+    return for_each_minibatch(*network, *data, true, [&](double total, int64_t i) {
+        losses[i] = total / data->sizes[i];
+        update(*by, by->steps + i + 1);
+    });
+}
+
+// Adds the loss of every image to `sum`.
+int64_t evaluate(const Network* network, const Minibatches* data, double* sum) {
+    return for_each_minibatch(*network, *data, false, [&](double total, int64_t) { *sum += total; });
+}
+}

@@ -1,0 +1,105 @@
+"""The updates of torch's optimizers that the native code can make, on the optimizers' own state."""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from ctypes import c_double, c_int64, c_void_p
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import optimizer as torch_optimizer
+
+# For each optimizer: its number in training.cpp, the names in its state, and the two numbers of its formula.
+RULES: dict[type[Optimizer], tuple[int, list[str], Callable[[dict[str, Any]], tuple[float, float]]]] = {
+    SGD: (1, ["momentum_buffer"], lambda group: (group["momentum"], group["dampening"])),
+    Adagrad: (2, ["sum"], lambda group: (group["lr_decay"], 0.0)),
+    Adam: (3, ["exp_avg", "exp_avg_sq"], lambda group: group["betas"]),
+    AdamW: (3, ["exp_avg", "exp_avg_sq"], lambda group: group["betas"]),
+    RMSprop: (4, ["square_avg"], lambda group: (group["alpha"], 0.0)),
+}
+NUMBERS = ("lr", "eps", "weight_decay", "momentum", "dampening", "lr_decay", "alpha")
+TORCH_ONLY = ("maximize", "amsgrad", "centered", "differentiable", "capturable")  # options
+
+
+class _Parameter(ctypes.Structure):
+    _fields_ = [*((name, c_void_p) for name in ("value", "gradient", "first", "second")), ("size", c_int64)]
+
+
+class _Update(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("rule", "flag", "number_of_parameters")),
+        *((name, c_double) for name in ("steps", "lr", "first", "second", "eps", "weight_decay")),
+        ("parameters", c_void_p),
+    ]
+
+
+NO_UPDATE = _Update()
+
+
+class Update:
+    """Updates of `parameters` by one of torch's optimizers, whose state must exist: torch makes the first update."""
+
+    def __init__(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters, self.group = parameters, optimizer.param_groups[0]
+        self.rule, names, self.numbers = RULES[type(optimizer)]
+        if isinstance(optimizer, SGD) and not self.group["momentum"]:
+            names = []
+        states = [optimizer.state.get(parameter, {}) for parameter in parameters]
+        self.states = [[state[name] for name in names] for state in states]
+        self.steps = [state["step"] for state in states if "step" in state]
+
+    def struct(self, gradients: Sequence[Tensor]) -> _Update:
+        """Return the C++ struct; `gradients` are where the gradients will be."""
+        rows = [
+            _Parameter(parameter.data_ptr(), gradient.data_ptr(), *pointers, size=parameter.numel())
+            for parameter, gradient, state in zip(self.parameters, gradients, self.states, strict=True)
+            for pointers in [[tensor.data_ptr() for tensor in state]]
+        ]
+        self.rows = (_Parameter * len(rows))(*rows)  # kept while the struct is used
+        group = self.group
+        flag = bool(group.get("nesterov", False) or group.get("decoupled_weight_decay", False))
+        done = self.steps[0].item() if self.steps else 0.0
+        numbers = done, group["lr"], *self.numbers(group), group.get("eps", 0.0), group["weight_decay"]
+        return _Update(self.rule, flag, len(rows), *numbers, ctypes.addressof(self.rows))
+
+    def count(self, updates: int) -> None:
+        """Add to the optimizer's number of updates."""
+        for step in self.steps:
+            step += updates
+
+
+def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> Update | None:
+    """Return the update of an optimizer of exactly these parameters, or None if only torch can make it."""
+    groups = optimizer.param_groups
+    if type(optimizer) not in RULES or len(groups) != 1 or "step" in vars(optimizer) or _has_hooks(optimizer):
+        return None
+    (group,) = groups
+    numbers = [*group.get("betas", ()), *(group[key] for key in NUMBERS if key in group)]
+    if (
+        any(group.get(option) for option in TORCH_ONLY)
+        or (isinstance(optimizer, RMSprop) and group["momentum"])
+        or not all(isinstance(number, int | float) for number in numbers)
+        or set(map(id, group["params"])) != set(map(id, parameters))
+    ):
+        return None
+    try:
+        update = Update(optimizer, parameters)
+    except KeyError:  # no state yet
+        return None
+    fits = all(
+        isinstance(tensor, Tensor)
+        and tensor.is_contiguous()
+        and (tensor.dtype, tensor.device, tensor.shape) == (parameter.dtype, parameter.device, parameter.shape)
+        for parameter, state in zip(parameters, update.states, strict=True)
+        for tensor in state
+    )
+    return update if fits and len({step.item() for step in update.steps}) < 2 else None
+
+
+def _has_hooks(optimizer: Optimizer) -> bool:
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or torch_optimizer._global_optimizer_pre_hooks
+        or torch_optimizer._global_optimizer_post_hooks
+    )
