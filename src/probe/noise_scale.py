@@ -48,4 +48,5 @@ def noise_scale(noise: float, squared: float) -> float:
 
 
 def _square(gradient: "Tensor") -> float:
-    return float(gradient.double().square().sum())
+    exact = gradient.double()
+    return float(exact @ exact)

@@ -4,6 +4,7 @@ import copy
 import math
 import sys
 import time
+from collections.abc import Sequence
 from statistics import fmean, median
 
 import numpy as np
@@ -17,21 +18,21 @@ from torch.optim import LBFGS, Optimizer
 from src.config.settings import Probe
 from src.errors import UserError, one_line
 from src.native.build import without_native_code
+from src.native.chain import chain_of
 from src.probe.critical_lr import critical_factor
 from src.probe.noise_scale import GradientMoments, moments, noise_scale
 from src.probe.sharpness import scaling, sharpness, stability_limit
 from src.runs.record import Row
 from src.schedules import Schedule
 from src.training.classifier import Classifier
-from src.training.datamodule import PROBE, DataModule
+from src.training.datamodule import PROBE, Block, DataModule
 from src.training.lightning import isolate_rng
+from src.training.metrics import EpochMetrics
 
-Minibatch = tuple[Tensor, Tensor]  # images and labels
-INTERVAL = 10_000  # training images between two measurements of the critical learning rate
-OF_MINIBATCH = 128  # images of the minibatch that these evaluate, at most
-EVERY = 3  # every third measurement includes the gradients
+INTERVAL = 30_000  # training images between two probes
+OF_MINIBATCH = 128  # images of the minibatch that are evaluated along the update, at most
 IMAGES, SHARE = 512, 0.05  # images whose gradients are measured: so many, or this share of a small training set
-CHUNKS = 8  # gradients that are compared
+CHUNKS = 4  # gradients that are compared
 
 
 class ProbedClassifier(Classifier):
@@ -71,33 +72,39 @@ class ProbedClassifier(Classifier):
         self.eigenvalues: list[float] = []
         self.probe_seconds = 0.0
 
-    def update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        number, self.update_of_epoch = self.update_of_epoch, self.update_of_epoch + 1
-        if number not in self.due:
-            return super().update(images, labels)
-        before = _flat(self.model)
-        random = _generator(images.device).get_state()
-        result = super().update(images, labels)
-        if bool(result[0].isfinite()):
-            began = time.perf_counter()
-            with isolate_rng(include_cuda=images.device.type == "cuda"):
-                few = images[:OF_MINIBATCH], labels[:OF_MINIBATCH]
-                self._measure(before, few, random, self.due.index(number))
-            self.probe_seconds += time.perf_counter() - began
-        return result
+    def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
+        done, results = 0, []
+        for probe, number in enumerate(self.due):
+            if (at := number - self.update_of_epoch) in range(len(block)):
+                results += [super().train_on(block[done:at])] if at > done else []
+                results.append(self._train_and_measure(block[at : at + 1], probe))
+                done = at + 1
+        results += [super().train_on(block[done:])] if done < len(block) else []
+        self.update_of_epoch += len(block)
+        losses, correct = zip(*results, strict=True)
+        return torch.cat(losses), torch.stack(correct).sum()
 
-    def _measure(self, before: Tensor, minibatch: Minibatch, random: Tensor, probe: int) -> None:
+    def _train_and_measure(self, minibatch: Block, probe: int) -> tuple[Tensor, Tensor]:
+        before, device = _flat(self.model), minibatch.split.images.device
+        random = _generator(device).get_state()
+        losses, correct = super().train_on(minibatch)
+        if bool(losses.isfinite()):
+            began = time.perf_counter()
+            with isolate_rng(include_cuda=device.type == "cuda"):
+                few = Block(minibatch.split, [minibatch.order[0][:OF_MINIBATCH]])
+                self._measure(before, few, random, probe)
+            self.probe_seconds += time.perf_counter() - began
+        return losses, correct
+
+    def _measure(self, before: Tensor, minibatch: Block, random: Tensor, probe: int) -> None:
         """Measure between the weights before an update and those after it.
 
         `random` is the state of the random generator before the update; `probe` counts within the epoch.
         """
-        network, generator = copy.deepcopy(self.model), _generator(minibatch[1].device)
+        network, generator = copy.deepcopy(self.model), _generator(before.device)
         weights, step = _trained(network), _flat(network) - before
         at = before.clone()
         vector_to_parameters(at, weights)  # they become views of it
-
-        def loss(images: Tensor, labels: Tensor) -> Tensor:
-            return cross_entropy(network(images), labels, reduction="none").double().mean()
 
         @torch.no_grad()
         def move(factor: float) -> None:
@@ -107,32 +114,34 @@ class ProbedClassifier(Classifier):
         def along(factor: float) -> float:
             move(factor)
             generator.set_state(random)  # `torch.manual_seed` takes longer than a small network's forward pass
-            return float(loss(*minibatch))
+            metrics = EpochMetrics(before.device)
+            metrics.evaluate(network, minibatch)
+            return metrics.loss.item() / sum(minibatch.sizes)
 
         self.factors.append(critical_factor(along, self._guess()))
         generator.manual_seed(int(self.draws.integers(2**31)))
-        if probe % EVERY == 0 and len(chunks := self._chunks()) > 1:
+        if len(chunks := self._chunks()) > 1:
             move(0.0)
-            gradients = (torch.autograd.grad(loss(*chunk), weights, materialize_grads=True) for chunk in chunks)
-            self.moments.append(moments(map(parameters_to_vector, gradients), len(chunks[0][1])))
+            gradients = (_gradient(network, weights, chunk) for chunk in chunks)
+            self.moments.append(moments(gradients, sum(chunks[0].sizes)))
         if self.probe == "sharpness" and probe == len(self.due) - 1:
             move(1.0)
-            drawn = [torch.cat(parts) for parts in zip(*self._chunks(), strict=True)]
+            images, labels = (torch.cat(parts) for parts in zip(*map(_images_and_labels, self._chunks()), strict=True))
             scale = scaling(self.optimizer, _trained(self.model))
             try:
                 with without_native_code():
-                    self.eigenvalues.append(sharpness(lambda: loss(*drawn), weights, scale))
+                    self.eigenvalues.append(sharpness(lambda: cross_entropy(network(images), labels), weights, scale))
             except RuntimeError as error:  # an operator without a second derivative
                 raise UserError(
                     f"probe=sharpness: the network has no Hessian: {one_line(error)}; use probe=true"
                 ) from error
 
-    def _chunks(self) -> list[Minibatch]:
+    def _chunks(self) -> list[Block]:
         """Draw training images, augmented as in training, in chunks of one size, two or more images each."""
         train = self.data.splits["train"]
         size = max(2, min(IMAGES, int(SHARE * len(train))) // CHUNKS)
         drawn = self.draws.choice(len(train), min(CHUNKS, len(train) // size) * size, replace=False)
-        return [train.minibatch(part.to(train.images.device)) for part in torch.from_numpy(drawn).split(size)]
+        return [Block(train, [indices]) for indices in torch.from_numpy(drawn).split(size)]
 
     def _guess(self) -> float:
         """Return the factor that the last probe found; the first of an epoch reads it from the curve, as if resumed."""
@@ -163,6 +172,20 @@ class ProbedClassifier(Classifier):
                 "sharpness": self.eigenvalues[0] if self.eigenvalues else math.nan,
                 "stability_limit": stability_limit(self.optimizer),
             }
+
+
+def _images_and_labels(minibatch: Block) -> tuple[Tensor, Tensor]:
+    return next(iter(minibatch))
+
+
+def _gradient(network: nn.Module, weights: Sequence[nn.Parameter], minibatch: Block) -> Tensor:
+    """Return the gradient of a minibatch's mean loss, flat."""
+    if chain := chain_of(network, minibatch.split.pixels):
+        chain.train(*minibatch.split.augmented(minibatch.order))
+        return parameters_to_vector([weight.grad for weight in weights if weight.grad is not None])
+    images, labels = _images_and_labels(minibatch)
+    loss = cross_entropy(network(images), labels, reduction="none").double().mean()
+    return parameters_to_vector(torch.autograd.grad(loss, weights, materialize_grads=True))
 
 
 def _trained(network: nn.Module) -> list[nn.Parameter]:

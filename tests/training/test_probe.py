@@ -21,6 +21,7 @@ from src.errors import UserError
 from src.runs.directory import Run
 from src.runs.record import PROBED
 from src.schedules import Schedule
+from src.training.datamodule import Block
 from src.training.probed_classifier import ProbedClassifier
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import Command
@@ -114,18 +115,18 @@ def test_it_measures_the_training_itself(tmp_path: Path, monkeypatch: pytest.Mon
     """Critical lr and moments of the first update, computed anew from the minibatch that it trains on."""
     settings = settings_of(optimizer="SGD", lr=0.02, batch_size=50)
     seen: list[tuple[Any, ...]] = []
-    update = ProbedClassifier.update
+    train = ProbedClassifier._train_and_measure
 
-    def spied(self: ProbedClassifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def spied(self: ProbedClassifier, minibatch: Block, probe: int) -> tuple[torch.Tensor, torch.Tensor]:
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
-        result = update(self, images, labels)
+        result = train(self, minibatch, probe)
         after = {name: value.clone() for name, value in self.model.state_dict().items()}
-        seen.append((before, after, images, labels, len(self.factors), self.model))
+        seen.append((before, after, *next(iter(minibatch)), self.model))
         return result
 
-    monkeypatch.setattr(ProbedClassifier, "update", spied)
+    monkeypatch.setattr(ProbedClassifier, "_train_and_measure", spied)
     run = fit(tmp_path, settings, True)
-    before, after, images, labels, _, model = next(each for each in seen if each[4])  # the first probed update
+    before, after, images, labels, model = seen[0]
 
     @torch.no_grad()
     def loss(factor: float) -> float:
@@ -212,11 +213,11 @@ def test_few_training_images(tmp_path: Path) -> None:
 def test_dropout_is_that_of_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the loss at factor 0 is the loss of the update itself."""
     seen: list[tuple[float, float]] = []
-    update = ProbedClassifier.update
+    train = ProbedClassifier._train_and_measure
 
-    def spied(self: ProbedClassifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def spied(self: ProbedClassifier, minibatch: Block, probe: int) -> tuple[torch.Tensor, torch.Tensor]:
         at_start.clear()
-        result = update(self, images, labels)
+        result = train(self, minibatch, probe)
         seen.extend((each, float(result[0])) for each in at_start)
         return result
 
@@ -225,7 +226,7 @@ def test_dropout_is_that_of_the_update(tmp_path: Path, monkeypatch: pytest.Monke
         return guess
 
     at_start: list[float] = []
-    monkeypatch.setattr(ProbedClassifier, "update", spied)
+    monkeypatch.setattr(ProbedClassifier, "_train_and_measure", spied)
     monkeypatch.setattr("src.training.probed_classifier.critical_factor", measured_at_start)
     fit(tmp_path, settings_of("dropout and batch statistics"), True)
     assert len(seen) == 3  # one an epoch
