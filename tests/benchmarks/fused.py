@@ -75,8 +75,7 @@ def alone(training: Training, batch: int) -> float:
     block = torch.arange(STEPS * batch, device=DEVICE).split(batch)
 
     def several() -> None:
-        for indices in block:
-            classifier.optimizer.step(partial(classifier._evaluate, *train.minibatch(indices), []))  # type: ignore[arg-type]
+        classifier.train_on(train[block])
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
 
