@@ -1,7 +1,8 @@
 """A stand-in for torch's compiler, whose import takes a third of a command's start. Training does not need it.
 
 Lightning imports `torch._dynamo` to recognise compiled modules, and torch.optim to exclude functions from compilation.
-The stand-in has the three names that they use. Any other name, and any submodule, imports the real module.
+The stand-in has the three names that they use. Any other name, and any submodule, imports the real module. Functions of
+torch.optim that have been called before that, such as `zero_grad`, are not excluded from compilation.
 """
 
 import importlib
@@ -48,7 +49,7 @@ class _StandIn(ModuleType):
 
     @staticmethod
     def disable(fn: Any = None, *arguments: Any, **options: Any) -> Any:
-        if getattr(fn, "__module__", "").startswith(("torch.optim.", "pytorch_lightning.")):
+        if (getattr(fn, "__module__", None) or "").startswith(("torch.optim.", "pytorch_lightning.")):
             return fn
         return _real().disable(fn, *arguments, **options)
 
@@ -65,12 +66,15 @@ class _Finder(MetaPathFinder, Loader):
         if not name.startswith(f"{NAME}."):
             return None
         _real()
-        return ModuleSpec(name, self) if name in sys.modules else importlib.util.find_spec(name)
+        if name not in sys.modules:
+            return importlib.util.find_spec(name)
+        module = sys.modules[name]  # the real module has imported it
+        # With a specification of its own, Python would import it a second time.
+        self.spec, module.__spec__ = module.__spec__, None
+        return ModuleSpec(name, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = sys.modules[spec.name]  # the real module has imported it
-        self.spec = module.__spec__
-        return module
+        return sys.modules[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.spec

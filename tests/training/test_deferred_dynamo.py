@@ -32,6 +32,7 @@ assert isinstance(torch.compile(network, backend="eager"), of_lightning.Optimize
     "disable": """
 from torch.compiler import disable
 assert not isinstance(network, torch._dynamo.OptimizedModule)
+assert disable(abs)(-1) == 1  # which has no `__module__`
 twice = disable(recursive=False)(disable(lambda x: 2 * x))
 assert torch.compile(lambda x: twice(x) + 1, backend="eager")(torch.ones(2)).tolist() == [3, 3]
 try:
@@ -46,8 +47,9 @@ from torch._dynamo.utils import counters
 import torch._dynamo.config, torch._dynamo.testing
 program = torch.export.export(network, (torch.ones(4, 3),))
 assert torch.equal(program.module()(torch.ones(4, 3)), network(torch.ones(4, 3)))
-assert torch._dynamo.utils.counters is counters
-assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
+assert torch._dynamo.utils.counters is torch._dynamo.convert_frame.counters is counters
+assert torch._dynamo.config is torch._dynamo.convert_frame.config is sys.modules["torch._dynamo.config"]
+assert torch._dynamo.config.__spec__.origin.endswith("config.py")
 """,
 }
 
