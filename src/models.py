@@ -65,12 +65,12 @@ class MLP(nn.Module):
             self.add_module(f"linear{number}", nn.Linear(inputs, outputs))
         initialize(self, init)
 
-    def chain(self) -> list[nn.Linear]:
+    def native_chain(self) -> list[nn.Linear]:
         """Return the layers that `forward` applies in order, so that training needs no autograd (`native/chain.py`)."""
         return cast(list[nn.Linear], [self.get_submodule(f"linear{number}") for number in range(1, self.depth + 1)])
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images, self.chain())
+        return perceptron(images, self.native_chain())
 
 
 class ConvBlock(nn.Conv2d):
@@ -125,7 +125,7 @@ class LeNet(nn.Module):
         self.activation = activation
         initialize(self, init)
 
-    def chain(self) -> list[ConvBlock | nn.Linear]:
+    def native_chain(self) -> list[ConvBlock | nn.Linear]:
         """Return the layers that `forward` applies in order."""
         return [self.conv1, self.conv2, self.linear1, self.linear2, self.linear3]
 

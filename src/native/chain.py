@@ -49,7 +49,8 @@ class _Minibatches(ctypes.Structure):
 def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
     """Return the chain of a network that the native code can train on this data, or None if autograd is needed.
 
-    Hooks need it, and frozen, shared or computed parameters, transforms, autocast and more than one thread.
+    Hooks need it, and frozen, shared or computed parameters, transforms, autocast and more than one thread. Hooks on
+    autograd's graph, such as `register_multi_grad_hook`, are not seen.
     """
     layers = _layers(model)
     parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
@@ -82,8 +83,8 @@ class Chain:
     def train(self, data: Pixels, order: Sequence[Tensor], update: Update | None = None) -> tuple[Tensor, Tensor]:
         """Train on minibatches of indices; return their losses from before it and the correct predictions.
 
-        The gradients are set, as by autograd. Without `update`, nothing else is. Raises ValueError if the layers do not
-        fit, and MemoryError.
+        Sets `grad` of each parameter. Without `update`, the parameters do not change. Raises ValueError if the layers
+        do not fit, and MemoryError.
         """
         gradients = [torch.empty_like(parameter) for parameter in self.parameters]
         losses = torch.empty(len(order))
@@ -124,6 +125,8 @@ class Chain:
         first = len(filters)
         for i, layer in enumerate(filters):
             struct, (*pooled, _) = convolution.shape_and_sizes((1, *shape), layer.weight.shape, int(layer.padding[0]))
+            if len(self.parameters[2 * i + 1]) != len(layer.weight):
+                raise ValueError(f"weight {tuple(layer.weight.shape)} and its bias do not fit")
             tensors = [tensor for some in (self.parameters, gradients) for tensor in some[2 * i : 2 * i + 2]]
             blocks.append(_Convolution(struct, *(tensor.data_ptr() for tensor in tensors)))
             shape = pooled
@@ -138,13 +141,13 @@ class Chain:
 
 
 def _layers(model: nn.Module) -> Sequence[Layer]:
-    """Return what the network's method `chain` returns, or nothing if that is no chain.
+    """Return what the network's method `native_chain` returns, or nothing if that is no chain.
 
     The method says what the `forward` beside it computes, so it does not count for a subclass with its own `forward`.
     """
-    if not _defines_both(model, "chain"):
+    if not _defines_both(model, "native_chain"):
         return []
-    layers: Sequence[Layer] = model.chain()  # type: ignore[operator]
+    layers: list[Layer] = list(model.native_chain())  # type: ignore[operator]
     kinds = "".join(map(_kind, layers))
     return layers if re.fullmatch("c*l+", kinds) else []
 

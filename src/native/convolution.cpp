@@ -139,7 +139,7 @@ struct Gradients : Slices {
                             const bool inside = y >= 0 && y < kernel && x >= 0 && x < kernel;
                             *to = inside ? weight[((filter * channels + c) * kernel + y) * kernel + x] : 0;
                         }
-        std::fill_n(to, LANES, 0.f);  // a zeroed window selects the value after the last, for a gradient of 0
+        std::fill_n(to, LANES, 0.f);  // winner NONE selects the value after its four, for a gradient of 0
     }
 
     void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {

@@ -6,7 +6,8 @@
 #include <cstring>
 #include <memory>
 
-// Images that pass through all layers together on one core: their features stay in the second-level cache.
+// Images that pass through all layers together on one core: their features stay in the second-level cache. A multiple of
+// CHUNK in convolution.py, or the order of sums would depend on the number of threads.
 constexpr int64_t SLICE = 64;
 
 // Memory that is not initialised: filling it with zeros would take as long as some kernels. Tests fill it with SCRATCH.

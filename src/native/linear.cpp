@@ -106,7 +106,8 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
 }
 
 // `gradient` is that of the last layer's output; of_features may be null. With `add`, the gradients of weights and biases
-// are added to those of earlier images. The images of a minibatch can be given in any multiples of SLICE at a time.
+// are added to those of earlier images. A minibatch may be split over several calls with the same result, bit for bit, if
+// every part but the last is a multiple of SLICE.
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features, int64_t add) {
     std::vector<float> here, before;

@@ -1,5 +1,5 @@
-// A block of minibatches in one call: pixels, forward pass, cross-entropy, backward pass, update. Called for each of
-// these, Python and torch would take as long as the arithmetic of a small network, and evict its data from the cache.
+// A block of minibatches in one call: pixels, forward pass, cross-entropy, backward pass, update. If Python called each of
+// these, it would take as long as a small network's arithmetic, and push the network's data out of the cache.
 #include "kernels.h"
 
 #include <algorithm>
@@ -80,8 +80,8 @@ static void update(const Update& by, double step) {
     }
 }
 
-// Adds the cross-entropy of logits (classes, n) to `total`, and to `correct`. The logits become the gradient of the mean over
-// `whole` images.
+// Adds the cross-entropy of the logits (classes, n) to `total`, and the number of correct predictions to `correct`. Then
+// overwrites the logits with the gradient of the mean loss over `whole` images.
 static void cross_entropy(float* logits, int64_t classes, int64_t n, int64_t whole, const int64_t* indices,
                           const int64_t* labels, double& total, int64_t& correct) {
     for (int64_t b = 0; b < n; b++) {
@@ -102,7 +102,7 @@ static void cross_entropy(float* logits, int64_t classes, int64_t n, int64_t who
 
 class Step {
 public:
-    const int64_t slice;  // images at once; with several threads all, since a slice has too few images for them
+    const int64_t slice;  // images taken at once: if threads share convolutions, all, since a slice is too small to share
 
 private:
     const Network& network;
@@ -133,7 +133,7 @@ private:
 
 public:
     Step(const Network& network, const Minibatches& data, bool training)
-        : slice(network.threads > 1 ? data.largest : std::min(data.largest, SLICE)), network(network), data(data),
+        : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)), network(network), data(data),
           pixels(scratch<float>(data.channels * data.size * slice)),
           layers(network.layers, network.layers + network.number_of_layers) {
         for (int64_t i = 0; i < network.number_of_convolutions; i++) {
@@ -148,8 +148,8 @@ public:
         }
     }
 
-    // Adds the losses of n images to `total`, and to `correct`; the last output becomes the gradient of the loss, whose mean
-    // is over `whole` images.
+    // Adds the losses of n images to `total`, and the number of correct predictions to `correct`. The last output becomes the
+    // gradient of the mean loss over `whole` images.
     void forward(const int64_t* indices, int64_t n, int64_t whole, double& total, int64_t& correct) {
         gather(data.images, data.channels, data.size, indices, n, data.values, pixels.get());
         for (size_t i = 0; i < maps.size(); i++) {
@@ -189,11 +189,12 @@ static int64_t for_each_minibatch(const Network& network, const Minibatches& dat
         for (int64_t i = 0; i < data.number; indices += data.sizes[i++]) {
             const int64_t whole = data.sizes[i];
             double total = 0;
-            for (int64_t first = 0; first < whole; first += step.slice) {
+            int64_t first = 0;
+            do {  // once without images, too, which have gradients of 0
                 const int64_t n = std::min(step.slice, whole - first);
                 step.forward(indices + first, n, whole, total, correct);
                 if (training) step.backward(n, first > 0);
-            }
+            } while ((first += step.slice) < whole);
             f(total, i);
         }
         return correct;

@@ -86,7 +86,7 @@ def _draw_matrix(axes: Axes, matrix: Tensor, classes: Sequence[str]) -> None:
         if count := int(matrix[row, column]):
             colour = "grey" if row == column else "white" if count > dark else "black"
             size = 8 if len(classes) <= 10 else 6
-            # Inside the axes, so the layout need not measure it, which takes a tenth of the figure's time.
+            # The text is inside the axes, so the layout skips it; measuring it takes a tenth of the figure's time.
             axes.text(column, row, str(count), ha="center", va="center", fontsize=size, color=colour, in_layout=False)
 
 

@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_a_number_stays_one() -> None:
     data = data_of((1, 5, 5))
     model = MLP([], image_shape=(1, 5, 5), classes=7)
     with torch.no_grad():
-        model.chain()[0].bias[3] = float("nan")
+        model.native_chain()[0].bias[3] = float("nan")
     losses, correct = native(model, data).train(data, [torch.arange(90)])
     assert losses.isnan().all()
     assert correct == (data.labels == 3).sum()  # torch's argmax takes not-a-number for the largest
@@ -201,19 +201,19 @@ def hooked(model: nn.Module, register: str = "register_forward_hook") -> nn.Modu
 
 def hooked_inside(hook: str) -> nn.Module:
     model = MLP([5])
-    hooked(model.chain()[0], hook)
+    hooked(model.native_chain()[0], hook)
     return model
 
 
 def hooked_at(hook: str) -> nn.Module:
     model = MLP([5])
-    getattr(model.chain()[0].weight, hook)(lambda _: None)
+    getattr(model.native_chain()[0].weight, hook)(lambda _: None)
     return model
 
 
 def with_own_method() -> nn.Module:
     model = MLP([5])
-    model.chain()[1].forward = torch.relu  # type: ignore[method-assign]
+    model.native_chain()[1].forward = torch.relu  # type: ignore[method-assign]
     return model
 
 
@@ -230,8 +230,8 @@ class Scaling(MLP):
     def forward(self, images: Tensor) -> Tensor:
         return self.linear2(torch.relu(self.linear1(images.flatten(1))))  # type: ignore[operator]
 
-    def chain(self) -> list[nn.Linear]:
-        return super().chain()
+    def native_chain(self) -> list[nn.Linear]:
+        return super().native_chain()
 
 
 def strided() -> nn.Module:
@@ -241,7 +241,7 @@ def strided() -> nn.Module:
 
 
 def frozen(model: MLP) -> nn.Module:
-    model.chain()[0].bias.requires_grad_(False)
+    model.native_chain()[0].bias.requires_grad_(False)
     return model
 
 
@@ -249,16 +249,16 @@ class Shared(MLP):
     def __init__(self) -> None:
         super().__init__([10, 10])
 
-    def chain(self) -> list[nn.Linear]:
-        first, second, _ = super().chain()
+    def native_chain(self) -> list[nn.Linear]:
+        first, second, _ = super().native_chain()
         return [first, second, second]
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images, self.chain())
+        return perceptron(images, self.native_chain())
 
 
 def weight_norm(model: MLP) -> nn.Module:
-    nn.utils.parametrizations.weight_norm(model.chain()[0])
+    nn.utils.parametrizations.weight_norm(model.native_chain()[0])
     return model
 
 
@@ -369,7 +369,15 @@ def test_layers_that_do_not_fit_are_refused() -> None:
         chain.train(data, [torch.arange(5)])
 
 
-@pytest.mark.parametrize("network", ["lenet", "mlp"])
+def test_a_bias_of_another_length_is_refused() -> None:
+    data = data_of((1, 28, 28))
+    model = LeNet(classes=7)
+    model.conv1.bias = nn.Parameter(torch.zeros(3))
+    with pytest.raises(ValueError, match="do not fit"):
+        native(model, data).train(data, [torch.arange(5)])
+
+
+@pytest.mark.parametrize("network", ["lenet", "lenet of colours"])
 def test_slices_of_a_minibatch_give_the_same_bits_as_the_whole(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one thread, the native code takes a minibatch in slices of 64 images; with more, it takes all at once."""
     torch.manual_seed(0)

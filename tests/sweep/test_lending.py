@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from joblib import cpu_count
 from torch import Tensor
 
 from src.models import MLP
@@ -48,6 +49,7 @@ class Noting(MLP):
         return super().forward(images)
 
 
+@pytest.mark.skipif(cpu_count() < 2, reason="there is one core")
 def test_the_last_of_three_runs_on_two_cores_is_lent_the_other_core(train: Command, tmp_path: Path) -> None:
     notes = tmp_path / "threads.txt"
     network = f"model._target_={Noting.__module__}.Noting", "~model.hidden", "~model.init"
