@@ -10,6 +10,7 @@ from tests.helpers.commands import REAL, start
 
 GRID = ("-m", "data=mnist", "model=lenet", "optimizer=sgd,adam", "batch_size=64,256", "seed=0,1", "epochs=2")
 LAUNCHERS = ("local", "joblib", "basic")
+REPEATS = 3
 
 
 def whole_command(launcher: str) -> float:
@@ -24,7 +25,7 @@ def whole_command(launcher: str) -> float:
 
 def main() -> None:
     """Measure and report."""
-    times = in_turn({launcher: partial(whole_command, launcher) for launcher in LAUNCHERS}, 5, warm_up=False)
+    times = in_turn({launcher: partial(whole_command, launcher) for launcher in LAUNCHERS}, REPEATS, warm_up=False)
     rows = [
         [
             launcher,
@@ -34,7 +35,7 @@ def main() -> None:
         for launcher, seconds in times.items()
     ]
     heads = ["seconds of 8 runs", "median", "least", "most", "to local", "least", "most"]
-    report("launchers", heads, rows, "n=5")
+    report("launchers", heads, rows, f"n={REPEATS}")
 
 
 if __name__ == "__main__":
