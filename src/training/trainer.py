@@ -81,9 +81,13 @@ class Training:
         """
         resumed = self.begin(run, names)
         try:
-            self._fit(run, console, names, resumed)
-        except Exception as error:
-            run.update(status="failed", error=one_line(error), traceback=traceback.format_exc())
+            try:
+                self._fit(run, console, names, resumed)
+            except Exception as error:
+                # `one_line` raises Interrupted if a library has turned an interrupt into this error.
+                run.update(status="failed", error=one_line(error), traceback=traceback.format_exc())
+                raise
+        except Exception:
             raise
         except BaseException:
             run.update(status="interrupted")

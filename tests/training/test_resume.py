@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from src import interrupts
 from src.config.settings import ConfigChoices, Settings
 from src.data.datasets import load
 from src.data.images import Images
@@ -135,6 +136,33 @@ def test_a_signal_ends_a_run_as_interrupted(
     record = json.loads((the_run(tmp_path) / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert (the_run(tmp_path) / "last.ckpt").exists()
+
+
+def test_a_library_s_error_after_an_interrupt_leaves_the_run_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch.save does, whose C++ turns an exception of its Python callbacks into an error of its own."""
+
+    def interrupted_in_a_library(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except interrupts.Interrupted as interruption:
+            raise RuntimeError("the writer failed") from interruption
+
+    network = {"_target_": "src.models.MLP", "hidden": [5]}
+    constant, sgd = {"_target_": "src.schedules.Schedule"}, {"_target_": "torch.optim.SGD"}
+    settings = Settings("mnist", 0, "half", network, sgd, constant, 0.01, 32, 1, 0)
+    run, training = run_of(settings, tmp_path), Training(settings, Images(*bars(300, 1), *bars(80, 2)), "cpu")
+    monkeypatch.setattr(Training, "_fit", interrupted_in_a_library)
+    monkeypatch.setattr(interrupts, "_interrupts", interrupts._Interrupts())
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        interrupts.raise_on_signals([signal.SIGTERM])
+        with run.locked(), pytest.raises(interrupts.Interrupted):
+            training.train_in(run, Console(quiet=True), ConfigChoices("mine", "mine", "mine"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert run.record()["status"] == "interrupted"
 
 
 def test_a_signal_ends_a_sweep_in_one_process(tmp_path: Path, small_mnist: Path) -> None:
