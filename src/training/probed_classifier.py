@@ -1,11 +1,10 @@
-"""A classifier that also measures, several times an epoch, what limits its learning rate and batch size."""
+"""A classifier that also measures, once an epoch, what limits its learning rate and batch size."""
 
 import copy
 import math
 import sys
 import time
 from collections.abc import Sequence
-from statistics import fmean, median
 
 import numpy as np
 import torch
@@ -29,9 +28,8 @@ from src.training.datamodule import PROBE, Block, DataModule
 from src.training.lightning import isolate_rng
 from src.training.metrics import EpochMetrics
 
-INTERVAL = 30_000  # training images between two probes
 OF_MINIBATCH = 128  # images of the minibatch that are evaluated along the update, at most
-IMAGES, SHARE = 512, 0.05  # images whose gradients are measured: so many, or this share of a small training set
+IMAGES, SHARE = 1024, 0.05  # images whose gradients are measured: so many, or this share of a small training set
 CHUNKS = 4  # gradients that are compared
 
 
@@ -62,29 +60,24 @@ class ProbedClassifier(Classifier):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         data, epoch = self.data, self.current_epoch
-        images = len(data.splits["train"])
-        updates, probes = -(-images // data.batch_size_in(epoch)), max(1, images // INTERVAL)
-        self.due = sorted({int((number + 0.5) * updates / probes) for number in range(probes)})
-        self.update_of_epoch = 0
+        self.until_probe = -(-len(data.splits["train"]) // data.batch_size_in(epoch)) // 2  # updates
         self.draws = np.random.default_rng((self.seed, epoch, PROBE))
-        self.moments: list[GradientMoments] = []
-        self.factors: list[float] = []
-        self.eigenvalues: list[float] = []
+        self.moments = GradientMoments(math.nan, math.nan)
+        self.factor = self.eigenvalue = math.nan
         self.probe_seconds = 0.0
 
     def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
-        done, results = 0, []
-        for probe, number in enumerate(self.due):
-            if (at := number - self.update_of_epoch) in range(len(block)):
-                results += [super().train_on(block[done:at])] if at > done else []
-                results.append(self._train_and_measure(block[at : at + 1], probe))
-                done = at + 1
-        results += [super().train_on(block[done:])] if done < len(block) else []
-        self.update_of_epoch += len(block)
+        at, self.until_probe = self.until_probe, self.until_probe - len(block)
+        if at not in range(len(block)):
+            return super().train_on(block)
+        results = [super().train_on(block[:at])] if at else []
+        results.append(self._train_and_measure(block[at : at + 1]))
+        if at + 1 < len(block):
+            results.append(super().train_on(block[at + 1 :]))
         losses, correct = zip(*results, strict=True)
         return torch.cat(losses), torch.stack(correct).sum()
 
-    def _train_and_measure(self, minibatch: Block, probe: int) -> tuple[Tensor, Tensor]:
+    def _train_and_measure(self, minibatch: Block) -> tuple[Tensor, Tensor]:
         before, device = _flat(self.model), minibatch.split.images.device
         random = _generator(device).get_state()
         losses, correct = super().train_on(minibatch)
@@ -92,11 +85,11 @@ class ProbedClassifier(Classifier):
             began = time.perf_counter()
             with isolate_rng(include_cuda=device.type == "cuda"):
                 few = Block(minibatch.split, [minibatch.order[0][:OF_MINIBATCH]])
-                self._measure(before, few, random, probe)
+                self._measure(before, few, random)
             self.probe_seconds += time.perf_counter() - began
         return losses, correct
 
-    def _measure(self, before: Tensor, minibatch: Block, random: Tensor, probe: int) -> None:
+    def _measure(self, before: Tensor, minibatch: Block, random: Tensor) -> None:
         """Measure between the weights before an update and those after it.
 
         `random` is the state of the random generator before the update; `probe` counts within the epoch.
@@ -118,19 +111,19 @@ class ProbedClassifier(Classifier):
             metrics.evaluate(network, minibatch)
             return metrics.loss.item() / sum(minibatch.sizes)
 
-        self.factors.append(critical_factor(along, self._guess()))
+        self.factor = critical_factor(along, self._guess())
         generator.manual_seed(int(self.draws.integers(2**31)))
         if len(chunks := self._chunks()) > 1:
             move(0.0)
             gradients = (_gradient(network, weights, chunk) for chunk in chunks)
-            self.moments.append(moments(gradients, sum(chunks[0].sizes)))
-        if self.probe == "sharpness" and probe == len(self.due) - 1:
+            self.moments = moments(gradients, sum(chunks[0].sizes))
+        if self.probe == "sharpness":
             move(1.0)
             images, labels = (torch.cat(parts) for parts in zip(*map(_images_and_labels, self._chunks()), strict=True))
             scale = scaling(self.optimizer, _trained(self.model))
             try:
                 with without_native_code():
-                    self.eigenvalues.append(sharpness(lambda: cross_entropy(network(images), labels), weights, scale))
+                    self.eigenvalue = sharpness(lambda: cross_entropy(network(images), labels), weights, scale)
             except RuntimeError as error:  # an operator without a second derivative
                 raise UserError(
                     f"probe=sharpness: the network has no Hessian: {one_line(error)}; use probe=true"
@@ -144,10 +137,9 @@ class ProbedClassifier(Classifier):
         return [Block(train, [indices]) for indices in torch.from_numpy(drawn).split(size)]
 
     def _guess(self) -> float:
-        """Return the factor that the last probe found; the first of an epoch reads it from the curve, as if resumed."""
-        factor, lr = self.factors[-1] if self.factors else 0.0, self.optimizer.param_groups[0]["lr"]
-        if not self.factors and self.curve and lr:
-            factor = self.curve[-1].get("critical_lr", 0.0) / lr
+        """Return the factor that follows from the last epoch's critical lr."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        factor = self.curve[-1].get("critical_lr", 0.0) / lr if self.curve and lr else 0.0
         return factor if 0 < factor < math.inf else 1.0
 
     def add_row(
@@ -155,13 +147,10 @@ class ProbedClassifier(Classifier):
     ) -> None:
         """Add an epoch's row, whose training time is without the probes."""
         super().add_row(epoch, figures, updates, data, seconds - self.probe_seconds, evaluation_seconds)
-        known = [each for each in self.moments if math.isfinite(each.noise + each.squared)]
-        noise = fmean(each.noise for each in known) if known else math.nan
-        squared = fmean(each.squared for each in known) if known else math.nan
-        factors = [factor for factor in self.factors if not math.isnan(factor)]
-        lr = self.curve[-1]["lr"]
+        finite = math.isfinite(self.moments.noise + self.moments.squared)
+        noise, squared = (self.moments.noise, self.moments.squared) if finite else (math.nan, math.nan)
         self.curve[-1] |= {
-            "critical_lr": lr * median(factors) if factors else math.nan,
+            "critical_lr": self.curve[-1]["lr"] * self.factor,
             "gradient_noise": noise,
             "gradient_squared": squared,
             "noise_scale": noise_scale(noise, squared),
@@ -169,7 +158,7 @@ class ProbedClassifier(Classifier):
         }
         if self.probe == "sharpness":
             self.curve[-1] |= {
-                "sharpness": self.eigenvalues[0] if self.eigenvalues else math.nan,
+                "sharpness": self.eigenvalue,
                 "stability_limit": stability_limit(self.optimizer),
             }
 

@@ -117,9 +117,9 @@ def test_it_measures_the_training_itself(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[tuple[Any, ...]] = []
     train = ProbedClassifier._train_and_measure
 
-    def spied(self: ProbedClassifier, minibatch: Block, probe: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def spied(self: ProbedClassifier, minibatch: Block) -> tuple[torch.Tensor, torch.Tensor]:
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
-        result = train(self, minibatch, probe)
+        result = train(self, minibatch)
         after = {name: value.clone() for name, value in self.model.state_dict().items()}
         seen.append((before, after, *next(iter(minibatch)), self.model))
         return result
@@ -215,9 +215,9 @@ def test_dropout_is_that_of_the_update(tmp_path: Path, monkeypatch: pytest.Monke
     seen: list[tuple[float, float]] = []
     train = ProbedClassifier._train_and_measure
 
-    def spied(self: ProbedClassifier, minibatch: Block, probe: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def spied(self: ProbedClassifier, minibatch: Block) -> tuple[torch.Tensor, torch.Tensor]:
         at_start.clear()
-        result = train(self, minibatch, probe)
+        result = train(self, minibatch)
         seen.extend((each, float(result[0])) for each in at_start)
         return result
 
