@@ -119,7 +119,8 @@ class ProbedClassifier(Classifier):
             self.moments = moments(gradients, sum(chunks[0].sizes))
         if self.probe == "sharpness":
             move(1.0)
-            images, labels = (torch.cat(parts) for parts in zip(*map(_images_and_labels, self._chunks()), strict=True))
+            half = map(_images_and_labels, chunks[: CHUNKS // 2])  # since it takes many passes
+            images, labels = (torch.cat(parts) for parts in zip(*half, strict=True))
             scale = scaling(self.optimizer, _trained(self.model))
             try:
                 with without_native_code():
