@@ -92,7 +92,7 @@ class ProbedClassifier(Classifier):
     def _measure(self, before: Tensor, minibatch: Block, random: Tensor) -> None:
         """Measure between the weights before an update and those after it.
 
-        `random` is the state of the random generator before the update; `probe` counts within the epoch.
+        `random` is the state of the random generator before the update.
         """
         network, generator = copy.deepcopy(self.model), _generator(before.device)
         weights, step = _trained(network), _flat(network) - before
