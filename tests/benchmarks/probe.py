@@ -36,7 +36,7 @@ def main() -> None:
     if not (REAL / "MNIST" / "raw").is_dir():
         raise SystemExit(f"{REAL}: MNIST is not there; name its folder by DATA_ROOT")
     torch.set_num_threads(1)
-    probes: tuple[Probe, ...] = (True, "sharpness")
+    probes: tuple[Probe, ...] = (True,) if QUICK else (True, "sharpness")
     batches = (64,) if QUICK else (64, 1024)
     cases = {
         f"{model}, batch {batch}, probe={str(probe).lower()}": partial(share, model, batch, probe)

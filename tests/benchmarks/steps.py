@@ -140,7 +140,7 @@ def main() -> None:
     for model, batch, optimizer in itertools.product(NETWORKS, (64, 256), ("sgd", "adagrad", "adam")):
         if QUICK and (optimizer != "adam" or batch != 64):
             continue
-        times = in_turn({"GEMM": gemm} | cases(model, optimizer, batch), 1 if QUICK else 3)
+        times = in_turn({"GEMM": gemm} | cases(model, optimizer, batch), 1 if QUICK else 3, warm_up=not QUICK)
         rate, ours = GEMM / statistics.median(times.pop("GEMM")), statistics.median(times["Ravine"])
         for program, measured in times.items():
             median = statistics.median(measured)
