@@ -50,7 +50,7 @@ struct Slices : Shape {
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
         rows = height + 2 * padding, columns = width + 2 * padding;
-        pooled_rows = (rows - kernel + 1) / 2, pooled_columns = (columns - kernel + 1) / 2;
+        pooled_rows = pooled(height), pooled_columns = pooled(width);
         taps = channels * kernel * kernel;
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < kernel; y++)

@@ -22,6 +22,7 @@ static std::unique_ptr<T[]> scratch(int64_t n) {
 
 struct Shape {  // of a convolution; kernels are square, the stride is 1
     int64_t images, channels, height, width, filters, kernel, padding;
+    int64_t pooled(int64_t side) const { return (side + 2 * padding - kernel + 1) / 2; }  // height or width of the output
 };
 
 struct Tensor {  // (images, channels, rows, columns); strides are in floats

@@ -115,7 +115,6 @@ private:
     static Tensor images_last(float* data, int64_t rows, int64_t columns, int64_t n) {
         return {data, {1, rows * columns * n, columns * n, n}};
     }
-    static int64_t pooled(const Shape& shape, int64_t side) { return (side + 2 * shape.padding - shape.kernel + 1) / 2; }
 
     Shape shape_of(int64_t number, int64_t n) const {
         Shape shape = network.convolutions[number].shape;
@@ -138,7 +137,7 @@ public:
           layers(network.layers, network.layers + network.number_of_layers) {
         for (int64_t i = 0; i < network.number_of_convolutions; i++) {
             const Shape& shape = network.convolutions[i].shape;
-            const int64_t size = shape.filters * pooled(shape, shape.height) * pooled(shape, shape.width) * slice;
+            const int64_t size = shape.filters * shape.pooled(shape.height) * shape.pooled(shape.width) * slice;
             maps.push_back(scratch<float>(size)), of_maps.push_back(scratch<float>(training ? size : 0));
             winners.push_back(scratch<uint8_t>(size));
         }
@@ -172,7 +171,7 @@ public:
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
             const Tensor from = input(i, n, false), to = input(i, n, true);
-            const Tensor of_output = images_last(of_maps[i].get(), pooled(shape, shape.height), pooled(shape, shape.width), n);
+            const Tensor of_output = images_last(of_maps[i].get(), shape.pooled(shape.height), shape.pooled(shape.width), n);
             ::backward(&shape, &from, convolution.weight, &of_output, winners[i].get(), &to, convolution.of_weight,
                        convolution.of_bias, add, network.chunk, network.threads);
         }

@@ -17,7 +17,6 @@ RULES: dict[type[Optimizer], tuple[int, list[str], Callable[[dict[str, Any]], tu
     AdamW: (3, ["exp_avg", "exp_avg_sq"], lambda group: group["betas"]),
     RMSprop: (4, ["square_avg"], lambda group: (group["alpha"], 0.0)),
 }
-NUMBERS = ("lr", "eps", "weight_decay", "momentum", "dampening", "lr_decay", "alpha")
 TORCH_ONLY = ("maximize", "amsgrad", "centered", "differentiable", "capturable")  # options
 
 
@@ -40,10 +39,13 @@ class Update:
     """Updates of `parameters` by one of torch's optimizers, whose state must exist: torch makes the first update."""
 
     def __init__(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters, self.group = parameters, optimizer.param_groups[0]
-        self.rule, names, self.numbers = RULES[type(optimizer)]
-        if isinstance(optimizer, SGD) and not self.group["momentum"]:
+        group = optimizer.param_groups[0]
+        self.parameters = parameters
+        self.rule, names, of_rule = RULES[type(optimizer)]
+        if isinstance(optimizer, SGD) and not group["momentum"]:
             names = []
+        self.flag = bool(group.get("nesterov", False) or group.get("decoupled_weight_decay", False))
+        self.numbers = group["lr"], *of_rule(group), group.get("eps", 0.0), group["weight_decay"]
         states = [optimizer.state.get(parameter, {}) for parameter in parameters]
         self.states = [[state[name] for name in names] for state in states]
         self.steps = [state["step"] for state in states if "step" in state]
@@ -56,11 +58,8 @@ class Update:
             for pointers in [[tensor.data_ptr() for tensor in state]]
         ]
         self.rows = (_Parameter * len(rows))(*rows)  # kept while the struct is used
-        group = self.group
-        flag = bool(group.get("nesterov", False) or group.get("decoupled_weight_decay", False))
         done = self.steps[0].item() if self.steps else 0.0
-        numbers = done, group["lr"], *self.numbers(group), group.get("eps", 0.0), group["weight_decay"]
-        return _Update(self.rule, flag, len(rows), *numbers, ctypes.addressof(self.rows))
+        return _Update(self.rule, self.flag, len(rows), done, *self.numbers, ctypes.addressof(self.rows))
 
     def count(self, updates: int) -> None:
         """Add to the optimizer's number of updates."""
@@ -74,11 +73,9 @@ def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> U
     if type(optimizer) not in RULES or len(groups) != 1 or "step" in vars(optimizer) or _has_hooks(optimizer):
         return None
     (group,) = groups
-    numbers = [*group.get("betas", ()), *(group[key] for key in NUMBERS if key in group)]
     if (
         any(group.get(option) for option in TORCH_ONLY)
         or (isinstance(optimizer, RMSprop) and group["momentum"])
-        or not all(isinstance(number, int | float) for number in numbers)
         or set(map(id, group["params"])) != set(map(id, parameters))
     ):
         return None
@@ -86,7 +83,7 @@ def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> U
         update = Update(optimizer, parameters)
     except KeyError:  # no state yet
         return None
-    fits = all(
+    fits = all(isinstance(number, int | float) for number in update.numbers) and all(
         isinstance(tensor, Tensor)
         and tensor.is_contiguous()
         and (tensor.dtype, tensor.device, tensor.shape) == (parameter.dtype, parameter.device, parameter.shape)
