@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 LARGEST, SMALLEST = 1e9, 1e-3  # factors that are tried
 RELATIVE, ABSOLUTE = 1e-6, 1e-7  # changes of the loss up to here are rounding errors of float32
 FIRST, THEN = 1.5, 4.0  # factors by which the bracket grows: the first step, later steps
-PRECISION = 5e-3  # of the factor
+PRECISION = 1e-3  # of the factor
 
 
 def critical_factor(loss: Callable[[float], float], guess: float = 1.0) -> float:

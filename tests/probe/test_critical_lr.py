@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.probe.critical_lr import critical_factor
@@ -23,6 +23,7 @@ def counted(loss: Callable[[float], float]) -> tuple[Callable[[float], float], l
 
 
 @given(seed=st.integers(0, 10**6), lr=st.floats(1e-4, 1e2))
+@example(seed=143, lr=12.8203125)
 def test_along_the_gradient_of_a_quadratic(seed: int, lr: float) -> None:
     """It is 2 g'g / g'Hg, for any Hessian and any learning rate of the step."""
     draw = np.random.default_rng(seed)
