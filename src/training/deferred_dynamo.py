@@ -1,18 +1,24 @@
 """A stand-in for torch's compiler, whose import takes a third of a command's start. Training does not need it.
 
 Lightning imports `torch._dynamo` to recognise compiled modules, and torch.optim to exclude functions from compilation.
-The stand-in has the three names that they use. Any other name, and any submodule, imports the real module. Functions of
-torch.optim that have been called before that, such as `zero_grad`, are not excluded from compilation.
+The stand-in has the three names that they use. Any other name of the real module, and any submodule, imports it. Names
+that it lacks do not, since pickle looks for functions in all modules. Functions of torch.optim that have been called
+before the import, such as `zero_grad`, are not excluded from compilation.
 """
 
 import importlib
 import importlib.util
+import pkgutil
+import re
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from functools import cache
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
+
+import torch
 
 NAME = "torch._dynamo"
 
@@ -30,6 +36,16 @@ def _real() -> ModuleType:
         del sys.modules[NAME]
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     return importlib.import_module(NAME)
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Return all words of the real module's source, which include its names, and its submodules."""
+    spec = PathFinder.find_spec(NAME, torch.__path__)
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    words = re.findall(r"\w+", spec.loader.get_source(NAME) or "")
+    return frozenset([*words, *(module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))])
 
 
 class _Compiled(type):
@@ -54,8 +70,9 @@ class _StandIn(ModuleType):
         return _real().disable(fn, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # such as `__file__`, which the import system and debuggers ask for
-            raise AttributeError(name)
+        # The import system and debuggers ask for names such as `__file__`.
+        if name.startswith("__") or name not in _names():
+            raise AttributeError(f"module {NAME!r} has no attribute {name!r}")
         return getattr(_real(), name)
 
 

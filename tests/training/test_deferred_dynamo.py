@@ -8,15 +8,20 @@ import pytest
 from tests.helpers.commands import ROOT
 
 TRAIN = """
-import sys
+import pickle, sys
 import torch
+from src.training import deferred_dynamo
 from src.training.trainer import Training
+def find(): pass
 network = torch.nn.Linear(3, 2)
 optimizer = torch.optim.Adam(network.parameters())
 network(torch.ones(4, 3)).sum().backward()
 optimizer.step()
 optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
+assert not hasattr(torch._dynamo, "Absent")
+find.__module__ = None  # so that it is looked for in all modules
+assert pickle.whichmodule(find, "find") == "__main__"
 assert "torch._dynamo.eval_frame" not in sys.modules
 """
 USES = {
@@ -41,6 +46,11 @@ except torch._dynamo.exc.Unsupported:
     pass
 else:
     raise AssertionError("was compiled")
+""",
+    "any name": """
+import torch._dynamo.utils
+names = [name for name in vars(torch._dynamo) if not name.startswith("__")]
+assert set(names) <= deferred_dynamo._names()
 """,
     "export": """
 from torch._dynamo.utils import counters
