@@ -160,13 +160,16 @@ def _run(task: Task) -> Any:
         from src.fused.train_group import train_group
 
         return train_group(task.configs)
-    return run_job(
+    ret = run_job(
         task_function=task.function,
         config=task.configs[0],
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=task.context,
     )
+    if task.quiet:  # a run, which the scheduler knows; to pickle its configuration takes as long as an epoch
+        ret.cfg = ret.hydra_cfg = None
+    return ret
 
 
 def _work(pickled: bytes) -> bytes:
