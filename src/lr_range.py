@@ -75,7 +75,7 @@ def lr_range(arguments: Sequence[str], console: Console) -> int:
     if ended_rows:
         print_table(table(ended_rows), console)
         for folder in folders:
-            console.print(f"{'files':>9}  {folder}/lr_range.csv, .svg, .png, and a .json per row", soft_wrap=True)
+            console.print(f"{'files':>9}  {folder}/lr_range.csv, .svg, .pdf, .png, and a .json per row", soft_wrap=True)
         console.print("  columns  docs/limits.md")
         for number, result in enumerate(ended_rows[:MOST_COMMANDS]):
             console.print(f"{'next' if number == 0 else 'or':>9}  {next_command(result)}", soft_wrap=True)

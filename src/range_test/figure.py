@@ -1,12 +1,9 @@
 """The figure of range tests: the loss by lr, a panel per optimizer, a line per batch size."""
 
-import io
 from collections.abc import Sequence
 from itertools import cycle
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from src.config.settings import optimizer_order
@@ -14,20 +11,14 @@ from src.range_test.points import Numbers, smoothed
 from src.range_test.result import Result
 from src.reporting import escapes
 from src.reporting.figures import COLOURS, panels
-from src.reporting.files import SAVED
+from src.reporting.rendering import rendered
 
 HEADROOM = 1.5  # the loss axis ends at this factor of the highest first loss; losses that diverge know no end
 
 
 def drawn(results: Sequence[Result]) -> dict[str, bytes]:
-    """Return the figure as `svg` and `png`."""
-    with mpl.rc_context(SAVED):
-        figure = _figure(results)
-        FigureCanvasAgg(figure)
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-        figure.savefig(png, format="png", dpi=150)
-    return {"svg": svg.getvalue(), "png": png.getvalue()}
+    """Return the figure as `svg`, `pdf` and `png`."""
+    return rendered(_figure(results))
 
 
 def _figure(results: Sequence[Result]) -> Figure:

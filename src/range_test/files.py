@@ -43,7 +43,7 @@ def write_json(result: Result) -> None:
 
 
 def write_table_and_figure(results: Sequence[Result]) -> None:
-    """Write `lr_range.csv`, `.svg` and `.png` of rows of one data set and model."""
+    """Write `lr_range.csv`, `.svg`, `.pdf` and `.png` of rows of one data set and model."""
     from src.range_test.figure import drawn  # imports matplotlib, which is slow
 
     folder = results[0].row.file.parent

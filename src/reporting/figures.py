@@ -1,13 +1,14 @@
 """Figures of a grid: loss curves, lr sensitivity, loss by epochs and by updates, time to an accuracy."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
@@ -21,7 +22,7 @@ TICKS = (0.1, 0.5, 0.9, 0.95, 0.98, 0.99, 0.997)  # accuracies on a logit scale
 LEAST, MOST = 0.03, 0.9995
 HIGHEST = 10.0  # nats; guessing among ten classes gives 2.3; the losses of diverged runs would flatten the other curves
 NAMED = 12  # lines that fit into a legend
-PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.1; powers of ten are formulas, which take longer than a curve
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.1
 TARGETS = (0.97, 0.985)  # test accuracies of the time-to-accuracy figure
 
 
@@ -88,7 +89,7 @@ def lr_sensitivity(grid: Grid) -> Figure:
                 on_edge.add(f"{best.key[2]:g}")
         warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
         axis.set(title=escapes.matplotlib(f"{optimizer}{warning}"), xlabel="learning rate", xscale="log")
-        axis.xaxis.set_major_formatter(PLAIN)
+        with_plain_labels(axis.xaxis)
         axis.set(yscale="logit", ylim=(LEAST, MOST))
         axis.set_yticks(TICKS, [f"{100 * tick:g}" for tick in TICKS])
         axis.minorticks_off()
@@ -107,7 +108,7 @@ def epochs_and_updates(grid: Grid) -> Figure:
                     _draw(axis, cell, "train_loss", cell.name, colour, _style(grid, batch), x)
     axes[0].set(xlabel="epochs")
     axes[1].set(xlabel="updates", xscale="log")
-    axes[1].xaxis.set_major_formatter(PLAIN)
+    with_plain_labels(axes[1].xaxis, between=(1, 2, 5))
     _of_losses(axes[0], "training loss (nats)")
     return _with_legend(figure, axes[0])
 
@@ -147,6 +148,16 @@ def panels(number: int, sharey: bool = False, height: float = 3.6) -> tuple[Figu
     return figure, list(axes)
 
 
+def with_plain_labels(axis: Axis, between: Sequence[int] = (1,)) -> None:
+    """Label a logarithmic axis with plain numbers: powers of ten are formulas, which take longer than a curve.
+
+    `between`: the multiples of powers of ten that have labels.
+    """
+    axis.set_major_locator(LogLocator(subs=between))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: str, x: str = "epoch") -> None:
     """Draw the mean and range of the finished runs' curves, and each diverged run as a thin line."""
     curves = cell.by_epoch(figure)
@@ -162,7 +173,7 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
 def _of_losses(axis: Axes, label: str) -> None:
     """Make the shared loss axis logarithmic, and label it."""
     axis.set(yscale="log", ylabel=label)
-    axis.yaxis.set_major_formatter(PLAIN)
+    with_plain_labels(axis.yaxis, between=(1, 2, 5))
     axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
 
 

@@ -5,20 +5,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.errors import printable
 from src.reporting import escapes, tables
 from src.reporting.figures import figures
 from src.reporting.limits_figure import limits_figures
+from src.reporting.rendering import rendered
 from src.reporting.section import Section
 from src.runs.dataframe import Frames
 
-SAVED: Any = {"svg.hashsalt": "ravine", "svg.fonttype": "path", "pdf.fonttype": 42}  # for reproducible bytes
 LONGEST = 100  # characters of a title in a file name
 
 
@@ -62,17 +59,14 @@ def draw_figures(section: Section, folder: Path) -> list[tuple[str, str]]:
     folder.mkdir(exist_ok=True)
     found = chain(figures(section.grid), limits_figures(section.limits))
     drawn: list[tuple[str, str]] = []
-    with mpl.rc_context(SAVED):
-        for title, caption, figure in found:
-            FigureCanvasAgg(figure)
-            name = section.prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
-            if (folder / f"{name}.svg").exists():  # from another title with the same file name
-                name += f"-{len(drawn)}"
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            figure.set_layout_engine("none")  # keeps this layout, which takes as long as the drawing
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            drawn.append((caption, _compact((folder / f"{name}.svg").read_text(encoding="utf-8"))))
+    for title, caption, figure in found:
+        name = section.prefix + re.sub(r"[^\w.]+", "-", title)[:LONGEST]
+        if (folder / f"{name}.svg").exists():  # from another title with the same file name
+            name += f"-{len(drawn)}"
+        files = rendered(figure)
+        for kind, content in files.items():
+            (folder / f"{name}.{kind}").write_bytes(content)
+        drawn.append((caption, _compact(files["svg"].decode())))
     return drawn
 
 
