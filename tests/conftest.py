@@ -13,10 +13,10 @@ from hydra import compose, initialize_config_dir
 from joblib import cpu_count
 from omegaconf import DictConfig
 
-from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.commands import ROOT, Command, Start, environment
 from tests.helpers.groups import Configs
 from tests.helpers.images import write_mnist
-from tests.helpers.warm import WarmCommands
+from tests.helpers.warm import Started, WarmCommands
 
 if not os.environ.get("RAVINE_TEST_GPU"):  # as `make test-gpu` sets it
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # only a CPU promises the same bits
@@ -52,6 +52,16 @@ def train(warm: WarmCommands, small_mnist: Path, tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def start_train(warm: WarmCommands) -> Start:
+    """As `tests.helpers.commands.start`, forked from a warm process."""
+
+    def begin(output: Path, data_root: Path, *arguments: str, **extra: str) -> Started:
+        return warm.start("src.train", [*arguments, f"output_dir={output}"], environment(data_root, **extra))
+
+    return begin
+
+
+@pytest.fixture
 def typed_train(small_mnist: Path, tmp_path: Path) -> Command:
     """`python -m src.train ...` as typed from the repository's root, its output under tmp_path/outputs."""
 
@@ -70,7 +80,7 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-STARTS_PROCESSES = {"train", "typed_train"}  # fixtures
+STARTS_PROCESSES = {"train", "start_train", "typed_train"}  # fixtures
 SLOW = (  # modules that start processes, compile, or take more than some seconds
     "config/test_loader", "fused/test_graph", "fused/test_parity", "fused/test_train_group",
     "fused/test_verification", "hydra_plugins/", "inference/", "native/test_build",

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.helpers.commands import ROOT, Command, environment, start
+from tests.helpers.commands import ROOT, Command, Start, environment
 
 
 def status(*arguments: str | Path, **extra: str) -> "subprocess.CompletedProcess[str]":
@@ -42,8 +42,8 @@ def test_runs_of_any_launcher_are_shown(train: Command, outputs: Path) -> None:
     assert finished.read_bytes() == content[:50]  # status writes nothing
 
 
-def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path) -> None:
-    study = start(
+def test_a_running_study_is_shown_with_its_remaining_runs(tmp_path: Path, start_train: Start) -> None:
+    study = start_train(
         tmp_path, ROOT, "-m", "data=digits", "model=mlp", "epochs=300", "seed=0,1,2,3,4", "hydra.launcher.workers=1"
     )
     watching = subprocess.Popen(

@@ -8,13 +8,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.helpers.commands import REAL, start
+from tests.helpers.commands import REAL, Start, start
 from tests.helpers.runs import assert_same
 
 GRID = ("-m", "data=mnist", "model=lenet,mlp", "optimizer=sgd,adagrad,adam", "batch_size=64,256", "epochs=2")
 
 
-def kill_and_compare(output: Path, data_root: Path, grid: tuple[str, ...], kills: int, seed: int) -> list[str]:
+def kill_and_compare(
+    output: Path, data_root: Path, grid: tuple[str, ...], kills: int, seed: int, start: Start = start
+) -> list[str]:
     """Send SIGKILL to the process group at random moments, then let the study end; return a line per session.
 
     Raises AssertionError unless the runs are those of the uninterrupted study, bit for bit, and no file is left over.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from src.runs.directory import Run
-from tests.helpers.commands import Command, own_choice, start
+from tests.helpers.commands import Command, Start, own_choice
 from tests.helpers.groups import assert_near, runs_in
 from tests.helpers.runs import assert_same
 
@@ -70,13 +70,13 @@ def test_a_run_that_kills_the_process_fails_alone(train: Command, outputs: Path,
     assert "Traceback" not in ended.stderr
 
 
-def test_killed_again_and_again(train: Command, tmp_path: Path, small_mnist: Path) -> None:
+def test_killed_again_and_again(train: Command, start_train: Start, tmp_path: Path, small_mnist: Path) -> None:
     grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=18", *FUSE
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(*grid, f"output_dir={whole}").stderr == ""
     epochs = [0]
     for _ in range(2):
-        process = start(cut, small_mnist, *grid)
+        process = start_train(cut, small_mnist, *grid)
         while process.poll() is None and epochs_of(cut) <= epochs[-1]:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
@@ -95,10 +95,10 @@ def epochs_of(output: Path) -> int:
     return min(found) if len(found) == 4 else 0
 
 
-def test_two_vectorized_studies_share_runs(tmp_path: Path, small_mnist: Path, train: Command) -> None:
+def test_two_vectorized_studies_share_runs(tmp_path: Path, small_mnist: Path, start_train: Start) -> None:
     grid = "-m", "data=digits", "model=mlp", "optimizer=sgd,adam", "seed=0,1", *FUSE
-    first = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8")
-    second = start(tmp_path / "outputs", small_mnist, *grid, "epochs=8", "lr=0.02,0.05")
+    first = start_train(tmp_path / "outputs", small_mnist, *grid, "epochs=8")
+    second = start_train(tmp_path / "outputs", small_mnist, *grid, "epochs=8", "lr=0.02,0.05")
     for study in (first, second):
         _, stderr = study.communicate()
         assert study.returncode == 0, stderr

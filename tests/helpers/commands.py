@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("DATA_ROOT", ROOT / "data")).absolute()
 needs_mnist = pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="no MNIST under DATA_ROOT or data/")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., Any]  # as `start`
 
 
 def environment(data_root: Path, **extra: str) -> dict[str, str]:

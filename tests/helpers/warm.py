@@ -1,34 +1,57 @@
 """Commands forked from a process that has imported everything, which otherwise takes each of them seconds."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 # The child leaves the loop, so that it runs and ends as a process of its own.
 TEMPLATE = """
-import atexit, gc, json, os, signal, sys, threading, traceback
-import matplotlib.backends.backend_agg, pandas, scipy.stats, sklearn.datasets, statsmodels.api
+import atexit, gc, json, os, signal, subprocess, sys, threading, traceback
+import hydra, pandas.io.formats.style, PIL.Image, pyarrow.parquet, scipy.stats, sklearn.datasets, statsmodels.api
 import src.evaluate, src.export, src.predict, src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
 import src.lr_range, src.range_test.figure, src.range_test.losses, src.range_test.workers
-import src.fused.train_group, src.sweep.scheduler, src.training.error_figure, src.training.trainer
+import src.fused.train_group, src.models, src.sweep.scheduler, src.training.error_figure, src.training.trainer
+import src.reporting.page
 
+# The first use of a parser takes longer than the others.
+with hydra.initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
+    hydra.compose("config", ["lr=0.1"])
+PIL.Image.init()
+# In another process: threads, as the bundler's, would not survive a fork.
+code = "import src.reporting.page, sys; sys.stdout.write(src.reporting.page._library())"
+library = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+src.reporting.page._library = lambda: library
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
 for line in sys.stdin:
     request = json.loads(line)
-    if not (child := os.fork()):
+    if not os.fork():
         break
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
 else:
     os._exit(0)
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+if child := os.fork():
+    _, status = os.waitpid(child, 0)
+    with open(request["code"] + ".partial", "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(status)))
+    os.rename(file.name, request["code"])
+    os._exit(0)
+os.setsid()
 signal.alarm(300)  # a command that hangs
-nowhere = os.open(os.devnull, os.O_RDONLY)
-os.dup2(nowhere, 0)
-for number, name in ((1, "stdout"), (2, "stderr")):
-    os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+opened = [os.open(name, mode) for name, mode in (
+    (os.devnull, os.O_RDONLY), (request["stdout"], os.O_WRONLY), (request["stderr"], os.O_WRONLY)
+)]
+print(os.getpid(), flush=True)
+for number, descriptor in enumerate(opened):
+    os.dup2(descriptor, number)
 os.environ.clear()
 os.environ.update(request["env"])
 sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
@@ -58,6 +81,44 @@ os._exit(code)
 """
 
 
+class Started:
+    """A command in its own session, with the methods of `subprocess.Popen` that the tests use."""
+
+    def __init__(self, pid: int, code: Path, stdout: IO[str], stderr: IO[str]) -> None:
+        self.pid, self.stdout, self.stderr, self._code = pid, stdout, stderr, code
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and self._code.exists():
+            self.returncode = int(self._code.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        """Raises TimeoutError."""
+        until = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise TimeoutError(f"process {self.pid} has not ended within {timeout:g} s")
+            time.sleep(0.005)
+        return code
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Return what is left of stdout and stderr at the end. Raises TimeoutError."""
+        with ThreadPoolExecutor(2) as pool:
+            texts = [pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
+            stdout, stderr = (text.result(timeout) for text in texts)
+        self.wait(timeout)
+        self.stdout.close()
+        self.stderr.close()
+        return stdout, stderr
+
+    def send_signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class WarmCommands:
     """Runs `python -m MODULE ARGUMENTS` in forks of one process."""
 
@@ -72,20 +133,31 @@ class WarmCommands:
             text=True,
         )
 
-    def run(
-        self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end. `fork`: its workers are forked, too, instead of started by a forkserver."""
+    def start(self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True) -> Started:
+        """Start a command. `fork`: its workers are forked, too, instead of started by a forkserver."""
         self.number += 1
-        files = {name: str(self.folder / f"{self.number}.{name}") for name in ("stdout", "stderr")}
-        request = {"module": module, "arguments": list(arguments), "env": dict(env), "fork": fork, **files}
+        files = {name: self.folder / f"{self.number}.{name}" for name in ("stdout", "stderr", "code")}
+        streams = []
+        for name in ("stdout", "stderr"):
+            os.mkfifo(files[name])
+            descriptor = os.open(files[name], os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer
+            os.set_blocking(descriptor, True)
+            streams.append(os.fdopen(descriptor, encoding="utf-8", errors="surrogateescape"))
+        paths = {name: str(file) for name, file in files.items()}
+        request = {"module": module, "arguments": list(arguments), "env": dict(env), "fork": fork, **paths}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        code = int(self.process.stdout.readline())
-        stdout, stderr = (Path(file).read_text() for file in files.values())
-        return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], code, stdout, stderr)
+        return Started(int(self.process.stdout.readline()), files["code"], *streams)
+
+    def run(
+        self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end. `fork`: as for `start`."""
+        started = self.start(module, arguments, env, fork)
+        stdout, stderr = started.communicate()
+        return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], started.wait(), stdout, stderr)
 
     def close(self) -> None:
         """End the process."""

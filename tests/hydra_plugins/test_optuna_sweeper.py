@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from src.config.settings import CONF
 from src.hydra_plugins.optuna_sweeper import OptunaSweeper
 from src.sweep.optuna_study import Space
-from tests.helpers.commands import ROOT, Command, environment, own_choice, start
+from tests.helpers.commands import ROOT, Command, Start, environment, own_choice
 from tests.helpers.runs import the_run
 
 OPTUNA = ("-m", "hydra/sweeper=optuna", "model=mlp", "data.validation=60")
@@ -73,12 +73,14 @@ def test_a_search_runs_its_trials_and_names_the_best(train: Command, outputs: Pa
     assert train(*command, "hydra.sweeper.n_trials=4").stdout.startswith("search")  # which trains nothing
 
 
-def test_a_killed_search_equals_an_uninterrupted_one(train: Command, small_mnist: Path, tmp_path: Path) -> None:
+def test_a_killed_search_equals_an_uninterrupted_one(
+    train: Command, start_train: Start, small_mnist: Path, tmp_path: Path
+) -> None:
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     command = (*OPTUNA, LR, "epochs=30", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
     assert train(*command, f"output_dir={alone}").returncode == 0
     for runs in (2, 3):  # in the first batch, and in the second
-        process = start(killed, small_mnist, *command)
+        process = start_train(killed, small_mnist, *command)
         while len(list(killed.rglob("last.ckpt"))) < runs:
             assert process.poll() is None
             time.sleep(0.02)

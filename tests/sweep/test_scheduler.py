@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.interrupts import RESUMES
-from tests.helpers.commands import ROOT, Command, environment, own_choice, processes, start
+from tests.helpers.commands import ROOT, Command, Start, environment, own_choice, processes, start
 from tests.helpers.runs import assert_same
 
 SWEEP = ("-m", "data=digits", "model=mlp", "epochs=3", "lr=0.01,0.02", "seed=0,1")
@@ -68,7 +68,9 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
     return *found, "-m", "data=digits", "model=faulty", "epochs=3"
 
 
-def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: Path, small_mnist: Path) -> None:
+def test_all_runs_are_shown_and_finished_ones_skipped(
+    train: Command, outputs: Path, small_mnist: Path, start_train: Start
+) -> None:
     first = train(*SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -89,7 +91,7 @@ def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: P
     assert "6 runs: 4 finished, 2 to do  12/18 epochs" in wider.stdout
     assert sessions(outputs) == [1] * 6
 
-    nothing_to_do = start(outputs, small_mnist, *SWEEP)
+    nothing_to_do = start_train(outputs, small_mnist, *SWEEP)
     most = 0
     while nothing_to_do.poll() is None:
         most = max(most, len(processes(nothing_to_do.pid)))
@@ -195,9 +197,9 @@ def test_ctrl_c_while_workers_start_is_quiet_too(tmp_path: Path) -> None:
     assert none_is_left(process.pid)
 
 
-def test_two_studies_at_once_share_the_work(tmp_path: Path) -> None:
+def test_two_studies_at_once_share_the_work(tmp_path: Path, start_train: Start) -> None:
     overlapping = [
-        start(tmp_path, ROOT, *SWEEP[:-1], "epochs=12", f"seed={seeds}", "hydra.launcher.workers=2")
+        start_train(tmp_path, ROOT, *SWEEP[:-1], "epochs=12", f"seed={seeds}", "hydra.launcher.workers=2")
         for seeds in ("0,1,2", "2,1,3")
     ]
     for study in overlapping:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.kills import kill_and_compare
-from tests.helpers.commands import ROOT, Command
+from tests.helpers.commands import ROOT, Command, Start
 from tests.helpers.runs import assert_same
 
 STUDY = ("-m", "data=digits", "model=mlp", "epochs=3", "optimizer=sgd,adam", "seed=0,1")
@@ -20,7 +20,7 @@ def runs(outputs: Path) -> list[Path]:
     return sorted(file.parent for file in outputs.rglob("run.json"))
 
 
-def test_a_study_killed_at_random_moments_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_study_killed_at_random_moments_equals_an_uninterrupted_one(tmp_path: Path, start_train: Start) -> None:
     grid = (
         "-m",
         "data=digits",
@@ -30,7 +30,7 @@ def test_a_study_killed_at_random_moments_equals_an_uninterrupted_one(tmp_path: 
         "epochs=6",
         "hydra.launcher.workers=2",
     )
-    kill_and_compare(tmp_path, ROOT, grid, kills=2, seed=1)
+    kill_and_compare(tmp_path, ROOT, grid, kills=2, seed=1, start=start_train)
 
 
 def test_damaged_files_are_renamed_and_their_runs_repeated(train: Command, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from src.interrupts import RESUMES
 from src.runs.directory import Run
 from src.training.evaluation import test_figures as figures_on
 from src.training.trainer import Training, set_up_process
-from tests.helpers.commands import Command, start
+from tests.helpers.commands import Command, Start
 from tests.helpers.images import bars
 from tests.helpers.runs import assert_same, run_of, state, the_run
 
@@ -88,13 +88,13 @@ def test_interrupted_anywhere(optimizer: str, schedule: str, tmp_path: Path, mon
     assert_same(alone.directory, cut.directory)
 
 
-def test_killed_at_random_moments(train: Command, tmp_path: Path, small_mnist: Path) -> None:
+def test_killed_at_random_moments(train: Command, start_train: Start, tmp_path: Path, small_mnist: Path) -> None:
     command = ("data=digits", "model=lenet", "optimizer=adam", "epochs=8")
     assert train(*command, f"output_dir={tmp_path / 'alone'}").returncode == 0
 
     moments, epochs = random.Random(0), 0
     for _ in range(3):
-        process = start(tmp_path / "killed", small_mnist, *command)
+        process = start_train(tmp_path / "killed", small_mnist, *command)
         assert process.stdout is not None
         for line in process.stdout:  # kill during, before or after writing one of the next two epochs
             if found := re.search(r"epoch (\d+)/8", line):
@@ -120,10 +120,10 @@ def test_killed_at_random_moments(train: Command, tmp_path: Path, small_mnist: P
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_as_interrupted(
-    signum: signal.Signals, code: int, tmp_path: Path, small_mnist: Path
+    signum: signal.Signals, code: int, tmp_path: Path, small_mnist: Path, start_train: Start
 ) -> None:
     command = ("data=digits", "model=lenet", "epochs=500")
-    process = start(tmp_path, small_mnist, *command)
+    process = start_train(tmp_path, small_mnist, *command)
     assert process.stdout is not None
     for line in process.stdout:
         if "epoch 2/" in line:
@@ -165,9 +165,9 @@ def test_a_library_s_error_after_an_interrupt_leaves_the_run_interrupted(
     assert run.record()["status"] == "interrupted"
 
 
-def test_a_signal_ends_a_sweep_in_one_process(tmp_path: Path, small_mnist: Path) -> None:
+def test_a_signal_ends_a_sweep_in_one_process(tmp_path: Path, small_mnist: Path, start_train: Start) -> None:
     sweep = ("-m", "hydra/launcher=basic", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2")
-    process = start(tmp_path, small_mnist, *sweep)
+    process = start_train(tmp_path, small_mnist, *sweep)
     assert process.stdout is not None
     for line in process.stdout:
         if "epoch 1/" in line:
