@@ -55,8 +55,10 @@ def test_rows_are_tested_written_and_shown(
     runs = select([word for word in words if not word.startswith("steps")]).runs
     files = [range_test_file(outputs, *run) for run in runs[::2]]
     folder = outputs / "lr_range" / "mnist" / "mlp"
-    assert sorted(folder.glob("[!.]*")) == sorted([*files, *(folder / f"lr_range.{e}" for e in ("csv", "svg", "png"))])
-    assert f"files  {folder}/lr_range.csv, .svg, .png, and a .json per row" in ended.stdout
+    assert sorted(folder.glob("[!.]*")) == sorted(
+        [*files, *(folder / f"lr_range.{e}" for e in ("csv", "svg", "pdf", "png"))]
+    )
+    assert f"files  {folder}/lr_range.csv, .svg, .pdf, .png, and a .json per row" in ended.stdout
     assert "next  python -m src.train -m data=mnist model=mlp optimizer=sgd batch_size=32 epochs=3 " in ended.stdout
 
     set_up_process(1, 1)

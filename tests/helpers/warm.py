@@ -26,8 +26,9 @@ with hydra.initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
     hydra.compose("config", ["lr=0.1"])
 PIL.Image.init()
 # In another process: threads, as the bundler's, would not survive a fork.
-code = "import src.reporting.page, sys; sys.stdout.write(src.reporting.page._library())"
-library = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+code = "import sys, vl_convert; sys.stdout.write(vl_convert.javascript_bundle(sys.argv[1]))"
+bundler = sys.executable, "-c", code, src.reporting.page.EMBED
+library = subprocess.run(bundler, stdout=subprocess.PIPE, text=True, check=True).stdout
 src.reporting.page._library = lambda: library
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
@@ -54,7 +55,12 @@ for number, descriptor in enumerate(opened):
     os.dup2(descriptor, number)
 os.environ.clear()
 os.environ.update(request["env"])
-sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+if paths := [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]:
+    import importlib.util
+    sys.path[:0] = paths
+    sys.modules.pop("sitecustomize", None)
+    if importlib.util.find_spec("sitecustomize"):
+        import sitecustomize
 if request["fork"]:
     import multiprocessing
     forked = lambda imports=(): multiprocessing.get_context("fork")

@@ -31,15 +31,15 @@ def records(outputs: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=["slurm_local", "ray"])
 def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
-    launcher: tuple[str, ...], typed_train: Command, outputs: Path
+    launcher: tuple[str, ...], train: Command, outputs: Path
 ) -> None:
     command = ("-m", *launcher, "model=mlp", "epochs=1")
-    ended = typed_train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
+    ended = train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert [record["status"] for record in records(outputs)] == ["finished", "finished"]
     before = records(outputs)
-    again = typed_train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
+    again = train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
     assert again.returncode == 0, again.stderr
     assert [record["status"] for record in records(outputs)] == ["finished"] * 3
     assert [record for record in records(outputs) if record["settings"]["lr"] < 0.003] == before
