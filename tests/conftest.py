@@ -6,17 +6,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
 from joblib import cpu_count
-from omegaconf import DictConfig
 
 from tests.helpers.commands import ROOT, Command, Start, environment
-from tests.helpers.groups import Configs
 from tests.helpers.images import write_mnist
 from tests.helpers.warm import Started, WarmCommands
+
+if TYPE_CHECKING:  # to import these takes seconds, also in the process that only hands out the tests
+    from omegaconf import DictConfig
+
+    from tests.helpers.groups import Configs
+
+gc.disable()  # until all is imported
 
 if not os.environ.get("RAVINE_TEST_GPU"):  # as `make test-gpu` sets it
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # only a CPU promises the same bits
@@ -101,6 +105,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave out all that is imported by now when garbage is collected, as libraries do explicitly."""
+    gc.enable()
     gc.freeze()
 
 
@@ -116,16 +121,19 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture
 def double() -> Iterator[None]:
     """Train all networks in float64, so that differences beyond rounding are errors."""
+    import torch
+
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
-def configs(small_mnist: Path) -> Configs:
+def configs(small_mnist: Path) -> "Configs":
     """Return a function that composes the jobs' configurations as Hydra does."""
+    from hydra import compose, initialize_config_dir
 
-    def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> list[DictConfig]:
+    def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> "list[DictConfig]":
         data = [] if any(word.startswith("data=") for word in common) else ["data=mnist"]
         places = f"output_dir={output}", f"data_root={small_mnist}", *data, "device=cpu"
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

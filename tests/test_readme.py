@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import ROOT, environment
+from tests.helpers.commands import ROOT, Command, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = {  # commands of README that other tests try
@@ -72,10 +72,10 @@ def test_readmes_commands_do_what_they_say(checkout: Path, small_mnist: Path) ->
     assert ended.stdout.splitlines()[-1:] == ["3 10"], ended.stderr
 
 
-def test_the_notebooks_examples_run_and_draw(checkout: Path, small_mnist: Path) -> None:
+def test_the_notebooks_examples_run_and_draw(checkout: Path, small_mnist: Path, train: Command) -> None:
     for optimizer in ("sgd", "adam"):
-        command = f"python -m src.train model=lenet optimizer={optimizer} lr=0.01 epochs=8 output_dir=outputs"
-        assert run(checkout, command, small_mnist).returncode == 0
+        settings = "data=mnist", "model=lenet", f"optimizer={optimizer}", "lr=0.01", "epochs=8"
+        assert train(*settings, f"output_dir={checkout / 'outputs'}").returncode == 0
     script = "\n".join(blocks(ROOT / "docs" / "notebook.md", "python"))
     (trained,) = (checkout / "outputs" / "mnist" / "lenet").glob("adam-*lr0.01*")
     script = script.replace("adam-bs64-lr0.0005-seed0-eb8acd28", trained.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.native.build import HEADERS, SOURCES, _processor, cache_folder
+from src.native.build import HEADERS, SOURCES, _processor, cache_folder, library
 from tests.helpers.commands import ROOT, Command, environment
 from tests.helpers.runs import the_run
 
@@ -48,7 +48,7 @@ def test_odd_shapes_are_computed_exactly_and_within_bounds(build: str) -> None:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if build == "AVX2" and not (" avx2 " in flags and " fma " in flags):
         pytest.skip("this processor has no AVX2")
-    program = built([*BUILDS[build], "-g", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"])
+    program = built([*BUILDS[build], "-g1", "-std=c++17", "-pthread", "-Wall", "-Wextra", "-Werror"])
     trials = TRIALS.get(build, 200)
     ended = subprocess.run([program, str(trials)], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -60,8 +60,26 @@ def kernels_of(outputs: Path) -> str:
     return str(session["kernels"])
 
 
-def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path: Path, outputs: Path) -> None:
-    assert train(*RUN, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+@pytest.fixture
+def compiler(tmp_path: Path) -> Path:
+    """A compiler that copies this code's library, slowly, and writes a line to the file calls."""
+    script = tmp_path / "compiler"
+    script.write_text(
+        f"#!/bin/sh\necho called >> {tmp_path}/calls\nsleep 0.5\n"
+        f'while [ "$1" != -o ]; do shift; done\ncp {library()._name} "$2"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def calls(compiler: Path) -> int:
+    return len(compiler.with_name("calls").read_text().splitlines())
+
+
+def test_the_code_is_compiled_once_into_the_users_cache(
+    train: Command, tmp_path: Path, outputs: Path, compiler: Path
+) -> None:
+    assert train(*RUN, XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler)).returncode == 0
     (compiled,) = (tmp_path / "ravine").glob("kernels-*.so")
     assert kernels_of(outputs).startswith("native, ")
     before = compiled.stat().st_mtime_ns
@@ -69,9 +87,11 @@ def test_the_code_is_compiled_once_into_the_users_cache(train: Command, tmp_path
     assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX="no-such-compiler").returncode == 0
     assert kernels_of(outputs).startswith("native, ")
     assert compiled.stat().st_mtime_ns == before
+    assert calls(compiler) == 1
     compiled.write_bytes(b"")  # damaged
-    assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler)).returncode == 0
     assert kernels_of(outputs).startswith("native, ")
+    assert calls(compiler) == 2
     assert sorted(path.suffix for path in (tmp_path / "ravine").iterdir()) in ([".so"], [".lock", ".so"])
 
 
@@ -93,8 +113,8 @@ def test_without_the_library_torch_is_used_and_the_record_says_why(
     assert why in kernels_of(outputs)
 
 
-def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    env = environment(ROOT, XDG_CACHE_HOME=str(tmp_path))
+def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path, compiler: Path) -> None:
+    env = environment(ROOT, XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler))
     command = [sys.executable, "-c", "from src.native.build import library; print(library().lanes())"]
     several = [
         subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -105,3 +125,4 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
     assert int(said[0][0]) in (4, 8, 16)
     assert {stderr for _, stderr in said} == {""}
     assert len(list(tmp_path.glob("ravine/*.so"))) == 1
+    assert calls(compiler) == 1
