@@ -42,7 +42,7 @@ class Task:
     function: TaskFunction
     context: HydraContext
     configs: Sequence[DictConfig]
-    quiet: bool  # discard what the job prints
+    quiet: bool  # discard what the job prints, and leave its configuration out of the result
 
 
 def start_method(imports: Sequence[str] = IMPORTS) -> BaseContext:
@@ -114,13 +114,15 @@ class Worker:
 def end_all(workers: Sequence[Worker]) -> None:
     """End all workers, busy or idle; a run has `GRACE` seconds to record that it was interrupted."""
     children = multiprocessing.active_children()
+    # Twice, since an exception that a signal raises is lost in a library's callback. Then CLEANUP seconds have passed.
+    for share in (0.6, 0.4):
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + share * GRACE
+        for child in children:
+            child.join(max(0, deadline - time.monotonic()))
     for child in children:
-        child.terminate()
-    deadline = time.monotonic() + GRACE
-    for child in children:
-        child.join(max(0, deadline - time.monotonic()))
-        if child.is_alive():
-            child.kill()
+        child.kill()
     if server := getattr(forkserver._forkserver, "_forkserver_pid", None):  # it might still start a worker
         os.kill(server, signal.SIGKILL)
     for worker in workers:
@@ -167,7 +169,7 @@ def _run(task: Task) -> Any:
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=task.context,
     )
-    if task.quiet:  # a run, which the scheduler knows; to pickle its configuration takes as long as an epoch
+    if task.quiet:  # the scheduler has the configuration; pickling it takes as long as an epoch
         ret.cfg = ret.hydra_cfg = None
     return ret
 
