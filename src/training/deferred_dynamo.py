@@ -40,12 +40,13 @@ def _real() -> ModuleType:
 
 @cache
 def _names() -> frozenset[str]:
-    """Return all words of the real module's source, which include its names, and its submodules."""
+    """Return the words of the real module's source, its names among them, and its submodules; none without source."""
     spec = PathFinder.find_spec(NAME, torch.__path__)
     assert spec is not None
     assert isinstance(spec.loader, InspectLoader)
-    words = re.findall(r"\w+", spec.loader.get_source(NAME) or "")
-    return frozenset([*words, *(module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))])
+    source = spec.loader.get_source(NAME)
+    submodules = [module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)]
+    return frozenset([*re.findall(r"\w+", source), *submodules] if source else [])
 
 
 class _Compiled(type):
@@ -70,8 +71,8 @@ class _StandIn(ModuleType):
         return _real().disable(fn, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        # The import system and debuggers ask for names such as `__file__`.
-        if name.startswith("__") or name not in _names():
+        # The import system and debuggers ask for names such as `__file__`, pickle for any.
+        if name.startswith("__") or (_names() and name not in _names()):
             raise AttributeError(f"module {NAME!r} has no attribute {name!r}")
         return getattr(_real(), name)
 

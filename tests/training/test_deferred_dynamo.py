@@ -12,7 +12,7 @@ import pickle, sys
 import torch
 from src.training import deferred_dynamo
 from src.training.trainer import Training
-def find(): pass
+def absent_from_torch(): pass
 network = torch.nn.Linear(3, 2)
 optimizer = torch.optim.Adam(network.parameters())
 network(torch.ones(4, 3)).sum().backward()
@@ -20,8 +20,8 @@ optimizer.step()
 optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
 assert not hasattr(torch._dynamo, "Absent")
-find.__module__ = None  # so that it is looked for in all modules
-assert pickle.whichmodule(find, "find") == "__main__"
+absent_from_torch.__module__ = None  # so that it is looked for in all modules
+assert pickle.whichmodule(absent_from_torch, "absent_from_torch") == "__main__"
 assert "torch._dynamo.eval_frame" not in sys.modules
 """
 USES = {
