@@ -1,14 +1,14 @@
 """Figures of a grid: loss curves, lr sensitivity, loss by epochs and by updates, time to an accuracy."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullFormatter
 
 from src.reporting import escapes
 from src.reporting.grid import Cell, Grid
@@ -89,7 +89,7 @@ def lr_sensitivity(grid: Grid) -> Figure:
                 on_edge.add(f"{best.key[2]:g}")
         warning = f"\nbest on the grid's edge: {', '.join(sorted(on_edge))}" if on_edge else ""
         axis.set(title=escapes.matplotlib(f"{optimizer}{warning}"), xlabel="learning rate", xscale="log")
-        with_plain_labels(axis.xaxis)
+        axis.xaxis.set_major_formatter(PLAIN)
         axis.set(yscale="logit", ylim=(LEAST, MOST))
         axis.set_yticks(TICKS, [f"{100 * tick:g}" for tick in TICKS])
         axis.minorticks_off()
@@ -108,7 +108,7 @@ def epochs_and_updates(grid: Grid) -> Figure:
                     _draw(axis, cell, "train_loss", cell.name, colour, _style(grid, batch), x)
     axes[0].set(xlabel="epochs")
     axes[1].set(xlabel="updates", xscale="log")
-    with_plain_labels(axes[1].xaxis, between=(1, 2, 5))
+    _label_plainly(axes[1].xaxis, 30)
     _of_losses(axes[0], "training loss (nats)")
     return _with_legend(figure, axes[0])
 
@@ -148,12 +148,15 @@ def panels(number: int, sharey: bool = False, height: float = 3.6) -> tuple[Figu
     return figure, list(axes)
 
 
-def with_plain_labels(axis: Axis, between: Sequence[int] = (1,)) -> None:
+def _label_plainly(axis: Axis, room: float) -> None:
     """Label a logarithmic axis with plain numbers: powers of ten are formulas, which take longer than a curve.
 
-    `between`: the multiples of powers of ten that have labels.
+    There is room for labels at 1, 2 and 5 times a power of ten if the axis, with all its data, spans at most a factor
+    of `room`.
     """
-    axis.set_major_locator(LogLocator(subs=between))
+    low, high = axis.get_view_interval()
+    logarithmic = LogLocator(subs=(1, 2, 5) if high <= room * low else (1,))
+    axis.set_major_locator(AutoLocator() if high <= 4 * low else logarithmic)
     axis.set_major_formatter(PLAIN)
     axis.set_minor_formatter(NullFormatter())
 
@@ -173,8 +176,8 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
 def _of_losses(axis: Axes, label: str) -> None:
     """Make the shared loss axis logarithmic, and label it."""
     axis.set(yscale="log", ylabel=label)
-    with_plain_labels(axis.yaxis, between=(1, 2, 5))
     axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
+    _label_plainly(axis.yaxis, 300)
 
 
 def _colour(grid: Grid, lr: float) -> str:

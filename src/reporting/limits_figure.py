@@ -7,7 +7,7 @@ from itertools import cycle
 from matplotlib.figure import Figure
 
 from src.reporting import escapes
-from src.reporting.figures import COLOURS, MARKERS, panels, with_plain_labels
+from src.reporting.figures import COLOURS, MARKERS, PLAIN, panels
 from src.reporting.limits import Limits
 
 # McCandlish et al. 2018: the average over a training; its order of magnitude, since the network is another one.
@@ -47,6 +47,6 @@ def draw(limits: Limits) -> Figure:
         axis.set(title=title, xlabel="batch size", xscale="log", yscale="log")
         axis.set_xticks(grid.batch_sizes, [str(batch) for batch in grid.batch_sizes])
         axis.minorticks_off()
-        with_plain_labels(axis.yaxis)
+        axis.yaxis.set_major_formatter(PLAIN)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False, fontsize=8)
     return figure

@@ -33,8 +33,6 @@ from src.runs.directory import Run
 from src.runs.provenance import provenance
 from src.runs.range_tests import read_range_tests
 
-EMBED = "window.vegaEmbed = vegaEmbed;"  # what the bundle defines
-
 
 def write(
     folder: Path,
@@ -102,7 +100,7 @@ def write(
 @cache
 def _library() -> str:
     """Return the source of Vega, Vega-Lite and Vega-Embed, which defines `vegaEmbed`."""
-    return vl_convert.javascript_bundle(EMBED)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def anchor(cell: Cell) -> str:

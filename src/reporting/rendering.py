@@ -12,7 +12,7 @@ DPI = 150  # of the PNG
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:
-    """Return the figure as `svg`, `pdf` and `png`; equal figures have equal bytes.
+    """Return the figure as `svg`, `pdf` and `png`; equal figures have equal bytes. The figure cannot be used again.
 
     The canvases draw it once for each, where `savefig` draws it twice.
     """
