@@ -110,6 +110,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
+    gc.enable()
     gc.unfreeze()
 
 

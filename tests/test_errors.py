@@ -15,7 +15,7 @@ from src.errors import one_line
 from src.interrupts import RESUMES, Interrupted, interruptible, raise_interrupts
 from tests.helpers.commands import ROOT, Command, environment, processes, start
 from tests.helpers.runs import the_run
-from tests.helpers.warm import WarmCommands
+from tests.helpers.warm import Started, WarmCommands
 
 HINT = re.compile(rf"SIGINT: (\d+ of \d+|completed) epochs {re.escape(RESUMES)}\n")
 DIGITS = ("data=digits", "model=mlp")
@@ -103,9 +103,10 @@ def test_interrupt_at_the_end(tmp_path: Path) -> None:
     assert json.loads((the_run(tmp_path) / "run.json").read_text())["status"] == "finished"
 
 
-def read_a_line(warm: WarmCommands, module: str, *arguments: str) -> int:
+def read_a_line(process: "subprocess.Popen[str] | Started") -> int:
     """Read one line of a command's output and close it; return the exit code. The command must print no error."""
-    process = warm.start(module, arguments, environment(ROOT))
+    assert process.stdout is not None
+    assert process.stderr is not None
     assert process.stdout.readline()
     process.stdout.close()
     assert all(line.startswith("drawing ") for line in process.stderr)  # a report's progress
@@ -114,18 +115,22 @@ def read_a_line(warm: WarmCommands, module: str, *arguments: str) -> int:
 
 
 def test_a_run_with_a_closed_stdout_is_interrupted(train: Command, warm: WarmCommands, outputs: Path) -> None:
-    assert read_a_line(warm, "src.train", *DIGITS, "epochs=5", f"output_dir={outputs}") == 141
+    assert read_a_line(start(outputs, ROOT, *DIGITS, "epochs=5", PYTHONUNBUFFERED="")) == 141
     assert json.loads((the_run(outputs) / "run.json").read_text())["status"] == "interrupted"
     assert train(*DIGITS, "epochs=5").returncode == 0
     record = json.loads((the_run(outputs) / "run.json").read_text())
     assert record["status"] == "finished"
     assert len(record["sessions"]) == 2
 
-    sweep = ("src.train", "-m", *DIGITS, "epochs=20", "seed=1,2,3", f"output_dir={outputs}")
-    assert read_a_line(warm, *sweep) == 141
+    sweep = "src.train", ("-m", *DIGITS, "epochs=20", "seed=1,2,3", f"output_dir={outputs}")
+    assert read_a_line(warm.start(*sweep, environment(ROOT))) == 141
     assert list(outputs.glob(".studies/*")) == []
-    for command in (("src.report", f"output_dir={outputs}"), ("src.status", str(outputs)), ("src.train", "--help")):
-        assert read_a_line(warm, *command) in (0, 141)
+    for command in (
+        ("src.report", [f"output_dir={outputs}"]),
+        ("src.status", [str(outputs)]),
+        ("src.train", ["--help"]),
+    ):
+        assert read_a_line(warm.start(*command, environment(ROOT))) in (0, 141)
 
 
 @interruptible("a hint")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,9 +27,8 @@ with hydra.initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
     hydra.compose("config", ["lr=0.1"])
 PIL.Image.init()
 # In another process: threads, as the bundler's, would not survive a fork.
-code = "import sys, vl_convert; sys.stdout.write(vl_convert.javascript_bundle(sys.argv[1]))"
-bundler = sys.executable, "-c", code, src.reporting.page.EMBED
-library = subprocess.run(bundler, stdout=subprocess.PIPE, text=True, check=True).stdout
+code = "import src.reporting.page, sys; sys.stdout.write(src.reporting.page._library())"
+library = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
 src.reporting.page._library = lambda: library
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
@@ -112,14 +112,19 @@ class Started:
         """Return what is left of stdout and stderr at the end. Raises TimeoutError."""
         with ThreadPoolExecutor(2) as pool:
             texts = [pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
-            stdout, stderr = (text.result(timeout) for text in texts)
-        self.wait(timeout)
+            if wait(texts, timeout).not_done:
+                os.killpg(self.pid, signal.SIGKILL)  # which ends the reading, too
+                raise TimeoutError(f"process {self.pid} has not ended within {timeout:g} s")
+            stdout, stderr = (text.result() for text in texts)
+        self.wait()
         self.stdout.close()
         self.stderr.close()
         return stdout, stderr
 
     def send_signal(self, signum: int) -> None:
-        os.kill(self.pid, signum)
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, signum)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -155,7 +160,9 @@ class WarmCommands:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return Started(int(self.process.stdout.readline()), files["code"], *streams)
+        pid = self.process.stdout.readline()
+        assert pid, "the process that forks commands has ended"
+        return Started(int(pid), files["code"], *streams)
 
     def run(
         self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,8 +66,8 @@ def compiler(tmp_path: Path) -> Path:
     """A compiler that copies this code's library, slowly, and writes a line to the file calls."""
     script = tmp_path / "compiler"
     script.write_text(
-        f"#!/bin/sh\necho called >> {tmp_path}/calls\nsleep 0.5\n"
-        f'while [ "$1" != -o ]; do shift; done\ncp {library()._name} "$2"\n'
+        f"#!/bin/sh\necho called >> {shlex.quote(str(tmp_path / 'calls'))}\nsleep 0.5\n"
+        f'while [ "$1" != -o ]; do shift; done\ncp {shlex.quote(library()._name)} "$2"\n'
     )
     script.chmod(0o755)
     return script
@@ -79,7 +80,7 @@ def calls(compiler: Path) -> int:
 def test_the_code_is_compiled_once_into_the_users_cache(
     train: Command, tmp_path: Path, outputs: Path, compiler: Path
 ) -> None:
-    assert train(*RUN, XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler)).returncode == 0
+    assert train(*RUN, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
     (compiled,) = (tmp_path / "ravine").glob("kernels-*.so")
     assert kernels_of(outputs).startswith("native, ")
     before = compiled.stat().st_mtime_ns
@@ -87,11 +88,10 @@ def test_the_code_is_compiled_once_into_the_users_cache(
     assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX="no-such-compiler").returncode == 0
     assert kernels_of(outputs).startswith("native, ")
     assert compiled.stat().st_mtime_ns == before
-    assert calls(compiler) == 1
     compiled.write_bytes(b"")  # damaged
     assert train(*RUN, "force=true", XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler)).returncode == 0
     assert kernels_of(outputs).startswith("native, ")
-    assert calls(compiler) == 2
+    assert calls(compiler) == 1
     assert sorted(path.suffix for path in (tmp_path / "ravine").iterdir()) in ([".so"], [".lock", ".so"])
 
 

@@ -68,9 +68,7 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
     return *found, "-m", "data=digits", "model=faulty", "epochs=3"
 
 
-def test_all_runs_are_shown_and_finished_ones_skipped(
-    train: Command, outputs: Path, small_mnist: Path, start_train: Start
-) -> None:
+def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: Path, small_mnist: Path) -> None:
     first = train(*SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -91,7 +89,7 @@ def test_all_runs_are_shown_and_finished_ones_skipped(
     assert "6 runs: 4 finished, 2 to do  12/18 epochs" in wider.stdout
     assert sessions(outputs) == [1] * 6
 
-    nothing_to_do = start_train(outputs, small_mnist, *SWEEP)
+    nothing_to_do = start(outputs, small_mnist, *SWEEP)
     most = 0
     while nothing_to_do.poll() is None:
         most = max(most, len(processes(nothing_to_do.pid)))
