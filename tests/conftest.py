@@ -47,7 +47,10 @@ def placed(arguments: Sequence[str], folder: Path) -> list[str]:
 
 @pytest.fixture
 def train(warm: WarmCommands, small_mnist: Path, tmp_path: Path) -> Command:
-    """`python -m src.train ...`, forked from a warm process, its output under tmp_path/outputs."""
+    """`python -m src.train ...`, forked from a warm process, its output under tmp_path/outputs.
+
+    With DRAWN="1", it draws the error figure; otherwise, it writes a blank one.
+    """
 
     def run(*arguments: str, data_root: Path = small_mnist, **extra: str) -> "subprocess.CompletedProcess[str]":
         return warm.run("src.train", placed(arguments, tmp_path), environment(data_root, **extra))

@@ -40,7 +40,7 @@ def test_other_shapes_and_classes_are_run_swept_resumed_grouped_and_reported(
     common = *data, "model=lenet", "optimizer=adam", "lr=0.003", "epochs=6", "batch_size=32", "data.augment=flip_shift"
     alone, swept, grouped = (tmp_path / name for name in ("alone", "swept", "grouped"))
     for seed in (0, 1):
-        ended = train(*common, f"seed={seed}", f"output_dir={alone}")
+        ended = train(*common, f"seed={seed}", f"output_dir={alone}", DRAWN="1")
         assert ended.returncode == 0, ended.stderr
     assert train("-m", *common, "seed=0,1", f"output_dir={swept}").returncode == 0
     vectorized = train("-m", *common, "seed=0,1", "hydra.launcher.vectorize=true", f"output_dir={grouped}")

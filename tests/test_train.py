@@ -21,7 +21,7 @@ def runs(outputs: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_one_run_writes_all_its_files(train: Command, outputs: Path) -> None:
-    ended = train("model=lenet", "optimizer=adam", "epochs=3", "lr=0.01", "data.validation=60")
+    ended = train("model=lenet", "optimizer=adam", "epochs=3", "lr=0.01", "data.validation=60", DRAWN="1")
     assert ended.returncode == 0, ended.stderr
     assert [line for line in ended.stderr.splitlines() if "not the published MNIST" not in line] == []
     run = the_run(outputs)

@@ -16,35 +16,49 @@ ROOT = Path(__file__).parents[2]
 # The child leaves the loop, so that it runs and ends as a process of its own.
 TEMPLATE = """
 import atexit, gc, json, os, signal, subprocess, sys, threading, traceback
-import hydra, pandas.io.formats.style, PIL.Image, pyarrow.parquet, scipy.stats, sklearn.datasets, statsmodels.api
+import hydra, matplotlib.backends.backend_agg, matplotlib.figure
+import pandas.io.formats.style, PIL.Image, pyarrow.parquet, scipy.stats, sklearn.datasets, statsmodels.api
 import src.evaluate, src.export, src.predict, src.report, src.status, src.train, src.hydra_plugins.optuna_sweeper
 import src.lr_range, src.range_test.figure, src.range_test.losses, src.range_test.workers
 import src.fused.train_group, src.models, src.sweep.scheduler, src.training.error_figure, src.training.trainer
 import src.reporting.page
 
-# The first use of a parser takes longer than the others.
+# The first use of a parser or a font takes longer than the others.
 with hydra.initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
     hydra.compose("config", ["lr=0.1"])
 PIL.Image.init()
+figure = matplotlib.figure.Figure()
+figure.subplots().set_title("a")
+matplotlib.backends.backend_agg.FigureCanvasAgg(figure).draw()
 # In another process: threads, as the bundler's, would not survive a fork.
 code = "import src.reporting.page, sys; sys.stdout.write(src.reporting.page._library())"
 library = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
 src.reporting.page._library = lambda: library
 gc.freeze()  # else each child's searches for garbage would copy this process's memory
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait for the commands
+
+codes = {}  # the files for the exit codes of commands, by process
+
+
+def write_codes(*_):
+    while codes and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+        path = codes.pop(ended[0])
+        with open(path + ".partial", "w") as file:
+            file.write(str(os.waitstatus_to_exitcode(ended[1])))
+        os.rename(file.name, path)
+
+
+signal.signal(signal.SIGCHLD, write_codes)
 for line in sys.stdin:
     request = json.loads(line)
-    if not os.fork():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # until the child is known
+    if not (child := os.fork()):
         break
+    codes[child] = request["code"]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 else:
     os._exit(0)
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-if child := os.fork():
-    _, status = os.waitpid(child, 0)
-    with open(request["code"] + ".partial", "w") as file:
-        file.write(str(os.waitstatus_to_exitcode(status)))
-    os.rename(file.name, request["code"])
-    os._exit(0)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 os.setsid()
 signal.alarm(300)  # a command that hangs
 opened = [os.open(name, mode) for name, mode in (
@@ -61,6 +75,9 @@ if paths := [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.modules.pop("sitecustomize", None)
     if importlib.util.find_spec("sitecustomize"):
         import sitecustomize
+if "DRAWN" not in request["env"]:  # most tests do not look at the error figure, which takes half of a small run
+    import numpy
+    src.training.error_figure.error_figure = lambda *_: numpy.zeros((4, 4, 3), numpy.uint8)
 if request["fork"]:
     import multiprocessing
     forked = lambda imports=(): multiprocessing.get_context("fork")

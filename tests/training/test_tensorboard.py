@@ -20,7 +20,7 @@ from tests.helpers.commands import Command
 
 @pytest.fixture
 def written(train: Command, outputs: Path) -> Path:
-    ended = train("-m", "optimizer=sgd,adam", "model=mlp", "epochs=2", "data.validation=50", "lr=0.01")
+    ended = train("-m", "optimizer=sgd,adam", "model=mlp", "epochs=2", "data.validation=50", "lr=0.01", DRAWN="1")
     assert ended.returncode == 0, ended.stderr
     return outputs
 
