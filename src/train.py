@@ -2,12 +2,9 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
 from hydra import version
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -132,20 +129,7 @@ def run_hydra() -> None:
     if not (args.help or args.hydra_help or args.shell_completion):
         check_overrides(OverridesParser.create().parse_overrides(args.overrides))
     version.setbase("1.3")
-    own = args.config_dir or any(word.lstrip("+~").startswith(("study", "hydra")) for word in args.overrides)
-    with nullcontext() if own else _known_mode(RunMode.MULTIRUN if args.multirun else RunMode.RUN):
-        _run_hydra(args, parser, job, CONF, "config")
-
-
-@contextmanager
-def _known_mode(mode: RunMode) -> Iterator[None]:
-    """Spare Hydra a composition for `hydra.mode` alone, which only studies, overrides and own files can set."""
-    read = Hydra.get_mode
-    Hydra.get_mode = lambda *_, **__: mode  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Hydra.get_mode = read  # type: ignore[method-assign]
+    _run_hydra(args, parser, job, CONF, "config")
 
 
 @interruptible(f"completed epochs {RESUMES}")
