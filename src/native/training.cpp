@@ -132,8 +132,8 @@ private:
 
 public:
     Step(const Network& network, const Minibatches& data, bool training)
-        : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)), network(network), data(data),
-          pixels(scratch<float>(data.channels * data.size * slice)),
+        : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)),
+          network(network), data(data), pixels(scratch<float>(data.channels * data.size * slice)),
           layers(network.layers, network.layers + network.number_of_layers) {
         for (int64_t i = 0; i < network.number_of_convolutions; i++) {
             const Shape& shape = network.convolutions[i].shape;

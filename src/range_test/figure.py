@@ -11,17 +11,12 @@ from src.range_test.points import Numbers, smoothed
 from src.range_test.result import Result
 from src.reporting import escapes
 from src.reporting.figures import COLOURS, panels
-from src.reporting.rendering import rendered
 
 HEADROOM = 1.5  # the loss axis ends at this factor of the highest first loss; losses that diverge know no end
 
 
-def drawn(results: Sequence[Result]) -> dict[str, bytes]:
-    """Return the figure as `svg`, `pdf` and `png`."""
-    return rendered(_figure(results))
-
-
-def _figure(results: Sequence[Result]) -> Figure:
+def draw(results: Sequence[Result]) -> Figure:
+    """Draw the rows of one data set and model."""
     optimizers = sorted({result.row.names.optimizer for result in results}, key=optimizer_order)
     figure, axes = panels(len(optimizers), sharey=True, height=3.9)
     labels = list(dict.fromkeys(_label(result) for result in results))

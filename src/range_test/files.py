@@ -44,10 +44,11 @@ def write_json(result: Result) -> None:
 
 def write_table_and_figure(results: Sequence[Result]) -> None:
     """Write `lr_range.csv`, `.svg`, `.pdf` and `.png` of rows of one data set and model."""
-    from src.range_test.figure import drawn  # imports matplotlib, which is slow
+    from src.range_test.figure import draw  # imports matplotlib, which is slow
+    from src.reporting.rendering import rendered
 
     folder = results[0].row.file.parent
-    contents = {folder / f"lr_range.{name}": content for name, content in drawn(results).items()}
+    contents = {folder / f"lr_range.{name}": content for name, content in rendered(draw(results)).items()}
     _replace({folder / "lr_range.csv": _table(results), **contents})
 
 

@@ -57,10 +57,8 @@ def compare(
 def test_every_optimizer(model: str, batch_size: int, tmp_path: Path, configs: Configs) -> None:
     """Train one group of all optimizers, each with two lrs and with two seeds."""
     each = [
-        [f"optimizer={optimizer}", f"lr={lrs[which]}", f"seed={seed}"]
-        for optimizer in OPTIMIZERS
-        for lrs in [LRS.get(optimizer, (1e-3, 5e-4))]
-        for which, seed in ((0, 0), (1, 0), (0, 3))
+        [f"optimizer={optimizer}", f"lr={LRS.get(optimizer, (1e-3, 5e-4))[number]}", f"seed={seed}"]
+        for optimizer, (number, seed) in product(OPTIMIZERS, ((0, 0), (1, 0), (0, 3)))
     ]
     compare(tmp_path, configs, [f"model={model}", f"batch_size={batch_size}", "epochs=2"], each)
 

@@ -121,9 +121,12 @@ class Started:
         until = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > until:
-                raise TimeoutError(f"process {self.pid} has not ended within {timeout:g} s")
+                raise self._late(timeout)
             time.sleep(0.005)
         return code
+
+    def _late(self, timeout: float) -> TimeoutError:
+        return TimeoutError(f"process {self.pid} has not ended within {timeout:g} s")
 
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
         """Return what is left of stdout and stderr at the end. Raises TimeoutError."""
@@ -131,7 +134,7 @@ class Started:
             texts = [pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
             if wait(texts, timeout).not_done:
                 os.killpg(self.pid, signal.SIGKILL)  # which ends the reading, too
-                raise TimeoutError(f"process {self.pid} has not ended within {timeout:g} s")
+                raise self._late(timeout)
             stdout, stderr = (text.result() for text in texts)
         self.wait()
         self.stdout.close()
