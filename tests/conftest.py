@@ -34,7 +34,9 @@ def small_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
     """Runs commands without the seconds that imports take."""
-    commands = WarmCommands(environment(ROOT), tmp_path_factory.mktemp("commands"))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all processes of the tests
+    commands = WarmCommands(environment(ROOT), tmp_path_factory.mktemp("commands"), shared)
     yield commands
     commands.close()
 
@@ -132,15 +134,22 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def configs(small_mnist: Path) -> "Configs":
-    """Return a function that composes the jobs' configurations as Hydra does."""
-    from hydra import compose, initialize_config_dir
+    """Return a function that composes the jobs' configurations as a sweep does."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from src.config.loader import Composer
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composer = Composer(GlobalHydra.instance().config_loader())
+        sweep = composer.load_configuration("config", [], RunMode.MULTIRUN)
 
     def composed(output: Path, common: Sequence[str], each: Sequence[Sequence[str]]) -> "list[DictConfig]":
         data = [] if any(word.startswith("data=") for word in common) else ["data=mnist"]
         places = f"output_dir={output}", f"data_root={small_mnist}", *data, "device=cpu"
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return [compose("config", [*places, *common, *one], return_hydra_config=True) for one in each]
+        return [composer.load_sweep_config(sweep, [*places, *common, *one]) for one in each]
 
     return composed

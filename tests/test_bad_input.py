@@ -14,6 +14,7 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import RangeSweep
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -40,7 +41,8 @@ def typed(
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(here)
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
-    singletons, threads, cores = dict(Singleton.get_state()), torch.get_num_threads(), THREADS.number
+    plugins = Plugins.instance()  # which Hydra's own function would search for again after each test
+    singletons, threads, cores = Singleton.get_state()["instances"], torch.get_num_threads(), THREADS.number
     loggers = list(logging.root.handlers), logging.root.level
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -60,7 +62,7 @@ def typed(
     yield run
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
-    Singleton.set_state(singletons)
+    Singleton._instances = singletons | {Plugins: plugins}
     torch.set_num_threads(threads)
     THREADS.number = cores
     logging.root.handlers, logging.root.level = loggers

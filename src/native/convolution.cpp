@@ -22,18 +22,19 @@
 #include <unistd.h>
 
 constexpr int FORWARD = REGISTERS / 2;        // filters computed at once
+constexpr int CHOICES = LANES / 4;            // selections from one vector
 constexpr int INPUT = REGISTERS * 5 / 8;      // pixels computed at once in the gradient of the input
-constexpr int TILE_ROWS = REGISTERS / 10, TILE_COLUMNS = 5;  // weights computed at once in their gradient
+constexpr int TILE_ROWS = 5, TILE_COLUMNS = REGISTERS / 10;  // weights computed at once in their gradient
 constexpr uint8_t NONE = 4;                   // winner of a 2 x 2 window: pixel 0 to 3, or NONE if ReLU zeroed it
 
-// Selects for each image one of the same four values. Reads LANES values.
-static inline Vector choose(const float* values, const Integers& which) {
+// Selects for each image one of the same four values, from `first` on; any value for NONE, whose gradient is 0.
+static inline Vector choose(const Vector& values, int first, const Integers& which) {
 #if defined(__GNUC__) && !defined(__clang__)
-    return __builtin_shuffle(load(values, 1, LANES), which);  // one instruction on processors that have it
+    return __builtin_shuffle(values, which + first);  // one instruction on processors that have it
 #else
     const Integers right = (which & 1) != 0, below = (which & 2) != 0;
     const auto either = [&](int one) { return right ? Vector{} + values[one + 1] : Vector{} + values[one]; };
-    return below ? either(2) : either(0);
+    return below ? either(first + 2) : either(first);
 #endif
 }
 
@@ -47,6 +48,7 @@ struct Slices : Shape {
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
     std::unique_ptr<Vector[]> input;  // (C, rows, columns)
     const float *weight, *bias;
+    std::vector<float> factors;       // for each part of the filters that is computed at once: (taps, filters of the part)
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
         rows = height + 2 * padding, columns = width + 2 * padding;
@@ -58,6 +60,10 @@ struct Slices : Shape {
         const int64_t inputs = channels * rows * columns;
         input = scratch<Vector>(inputs);
         if (padding) std::fill_n(input.get(), inputs, Vector{});  // `take` writes the rest
+        if (bias) in_parts(filters, FORWARD, [&](int64_t filter, int size) {
+            for (int64_t tap = 0; tap < taps; tap++)
+                for (int n = 0; n < size; n++) factors.push_back(weight[(filter + n) * taps + tap]);
+        });
     }
 
     // Index of an image's pixel in the padded maps.
@@ -74,9 +80,7 @@ struct Slices : Shape {
     template <int N>
     __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
         constexpr int P = 4 * N <= ACCUMULATORS ? 4 : 2 * N <= ACCUMULATORS ? 2 : 1;
-        std::vector<float> weights(taps * N);
-        for (int64_t tap = 0; tap < taps; tap++)
-            for (int n = 0; n < N; n++) weights[tap * N + n] = weight[(filter + n) * taps + tap];
+        const float* weights = &factors[filter * taps];
         for (int64_t y = 0; y < pooled_rows; y++)
             for (int64_t x = 0; x < pooled_columns; x++) {
                 Vector window[4][N];
@@ -117,29 +121,37 @@ struct Slices : Shape {
 // them zero, each image's inputs or weights are selected by its winner.
 struct Gradients : Slices {
     int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
+    int64_t of_patch = 0;             // vectors of choices for a patch
     std::unique_ptr<Vector[]> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
     std::unique_ptr<Integers[]> winner;            // (O, windows)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    std::unique_ptr<float[]> choices; // (C, O, patch, 4): weight between an input and each pixel of a window
+    std::unique_ptr<Vector[]> choices; // (C, O, of_patch): weight between each input and the four pixels of a window
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
         gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
         of_input = scratch<Vector>(channels * rows * columns);
         of_weight.resize(filters * taps), of_bias.resize(filters);
-        choices = scratch<float>(channels * filters * patch * 4 + LANES);
-        float* to = choices.get();
+        in_parts(patch, INPUT, [&](int64_t, int size) { of_patch += vectors(size); });
+        choices = scratch<Vector>(channels * filters * of_patch);
+        float* to = reinterpret_cast<float*>(choices.get());
         for (int64_t c = 0; c < channels; c++)
-            for (int64_t filter = 0; filter < filters; filter++)
-                for (int64_t j = 0; j <= kernel; j++)
-                    for (int64_t i = 0; i <= kernel; i++)
-                        for (int64_t pixel = 0; pixel < 4; pixel++, to++) {
+            for (int64_t filter = 0; filter < filters; filter++) {
+                const float* from = &weight[(filter * channels + c) * kernel * kernel];
+                int64_t j = 0, i = 0;
+                in_parts(patch, INPUT, [&](int64_t, int size) {
+                    for (int n = 0; n < size; n++) {
+                        for (int64_t pixel = 0; pixel < 4; pixel++) {
                             const int64_t y = j - pixel / 2, x = i - pixel % 2;
                             const bool inside = y >= 0 && y < kernel && x >= 0 && x < kernel;
-                            *to = inside ? weight[((filter * channels + c) * kernel + y) * kernel + x] : 0;
+                            *to++ = inside ? from[y * kernel + x] : 0;
                         }
-        std::fill_n(to, LANES, 0.f);  // winner NONE selects the value after its four, for a gradient of 0
+                        if (++i > kernel) i = 0, j++;
+                    }
+                    for (int64_t n = size; n < vectors(size) * CHOICES; n++) to = std::fill_n(to, 4, 0.f);
+                });
+            }
     }
 
     void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {
@@ -187,9 +199,12 @@ struct Gradients : Slices {
             for (int s = 0; s < S; s++) to[r * kernel + s] = sums[r][s];
     }
 
-    // Adds to the gradient of N inputs of each window's patch, from the `begin`-th on, over all filters.
+    static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }
+
+    // Adds to the gradient of N inputs of each window's patch, from the `begin`-th on, over all filters. Their choices are
+    // from the `first`-th on.
     template <int N>
-    __attribute__((noinline)) void add_to_input(int64_t c, int64_t begin) {
+    __attribute__((noinline)) void add_to_input(int64_t c, int64_t begin, int64_t first) {
         int64_t offsets[N];
         for (int n = 0; n < N; n++) offsets[n] = (begin + n) / (kernel + 1) * columns + (begin + n) % (kernel + 1);
         for (int64_t y = 0; y < pooled_rows; y++)
@@ -200,9 +215,11 @@ struct Gradients : Slices {
                 for (int n = 0; n < N; n++) sums[n] = to[offsets[n]];
                 for (int64_t filter = 0; filter < filters; filter++) {
                     const int64_t place = filter * windows + y * pooled_columns + x;
-                    const float* among = &choices[((c * filters + filter) * patch + begin) * 4];
+                    const Vector* among = &choices[(c * filters + filter) * of_patch + first];
+                    const Vector factor = gradient[place];
+                    const Integers which = winner[place];
 #pragma GCC unroll 32
-                    for (int n = 0; n < N; n++) sums[n] += gradient[place] * choose(among + 4 * n, winner[place]);
+                    for (int n = 0; n < N; n++) sums[n] += factor * choose(among[n / CHOICES], n % CHOICES * 4, which);
                 }
 #pragma GCC unroll 32
                 for (int n = 0; n < N; n++) to[offsets[n]] = sums[n];
@@ -223,8 +240,10 @@ struct Gradients : Slices {
         if (!images.data) return;
         std::fill_n(of_input.get(), channels * rows * columns, Vector{});
         for (int64_t c = 0; c < channels; c++) {
+            int64_t first_choice = 0;
             in_parts(patch, INPUT, [&](int64_t begin, int size) {
-                with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin); });
+                with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin, first_choice); });
+                first_choice += vectors(size);
             });
             for (int64_t y = 0; y < height; y++)
                 for (int64_t x = 0; x < width; x++)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 # The child leaves the loop, so that it runs and ends as a process of its own.
 TEMPLATE = """
@@ -64,7 +66,9 @@ signal.alarm(300)  # a command that hangs
 opened = [os.open(name, mode) for name, mode in (
     (os.devnull, os.O_RDONLY), (request["stdout"], os.O_WRONLY), (request["stderr"], os.O_WRONLY)
 )]
-print(os.getpid(), flush=True)
+with open(request["pid"] + ".partial", "w") as file:
+    file.write(str(os.getpid()))
+os.rename(file.name, request["pid"])
 for number, descriptor in enumerate(opened):
     os.dup2(descriptor, number)
 os.environ.clear()
@@ -151,23 +155,35 @@ class Started:
 
 
 class WarmCommands:
-    """Runs `python -m MODULE ARGUMENTS` in forks of one process."""
+    """Runs `python -m MODULE ARGUMENTS` in forks of one process, which reads requests from a named pipe.
 
-    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
-        self.folder, self.number = folder, 0
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TEMPLATE],
-            cwd=ROOT,
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    The process ends when all that use it have closed the pipe.
+    """
+
+    def __init__(self, env: Mapping[str, str], folder: Path, shared: Path) -> None:
+        """Use the process whose pipe is in the folder `shared`; if there is none, start it."""
+        self.folder, self.number, self.process = folder, 0, None
+        requests = shared / "requests"
+        self.lock = FileLock(shared / "requests.lock")
+        with self.lock:
+            try:
+                self.requests = os.open(requests, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # no pipe, or nobody reads it
+                requests.unlink(missing_ok=True)
+                os.mkfifo(requests)
+                reader = os.open(requests, os.O_RDONLY | os.O_NONBLOCK)
+                self.requests = os.open(requests, os.O_WRONLY)
+                os.set_blocking(reader, True)
+                template = [sys.executable, "-c", TEMPLATE]
+                # A command's stdout is a pipe, so that of the process must be one.
+                self.process = subprocess.Popen(template, cwd=ROOT, env=dict(env), stdin=reader, stdout=subprocess.PIPE)
+                os.close(reader)
+        os.set_blocking(self.requests, True)
 
     def start(self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True) -> Started:
         """Start a command. `fork`: its workers are forked, too, instead of started by a forkserver."""
         self.number += 1
-        files = {name: self.folder / f"{self.number}.{name}" for name in ("stdout", "stderr", "code")}
+        files = {name: self.folder / f"{self.number}.{name}" for name in ("stdout", "stderr", "code", "pid")}
         streams = []
         for name in ("stdout", "stderr"):
             os.mkfifo(files[name])
@@ -176,13 +192,13 @@ class WarmCommands:
             streams.append(os.fdopen(descriptor, encoding="utf-8", errors="surrogateescape"))
         paths = {name: str(file) for name, file in files.items()}
         request = {"module": module, "arguments": list(arguments), "env": dict(env), "fork": fork, **paths}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        pid = self.process.stdout.readline()
-        assert pid, "the process that forks commands has ended"
-        return Started(int(pid), files["code"], *streams)
+        with self.lock, open(self.requests, "w", closefd=False) as pipe:
+            pipe.write(json.dumps(request) + "\n")
+        until = time.monotonic() + 120
+        while not files["pid"].exists():
+            assert time.monotonic() < until, "the process that forks commands is stuck or has ended"
+            time.sleep(0.005)
+        return Started(int(files["pid"].read_text()), files["code"], *streams)
 
     def run(
         self, module: str, arguments: Sequence[str], env: Mapping[str, str], fork: bool = True
@@ -193,9 +209,7 @@ class WarmCommands:
         return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], started.wait(), stdout, stderr)
 
     def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        """Let the process end; whoever started it waits for that."""
+        os.close(self.requests)
+        if self.process is not None:
+            self.process.communicate()

@@ -34,15 +34,15 @@ def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
     launcher: tuple[str, ...], train: Command, outputs: Path
 ) -> None:
     command = ("-m", *launcher, "model=mlp", "epochs=1")
-    ended = train(*command, "lr=0.001,-1,0.002", RAY_USAGE_STATS_ENABLED="0")
+    ended = train(*command, "lr=-1,0.001", RAY_USAGE_STATS_ENABLED="0")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert [record["status"] for record in records(outputs)] == ["finished", "finished"]
+    assert [record["status"] for record in records(outputs)] == ["finished"]
     before = records(outputs)
-    again = train(*command, "lr=0.001,0.002,0.003", RAY_USAGE_STATS_ENABLED="0")
+    again = train(*command, "lr=0.001,0.002", RAY_USAGE_STATS_ENABLED="0")
     assert again.returncode == 0, again.stderr
-    assert [record["status"] for record in records(outputs)] == ["finished"] * 3
-    assert [record for record in records(outputs) if record["settings"]["lr"] < 0.003] == before
+    assert [record["status"] for record in records(outputs)] == ["finished"] * 2
+    assert [record for record in records(outputs) if record["settings"]["lr"] == 0.001] == before
 
 
 def test_a_preempted_or_timed_out_job_resumes_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:

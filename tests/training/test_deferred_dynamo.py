@@ -3,12 +3,10 @@
 import subprocess
 import sys
 
-import pytest
-
-from tests.helpers.commands import ROOT
+from tests.helpers.commands import ROOT, environment
 
 TRAIN = """
-import pickle, sys
+import os, pickle, sys
 import torch
 from src.training import deferred_dynamo
 from src.training.trainer import Training
@@ -61,9 +59,18 @@ assert set(names) <= deferred_dynamo._names()
 }
 
 
-@pytest.mark.parametrize("use", USES)
-def test_the_compiler_is_imported_by_its_first_use(use: str) -> None:
-    after = 'assert "torch._dynamo.eval_frame" in sys.modules\n'
-    command = [sys.executable, "-c", TRAIN + USES[use] + after]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+IN_A_FORK = """
+if not (child := os.fork()):
+    exec({use!r})
+    assert "torch._dynamo.eval_frame" in sys.modules
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0, {name!r}
+"""
+
+
+def test_the_compiler_is_imported_by_its_first_use() -> None:
+    """A fork for each use, since all begin where nothing has used the compiler."""
+    script = TRAIN + "".join(IN_A_FORK.format(name=name, use=use) for name, use in USES.items())
+    env = environment(ROOT, OMP_NUM_THREADS="1")  # threads do not survive a fork
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
