@@ -46,7 +46,7 @@ static void copy(void* to, const void* from, int64_t lanes) {  // bytes
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
-    std::unique_ptr<Vector[]> input;  // (C, rows, columns)
+    Scratch<Vector> input;  // (C, rows, columns)
     const float *weight, *bias;
     std::vector<float> factors;       // for each part of the filters that is computed at once: (taps, filters of the part)
 
@@ -122,11 +122,11 @@ struct Slices : Shape {
 struct Gradients : Slices {
     int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
     int64_t of_patch = 0;             // vectors of choices for a patch
-    std::unique_ptr<Vector[]> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
-    std::unique_ptr<Integers[]> winner;            // (O, windows)
+    Scratch<Vector> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
+    Scratch<Integers> winner;            // (O, windows)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    std::unique_ptr<Vector[]> choices; // (C, O, of_patch): weight between each input and the four pixels of a window
+    Scratch<Vector> choices; // (C, O, of_patch): weight between each input and the four pixels of a window
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);

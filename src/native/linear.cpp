@@ -45,15 +45,20 @@ struct Product {
             int64_t k = 0;
             if (right.row == 1 && right.column != 1 && lanes == LANES)
                 for (; k + LANES <= depth; k += LANES) {  // transposes LANES x LANES at a time
-                    Vector block[LANES], next[LANES];
+                    Vector block[LANES], next[LANES];  // in registers, if all loops are unrolled
+#pragma GCC unroll 16
                     for (int i = 0; i < LANES; i++) block[i] = load(from + i * right.column + k, 1, LANES);
+#pragma GCC unroll 4
                     for (int half = LANES / 2; half; half /= 2) {
+#pragma GCC unroll 8
                         for (int i = 0; i < LANES / 2; i++) {
                             next[2 * i] = interleave(block[i], block[i + LANES / 2], false);
                             next[2 * i + 1] = interleave(block[i], block[i + LANES / 2], true);
                         }
-                        std::copy_n(next, LANES, block);
+#pragma GCC unroll 16
+                        for (int i = 0; i < LANES; i++) block[i] = next[i];
                     }
+#pragma GCC unroll 16
                     for (int i = 0; i < LANES; i++) panel[(k + i) * N + n] = block[i];
                 }
             for (; k < depth; k++) panel[k * N + n] = load(from + k * right.row, right.column, lanes);
@@ -82,12 +87,15 @@ struct Product {
     }
 
     void compute() const {
-        const auto panel = scratch<Vector>(depth * COLUMNS);
+        const auto packed = scratch<Vector>(depth * COLUMNS);
         in_parts((columns + LANES - 1) / LANES, COLUMNS, [&](int64_t vector, int vectors) {
             with_constant<COLUMNS>(vectors, [&](auto n) {
-                pack<n>(vector * LANES, panel.get());
+                // The features of a slice lie as a panel already.
+                const bool is_panel = right.column == 1 && right.row == n * LANES && uintptr_t(right.data) % sizeof(Vector) == 0;
+                if (!is_panel) pack<n>(vector * LANES, packed.get());
+                const Vector* panel = is_panel ? reinterpret_cast<const Vector*>(right.data) : packed.get();
                 in_parts(rows, ROWS, [&](int64_t row, int some) {
-                    with_constant<ROWS>(some, [&](auto m) { tile<m, n>(row, vector * LANES, panel.get()); });
+                    with_constant<ROWS>(some, [&](auto m) { tile<m, n>(row, vector * LANES, panel); });
                 });
             });
         });

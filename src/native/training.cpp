@@ -107,10 +107,10 @@ public:
 private:
     const Network& network;
     const Minibatches& data;
-    std::unique_ptr<float[]> pixels;
+    Scratch<float> pixels;
     std::vector<Layer> layers;
-    std::vector<std::unique_ptr<float[]>> outputs, maps, of_maps;
-    std::vector<std::unique_ptr<uint8_t[]>> winners;
+    std::vector<Scratch<float>> outputs, maps, of_maps;
+    std::vector<Scratch<uint8_t>> winners;
 
     static Tensor images_last(float* data, int64_t rows, int64_t columns, int64_t n) {
         return {data, {1, rows * columns * n, columns * n, n}};
