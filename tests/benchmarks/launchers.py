@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.benchmarks.table import in_turn, report, spread
 from tests.helpers.commands import REAL, start
 
-GRID = ("-m", "data=mnist", "model=lenet", "optimizer=sgd,adam", "batch_size=64,256", "seed=0,1", "epochs=2")
+GRID = ("-m", "data=mnist", "model=lenet", "optimizer=sgd,adam", "batch_size=64,256", "seed=0,1", "epochs=1")
 LAUNCHERS = ("local", "joblib", "basic")
 REPEATS = 3
 

@@ -42,7 +42,7 @@ NODES: dict[str, dict[str, Any]] = {
     "adam": {"_target_": "torch.optim.Adam", "fused": True},
 }
 NETWORKS = ("lenet", "mlp", "lenet, 3 x 32 x 32")
-STEPS = 60  # minibatches of the common loops, which are too slow for whole epochs
+STEPS = 40  # minibatches of the common loops, which are too slow for whole epochs
 
 
 def ravine(model: str, optimizer: str, batch: int, n: int = 60_000) -> float:
