@@ -4,8 +4,6 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 
 from src.runs.directory import Run
 from src.runs.provenance import begin_command, command_id
-from tests.helpers.commands import ROOT, Command, environment
+from tests.helpers.commands import Command, Start
 from tests.helpers.runs import the_run
 from tests.reporting.synthetic import cell
 
@@ -45,15 +43,11 @@ def test_runs_are_trained_once_and_a_failing_one_does_not_stop_others(
     assert [record for record in records(outputs) if record["settings"]["lr"] == 0.001] == before
 
 
-def test_a_preempted_or_timed_out_job_resumes_from_its_last_epoch(small_mnist: Path, outputs: Path) -> None:
-    typed = ("-m", "hydra/launcher=slurm_local", "model=mlp", "epochs=60", "force=true", f"output_dir={outputs}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *typed],
-        cwd=ROOT,
-        env=environment(small_mnist),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def test_a_preempted_or_timed_out_job_resumes_from_its_last_epoch(
+    start_train: Start, small_mnist: Path, outputs: Path
+) -> None:
+    sweep = ("-m", "hydra/launcher=slurm_local", "model=mlp", "epochs=60", "force=true")
+    process = start_train(outputs, small_mnist, *sweep)
     until = time.monotonic() + 200
     while not list(outputs.rglob("last.ckpt")):
         assert time.monotonic() < until

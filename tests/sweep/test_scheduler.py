@@ -68,7 +68,9 @@ def faulty(tmp_path: Path) -> tuple[str, ...]:
     return *found, "-m", "data=digits", "model=faulty", "epochs=3"
 
 
-def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: Path, small_mnist: Path) -> None:
+def test_all_runs_are_shown_and_finished_ones_skipped(
+    train: Command, start_train: Start, outputs: Path, small_mnist: Path
+) -> None:
     first = train(*SWEEP)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -89,7 +91,7 @@ def test_all_runs_are_shown_and_finished_ones_skipped(train: Command, outputs: P
     assert "6 runs: 4 finished, 2 to do  12/18 epochs" in wider.stdout
     assert sessions(outputs) == [1] * 6
 
-    nothing_to_do = start(outputs, small_mnist, *SWEEP)
+    nothing_to_do = start_train(outputs, small_mnist, *SWEEP)
     most = 0
     while nothing_to_do.poll() is None:
         most = max(most, len(processes(nothing_to_do.pid)))
@@ -162,8 +164,11 @@ def test_fail_fast_ends_at_the_first_failure(
     [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGKILL, False, -9)],
     ids=["Ctrl-C", "kill", "kill -9"],
 )
-def test_ending_the_launcher_ends_all(signum: signal.Signals, whole_group: bool, code: int, tmp_path: Path) -> None:
-    process = start(
+def test_ending_the_launcher_ends_all(
+    signum: signal.Signals, whole_group: bool, code: int, tmp_path: Path, start_train: Start
+) -> None:
+    begin = start_train if signum == signal.SIGINT else start  # Ctrl-C with a fork server is in test_errors.py
+    process = begin(
         tmp_path, ROOT, "-m", "data=digits", "model=lenet", "epochs=500", "seed=0,1,2,3", "hydra.launcher.workers=2"
     )
     in_training(process, tmp_path)
