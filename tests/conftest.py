@@ -64,8 +64,8 @@ def train(warm: WarmCommands, small_mnist: Path, tmp_path: Path) -> Command:
 def start_train(warm: WarmCommands) -> Start:
     """As `tests.helpers.commands.start`, forked from a warm process."""
 
-    def begin(output: Path, data_root: Path, *arguments: str, **extra: str) -> Started:
-        return warm.start("src.train", [*arguments, f"output_dir={output}"], environment(data_root, **extra))
+    def begin(output: Path, data_root: Path, *arguments: str, fork: bool = True, **extra: str) -> Started:
+        return warm.start("src.train", [*arguments, f"output_dir={output}"], environment(data_root, **extra), fork)
 
     return begin
 

@@ -41,8 +41,8 @@ def typed(
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(here)
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
-    plugins = Plugins.instance()  # which Hydra's own function would search for again after each test
-    singletons, threads, cores = Singleton.get_state()["instances"], torch.get_num_threads(), THREADS.number
+    plugins = {Plugins: Plugins.instance()}  # otherwise Hydra searches for them again after each test
+    state, threads, cores = Singleton.get_state(), torch.get_num_threads(), THREADS.number
     loggers = list(logging.root.handlers), logging.root.level
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -62,7 +62,7 @@ def typed(
     yield run
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
-    Singleton._instances = singletons | {Plugins: plugins}
+    Singleton.set_state(state | {"instances": state["instances"] | plugins})
     torch.set_num_threads(threads)
     THREADS.number = cores
     logging.root.handlers, logging.root.level = loggers

@@ -85,6 +85,8 @@ def test_interrupt_while_a_sweep_trains(until: str, tmp_path: Path) -> None:
         time.sleep(0.01)
     assert HINT.fullmatch(interrupt(process))
     assert process.returncode == 130
+    states = {json.loads(file.read_text())["status"] for file in tmp_path.rglob("run.json")}
+    assert states == {"interrupted"} or (until == ".studies/*.json" and not states)
     assert list(tmp_path.glob(".studies/*")) == []
     ends = time.monotonic() + 60
     while processes(process.pid):  # a server in the middle of an import ends after it

@@ -27,7 +27,7 @@ constexpr int INPUT = REGISTERS * 5 / 8;      // pixels computed at once in the 
 constexpr int TILE_ROWS = 5, TILE_COLUMNS = REGISTERS / 10;  // weights computed at once in their gradient
 constexpr uint8_t NONE = 4;                   // winner of a 2 x 2 window: pixel 0 to 3, or NONE if ReLU zeroed it
 
-// Selects for each image one of the same four values, from `first` on; any value for NONE, whose gradient is 0.
+// Selects for each image one of the same four values, from `first` on; any of them for NONE, whose gradient is 0.
 static inline Vector choose(const Vector& values, int first, const Integers& which) {
 #if defined(__GNUC__) && !defined(__clang__)
     return __builtin_shuffle(values, which + first);  // one instruction on processors that have it
@@ -46,9 +46,9 @@ static void copy(void* to, const void* from, int64_t lanes) {  // bytes
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
-    Scratch<Vector> input;  // (C, rows, columns)
-    const float *weight, *bias;
-    std::vector<float> factors;       // for each part of the filters that is computed at once: (taps, filters of the part)
+    Scratch<Vector> input;            // (C, rows, columns)
+    const float *weight, *bias;       // without bias, no forward pass follows
+    std::vector<float> factors;       // of the forward pass, for each part of the filters: (taps, filters of the part)
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
         rows = height + 2 * padding, columns = width + 2 * padding;
@@ -123,10 +123,12 @@ struct Gradients : Slices {
     int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
     int64_t of_patch = 0;             // vectors of choices for a patch
     Scratch<Vector> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
-    Scratch<Integers> winner;            // (O, windows)
+    Scratch<Integers> winner;         // (O, windows)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
-    Scratch<Vector> choices; // (C, O, of_patch): weight between each input and the four pixels of a window
+    Scratch<Vector> choices;          // (C, O, of_patch): weights between each input and the four pixels of a window
+
+    static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
@@ -198,8 +200,6 @@ struct Gradients : Slices {
         for (int r = 0; r < R; r++)
             for (int s = 0; s < S; s++) to[r * kernel + s] = sums[r][s];
     }
-
-    static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }
 
     // Adds to the gradient of N inputs of each window's patch, from the `begin`-th on, over all filters. Their choices are
     // from the `first`-th on.
@@ -376,7 +376,7 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
 void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
             const float* values, float* to) {
     const int64_t pixels = channels * size;
-    constexpr int64_t TOGETHER = 16, LINE = 64;  // images; bytes of a cache line
+    constexpr int64_t TOGETHER = 16;  // images
     for (int64_t first = 0; first < n; first += TOGETHER) {
         const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
         const uint8_t* image[TOGETHER];

@@ -13,16 +13,16 @@ constexpr int64_t SLICE = 64;
 
 // Memory that is not initialised: filling it with zeros would take as long as some kernels. Tests fill it with SCRATCH.
 // It is aligned to cache lines, since a vector that lies in two takes twice as long to load.
-constexpr std::align_val_t LINE{64};
+constexpr int64_t LINE = 64;  // bytes of a cache line
 struct Release {
-    void operator()(void* memory) const { ::operator delete[](memory, LINE); }
+    void operator()(void* memory) const { ::operator delete[](memory, std::align_val_t(LINE)); }
 };
 template <class T>
 using Scratch = std::unique_ptr<T[], Release>;
 
 template <class T>
 static Scratch<T> scratch(int64_t n) {
-    Scratch<T> memory(static_cast<T*>(::operator new[](n * sizeof(T), LINE)));
+    Scratch<T> memory(static_cast<T*>(::operator new[](n * sizeof(T), std::align_val_t(LINE))));
 #ifdef SCRATCH
     std::memset(static_cast<void*>(memory.get()), SCRATCH, n * sizeof(T));
 #endif

@@ -90,8 +90,9 @@ struct Product {
         const auto packed = scratch<Vector>(depth * COLUMNS);
         in_parts((columns + LANES - 1) / LANES, COLUMNS, [&](int64_t vector, int vectors) {
             with_constant<COLUMNS>(vectors, [&](auto n) {
-                // The features of a slice lie as a panel already.
-                const bool is_panel = right.column == 1 && right.row == n * LANES && uintptr_t(right.data) % sizeof(Vector) == 0;
+                // Columns that fill one panel, as a slice's images do with 16 lanes, need not be packed.
+                const bool is_panel = columns == n * LANES && right.row == columns && right.column == 1 &&
+                                      uintptr_t(right.data) % sizeof(Vector) == 0;
                 if (!is_panel) pack<n>(vector * LANES, packed.get());
                 const Vector* panel = is_panel ? reinterpret_cast<const Vector*>(right.data) : packed.get();
                 in_parts(rows, ROWS, [&](int64_t row, int some) {
@@ -118,7 +119,7 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
 // every part but the last is a multiple of SLICE.
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features, int64_t add) {
-    std::vector<float> here, before;
+    Scratch<float> here, before;
     for (int64_t i = n - 1; i >= 0; i--) {
         const Layer& layer = layers[i];
         const float* input = i ? layers[i - 1].output : features;
@@ -135,12 +136,12 @@ void linear_backward(int64_t images, const float* features, const Layer* layers,
             layer.of_bias[o] = of_bias;
         }
         if (!i && !of_features) return;
-        before.resize(i ? images * layer.inputs : 0);
-        float* to = i ? before.data() : of_features;
+        if (i) before = scratch<float>(images * layer.inputs);
+        float* to = i ? before.get() : of_features;
         Product{to, layer.inputs, images, layer.outputs, {layer.weight, 1, layer.inputs}, {gradient, images, 1},
                 nullptr, false, i ? input : nullptr}.compute();
         here.swap(before);
-        gradient = here.data();
+        gradient = here.get();
     }
 }
 }

@@ -114,7 +114,8 @@ class Worker:
 def end_all(workers: Sequence[Worker]) -> None:
     """End all workers, busy or idle; a run has `GRACE` seconds to record that it was interrupted."""
     children = multiprocessing.active_children()
-    # Twice, since an exception that a signal raises is lost in a library's callback. Then CLEANUP seconds have passed.
+    # Twice, since an exception that a signal raises is lost in a library's callback. The second signal comes after
+    # CLEANUP (interrupts.py), within which a worker ignores it.
     for share in (0.6, 0.4):
         for child in children:
             child.terminate()

@@ -196,7 +196,10 @@ class WarmCommands:
             pipe.write(json.dumps(request) + "\n")
         until = time.monotonic() + 120
         while not files["pid"].exists():
-            assert time.monotonic() < until, "the process that forks commands is stuck or has ended"
+            if time.monotonic() > until or files["code"].exists():
+                for stream in streams:
+                    stream.close()
+                raise AssertionError("the process that forks commands has ended, or its fork has")
             time.sleep(0.005)
         return Started(int(files["pid"].read_text()), files["code"], *streams)
 
@@ -209,7 +212,10 @@ class WarmCommands:
         return subprocess.CompletedProcess([sys.executable, "-m", module, *arguments], started.wait(), stdout, stderr)
 
     def close(self) -> None:
-        """Let the process end; whoever started it waits for that."""
+        """Let the process end; whoever started it waits for that, and so for the tests that still use it."""
         os.close(self.requests)
         if self.process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.communicate(timeout=300)
+            self.process.kill()
             self.process.communicate()

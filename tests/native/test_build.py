@@ -115,6 +115,7 @@ def test_without_the_library_torch_is_used_and_the_record_says_why(
 
 def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path, compiler: Path) -> None:
     env = environment(ROOT, XDG_CACHE_HOME=str(tmp_path), CXX=str(compiler))
+    env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads do not survive a fork
     script = (
         "import os; from src.native.build import library\n"
         "children = []\n"

@@ -99,7 +99,7 @@ def test_an_unwritable_output_directory(train: Command, tmp_path: Path) -> None:
     assert ended.stderr.endswith("choose another path, or check its permissions\n")
 
 
-def test_a_clock_that_jumps_changes_nothing(train: Command, tmp_path: Path) -> None:
+def test_a_clock_that_jumps_changes_nothing(train: Command, typed_train: Command, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import itertools, time\n"
         "true, jump = time.time, itertools.cycle((0, 86400, -86400, 1e9))\n"
@@ -107,7 +107,7 @@ def test_a_clock_that_jumps_changes_nothing(train: Command, tmp_path: Path) -> N
     )
     alone, jumping = tmp_path / "alone", tmp_path / "jumping"
     assert train(*STUDY, f"output_dir={alone}").returncode == 0
-    half = train(*STUDY[:-1], "seed=1", f"output_dir={jumping}", PYTHONPATH=str(tmp_path))
+    half = typed_train(*STUDY[:-1], "seed=1", f"output_dir={jumping}", PYTHONPATH=str(tmp_path))
     assert half.returncode == 0, half.stderr
     for file in jumping.rglob("*"):  # as if the clock had been set back
         os.utime(file, (2e9, 2e9))
