@@ -125,6 +125,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture
+def blank_error_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no error figures in this process: they take half of a small run."""
+    import numpy as np
+
+    monkeypatch.setattr("src.training.error_figure.error_figure", lambda *_: np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.fixture
 def double() -> Iterator[None]:
     """Train all networks in float64, so that differences beyond rounding are errors."""
     import torch

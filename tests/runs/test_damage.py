@@ -22,6 +22,8 @@ from tests.helpers.runs import assert_same, run_of
 from tests.reporting.synthetic import cell
 from tests.training.test_resume import Stop, fit, settings
 
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
 RUN, OTHER = settings(0.01), settings(0.02)
 Damage = Callable[[Path], None]
 

@@ -21,6 +21,8 @@ from src.training.trainer import Training, set_up_process
 from tests.helpers.images import bars
 from tests.helpers.runs import run_of
 
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
 
 def plain_dropout() -> nn.Sequential:
     """Return a network whose random numbers depend on how often and in which order it is evaluated."""

@@ -28,6 +28,8 @@ from tests.helpers.commands import Command
 from tests.helpers.images import bars
 from tests.helpers.runs import TIMED, assert_same, curve, run_of, the_run
 
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
 NETWORKS: dict[str, dict[str, Any]] = {
     "lenet": {"_target_": "src.models.LeNet"},
     "dropout and batch statistics": {"_target_": "tests.training.test_resume.Dropping"},

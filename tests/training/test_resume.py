@@ -25,6 +25,8 @@ from tests.helpers.commands import Command, Start
 from tests.helpers.images import bars
 from tests.helpers.runs import assert_same, run_of, state, the_run
 
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
 
 class Stop(Exception):
     pass

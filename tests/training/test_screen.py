@@ -17,6 +17,8 @@ from src.training.trainer import Training, set_up_process
 from tests.helpers.images import bars
 from tests.helpers.runs import run_of, the_run
 
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
 TITLE = "mnist mlp adam lr 0.01 batch 32 seed 0"
 
 
