@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from src.config.overrides import MAX_RUNS, combinations, length
 from src.data import datasets
 from src.errors import TRACEBACK, UserError
+from src.native.build import backend
 from src.native.threads import THREADS
 from src.train import main
 from tests.helpers.commands import Command, environment
@@ -34,6 +35,7 @@ def typed(
     small_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Typed]:
     """Run `python -m src.train` in this process, in an empty folder and without a network."""
+    backend()  # compiled, if need be, while there is a compiler
     here, nothing = tmp_path / "here", tmp_path / "bin"
     here.mkdir()
     nothing.mkdir()
