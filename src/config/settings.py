@@ -232,7 +232,8 @@ def check(cfg: DictConfig, data_choice: str) -> Settings:
     if "_target_" in cfg.data:
         source = {str(key): value for key, value in _plain(cfg.data, "data").items() if key not in DATA_KEYS | {"path"}}
     if OmegaConf.is_missing(cfg, "lr"):
-        raise UserError("lr: is missing; set lr=, or a default in the optimizer's file in conf/optimizer/")
+        where = "the optimizer's file in conf/optimizer/, whose first line must be # @package _global_"
+        raise UserError(f"lr: is missing; set lr=, or a default in {where}")
     lr = cfg.lr
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr <= sys.float_info.max:
         raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
