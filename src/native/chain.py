@@ -41,7 +41,7 @@ class _Network(ctypes.Structure):
 class _Minibatches(ctypes.Structure):
     _fields_ = [
         ("images", c_void_p), ("channels", c_int64), ("size", c_int64),
-        *((name, c_void_p) for name in ("values", "labels", "indices", "sizes")),
+        *((name, c_void_p) for name in ("affine", "labels", "indices", "sizes")),
         ("number", c_int64), ("largest", c_int64),
     ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
         and in_plain_eager()
         and not _has_any_global_hook()
         and not torch.is_anomaly_enabled()
-        and supports(data.values, *plain)
+        and supports(data.affine, *plain)
         and (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
         and data.images.is_contiguous()
         and data.labels.is_contiguous()
@@ -108,7 +108,7 @@ class Chain:
         """Call a native function with the network, minibatches and further arguments."""
         indices, sizes = torch.cat(list(order)), torch.tensor([len(each) for each in order])
         minibatches = _Minibatches(
-            data.images.data_ptr(), data.images.shape[1], data.images[0, 0].numel(), data.values.data_ptr(),
+            data.images.data_ptr(), data.images.shape[1], data.images[0, 0].numel(), data.affine.data_ptr(),
             data.labels.data_ptr(), indices.data_ptr(), sizes.data_ptr(), len(order), int(sizes.max()),
         )  # fmt: skip
         network, _kept = self._network(data.images, gradients)  # the latter must live during the call

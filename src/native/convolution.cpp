@@ -21,7 +21,7 @@
 
 #include <unistd.h>
 
-constexpr int FORWARD = REGISTERS / 2;        // filters computed at once
+constexpr int FORWARD = ACCUMULATORS / 4;     // filters computed at once
 constexpr int CHOICES = LANES / 4;            // selections from one vector
 constexpr int INPUT = REGISTERS * 5 / 8;      // pixels computed at once in the gradient of the input
 constexpr int TILE_ROWS = 5, TILE_COLUMNS = REGISTERS / 10;  // weights computed at once in their gradient
@@ -48,7 +48,7 @@ struct Slices : Shape {
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
     Scratch<Vector> input;            // (C, rows, columns)
     const float *weight, *bias;       // without bias, no forward pass follows
-    std::vector<float> factors;       // of the forward pass, for each part of the filters: (taps, filters of the part)
+    Scratch<float> factors;           // of the forward pass, for each part of the filters: (taps, filters of the part)
 
     Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
         rows = height + 2 * padding, columns = width + 2 * padding;
@@ -60,9 +60,11 @@ struct Slices : Shape {
         const int64_t inputs = channels * rows * columns;
         input = scratch<Vector>(inputs);
         if (padding) std::fill_n(input.get(), inputs, Vector{});  // `take` writes the rest
+        factors = scratch<float>(filters * taps);
+        float* to = factors.get();
         if (bias) in_parts(filters, FORWARD, [&](int64_t filter, int size) {
             for (int64_t tap = 0; tap < taps; tap++)
-                for (int n = 0; n < size; n++) factors.push_back(weight[(filter + n) * taps + tap]);
+                for (int n = 0; n < size; n++) *to++ = weight[(filter + n) * taps + tap];
         });
     }
 
@@ -76,42 +78,41 @@ struct Slices : Shape {
                     input[padded(c, y, x)] = load(images.at(first, c, y, x), images.stride[0], lanes);
     }
 
-    // Computes N filters from `filter` on: P of a window's four pixels at a time, an accumulator per pixel and filter.
+    // Computes N filters from `filter` on, all four pixels of a window at a time: an accumulator per pixel and filter.
     template <int N>
     __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
-        constexpr int P = 4 * N <= ACCUMULATORS ? 4 : 2 * N <= ACCUMULATORS ? 2 : 1;
-        const float* weights = &factors[filter * taps];
+        const int64_t plane = pooled_rows * pooled_columns * images;
+        int64_t place = filter * plane + first;
         for (int64_t y = 0; y < pooled_rows; y++)
-            for (int64_t x = 0; x < pooled_columns; x++) {
-                Vector window[4][N];
-                for (int pixel = 0; pixel < 4; pixel += P) {
-                    Vector sums[P][N];
-                    const Vector* at[P];
-                    for (int p = 0; p < P; p++) {
-                        at[p] = &input[(2 * y + (pixel + p) / 2) * columns + 2 * x + (pixel + p) % 2];
-                        for (int n = 0; n < N; n++) sums[p][n] = Vector{} + bias[filter + n];
+            for (int64_t x = 0; x < pooled_columns; x++, place += images) {
+                const Vector* at = &input[2 * y * columns + 2 * x];
+                const float* weights = &factors[filter * taps];
+                Vector sums[4][N];
+                for (int pixel = 0; pixel < 4; pixel++)
+                    for (int n = 0; n < N; n++) sums[pixel][n] = Vector{} + bias[filter + n];
+                for (int64_t tap = 0; tap < taps; tap++, weights += N)
+                    for (int pixel = 0; pixel < 4; pixel++) {
+                        const Vector in = at[offset[tap] + pixel / 2 * columns + pixel % 2];
+                        for (int n = 0; n < N; n++) sums[pixel][n] += in * weights[n];
                     }
-                    for (int64_t tap = 0; tap < taps; tap++)
-                        for (int p = 0; p < P; p++) {
-                            const Vector in = at[p][offset[tap]];
-                            for (int n = 0; n < N; n++) sums[p][n] += in * weights[tap * N + n];
-                        }
-                    std::memcpy(window[pixel], sums, sizeof sums);
+                Vector best[N];
+                Bytes winner[N];
+                for (int n = 0; n < N; n++) {
+                    const auto beats = [&](const Vector& one, const Vector& other) {
+                        return (one > other) | (one != one);  // NaN wins, as in torch
+                    };
+                    const Integers right = beats(sums[1][n], sums[0][n]), right_below = beats(sums[3][n], sums[2][n]);
+                    const Vector above = right ? sums[1][n] : sums[0][n], beneath = right_below ? sums[3][n] : sums[2][n];
+                    const Integers below = beats(beneath, above);
+                    best[n] = below ? beneath : above;
+                    const Integers negative = best[n] <= Vector{};
+                    // A comparison is -1 where it is true.
+                    winner[n] = narrowed(negative ? Integers{} + NONE : below ? 2 - right_below : -right);
+                    best[n] = negative ? Vector{} : best[n];
                 }
                 for (int n = 0; n < N; n++) {
-                    Vector best = window[0][n];
-                    Integers winner{};
-                    for (int pixel = 1; pixel < 4; pixel++) {
-                        const Vector value = window[pixel][n];
-                        const Integers better = (value > best) | (value != value);  // NaN wins, as in torch
-                        best = better ? value : best;
-                        winner = better ? Integers{} + pixel : winner;
-                    }
-                    const Integers negative = best <= Vector{};
-                    const int64_t place = (((filter + n) * pooled_rows + y) * pooled_columns + x) * images + first;
-                    store(negative ? Vector{} : best, output + place, 1, lanes);
-                    const Bytes bytes = narrowed(negative ? Integers{} + NONE : winner);
-                    copy(winners + place, &bytes, lanes);
+                    store(best[n], output + place + n * plane, 1, lanes);
+                    copy(winners + place + n * plane, &winner[n], lanes);
                 }
             }
     }
@@ -128,31 +129,25 @@ struct Gradients : Slices {
     std::vector<Vector> of_bias;      // (O)
     Scratch<Vector> choices;          // (C, O, of_patch): weights between each input and the four pixels of a window
 
-    static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }
-
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
         gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
         of_input = scratch<Vector>(channels * rows * columns);
         of_weight.resize(filters * taps), of_bias.resize(filters);
-        in_parts(patch, INPUT, [&](int64_t, int size) { of_patch += vectors(size); });
+        std::vector<int64_t> places;  // of each input's choices
+        in_parts(patch, INPUT, [&](int64_t, int size) {
+            for (int n = 0; n < size; n++) places.push_back(of_patch * LANES + 4 * n);
+            of_patch += (size + CHOICES - 1) / CHOICES;
+        });
         choices = scratch<Vector>(channels * filters * of_patch);
-        float* to = reinterpret_cast<float*>(choices.get());
-        for (int64_t c = 0; c < channels; c++)
-            for (int64_t filter = 0; filter < filters; filter++) {
-                const float* from = &weight[(filter * channels + c) * kernel * kernel];
-                int64_t j = 0, i = 0;
-                in_parts(patch, INPUT, [&](int64_t, int size) {
-                    for (int n = 0; n < size; n++) {
-                        for (int64_t pixel = 0; pixel < 4; pixel++) {
-                            const int64_t y = j - pixel / 2, x = i - pixel % 2;
-                            const bool inside = y >= 0 && y < kernel && x >= 0 && x < kernel;
-                            *to++ = inside ? from[y * kernel + x] : 0;
-                        }
-                        if (++i > kernel) i = 0, j++;
-                    }
-                    for (int64_t n = size; n < vectors(size) * CHOICES; n++) to = std::fill_n(to, 4, 0.f);
-                });
+        std::fill_n(choices.get(), channels * filters * of_patch, Vector{});
+        for (int64_t filter = 0; filter < filters; filter++)
+            for (int64_t c = 0; c < channels; c++) {
+                float* to = reinterpret_cast<float*>(&choices[(c * filters + filter) * of_patch]);
+                for (int64_t y = 0; y < kernel; y++)
+                    for (int64_t x = 0; x < kernel; x++, weight++)
+                        for (int64_t pixel = 0; pixel < 4; pixel++)
+                            to[places[(y + pixel / 2) * (kernel + 1) + x + pixel % 2] + pixel] = *weight;
             }
     }
 
@@ -243,7 +238,7 @@ struct Gradients : Slices {
             int64_t first_choice = 0;
             in_parts(patch, INPUT, [&](int64_t begin, int size) {
                 with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin, first_choice); });
-                first_choice += vectors(size);
+                first_choice += (size + CHOICES - 1) / CHOICES;
             });
             for (int64_t y = 0; y < height; y++)
                 for (int64_t x = 0; x < width; x++)
@@ -371,21 +366,35 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     }
 }
 
-// Writes the values of the selected images' pixels, image innermost as for the convolution; size is pixels per channel,
-// and values has 256 for each channel.
-void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
-            const float* values, float* to) {
-    const int64_t pixels = channels * size;
-    constexpr int64_t TOGETHER = 16;  // images
+// Writes byte * scale + shift of the selected images' pixels, image innermost as for the convolution; size is pixels per
+// channel, and `affine` has scale and shift of each channel.
+void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n, const float* affine,
+            float* to) {
+    typedef uint8_t Pixels __attribute__((vector_size(16)));
+    constexpr int64_t TOGETHER = sizeof(Pixels);  // images, and their pixels
+    const int64_t bytes = channels * size;
     for (int64_t first = 0; first < n; first += TOGETHER) {
         const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
         const uint8_t* image[TOGETHER];
-        for (int64_t i = 0; i < together; i++) image[i] = images + indices[first + i] * pixels;
-        for (int64_t pixel = 0; pixel < pixels; pixel++) {
-            if (pixel % TOGETHER < next && pixel / TOGETHER * LINE < pixels)  // one cache line of the next images
-                __builtin_prefetch(images + indices[first + together + pixel % TOGETHER] * pixels + pixel / TOGETHER * LINE);
-            const float* of_channel = values + pixel / size * 256;
-            for (int64_t i = 0; i < together; i++) to[pixel * n + first + i] = of_channel[image[i][pixel]];
+        for (int64_t i = 0; i < TOGETHER; i++) image[i] = images + indices[first + std::min(i, together - 1)] * bytes;
+        for (int64_t pixel = 0, line = 0; pixel < bytes; line += LINE) {
+            const int64_t channel = pixel / size, end = std::min(pixel + TOGETHER, (channel + 1) * size);
+            const float scale = affine[2 * channel], shift = affine[2 * channel + 1];
+            for (int64_t i = 0; i < next && line < bytes; i++)
+                __builtin_prefetch(images + indices[first + together + i] * bytes + line);
+            Pixels block[TOGETHER];
+            for (int64_t i = 0; i < TOGETHER; i++) {
+                if (pixel + TOGETHER > bytes) block[i] = Pixels{}, std::memcpy(&block[i], image[i] + pixel, end - pixel);
+                else std::memcpy(&block[i], image[i] + pixel, sizeof(Pixels));
+            }
+            transpose(block);
+            for (const Pixels* each = block; pixel < end; pixel++, each++)
+                for (int64_t i = 0; i < together; i += LANES) {
+                    Bytes some;
+                    std::memcpy(&some, reinterpret_cast<const uint8_t*>(each) + i, sizeof some);
+                    const Vector value = __builtin_convertvector(widened(some), Vector) * scale + shift;
+                    store(value, to + pixel * n + first + i, 1, std::min<int64_t>(LANES, together - i));
+                }
         }
     }
 }

@@ -58,5 +58,5 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features, int64_t add);
 void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
-            const float* values, float* to);
+            const float* affine, float* to);
 }

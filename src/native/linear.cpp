@@ -13,19 +13,6 @@ struct Matrix {
 
 constexpr int COLUMNS = REGISTERS / 8, ROWS = ACCUMULATORS / COLUMNS;  // of a tile of a product; a column is a vector
 
-// Interleaves the lanes of the first halves of `one` and `other`, or of their second halves.
-static inline Vector interleave(const Vector& one, const Vector& other, bool second) {
-#if defined(__GNUC__) && !defined(__clang__)
-    Integers from;
-    for (int lane = 0; lane < LANES; lane++) from[lane] = lane / 2 + lane % 2 * LANES + second * LANES / 2;
-    return __builtin_shuffle(one, other, from);
-#else
-    Vector vector;
-    for (int lane = 0; lane < LANES; lane++) vector[lane] = (lane % 2 ? other : one)[lane / 2 + second * LANES / 2];
-    return vector;
-#endif
-}
-
 // product (rows, columns) = left (rows, depth) x right (depth, columns), both with any strides.
 struct Product {
     float* product;
@@ -45,19 +32,10 @@ struct Product {
             int64_t k = 0;
             if (right.row == 1 && right.column != 1 && lanes == LANES)
                 for (; k + LANES <= depth; k += LANES) {  // transposes LANES x LANES at a time
-                    Vector block[LANES], next[LANES];  // in registers, if all loops are unrolled
+                    Vector block[LANES];
 #pragma GCC unroll 16
                     for (int i = 0; i < LANES; i++) block[i] = load(from + i * right.column + k, 1, LANES);
-#pragma GCC unroll 4
-                    for (int half = LANES / 2; half; half /= 2) {
-#pragma GCC unroll 8
-                        for (int i = 0; i < LANES / 2; i++) {
-                            next[2 * i] = interleave(block[i], block[i + LANES / 2], false);
-                            next[2 * i + 1] = interleave(block[i], block[i + LANES / 2], true);
-                        }
-#pragma GCC unroll 16
-                        for (int i = 0; i < LANES; i++) block[i] = next[i];
-                    }
+                    transpose(block);
 #pragma GCC unroll 16
                     for (int i = 0; i < LANES; i++) panel[(k + i) * N + n] = block[i];
                 }

@@ -64,6 +64,37 @@ static inline float sum(const Vector& vector) {
     return sum(lanes);
 }
 
+// Interleaves the first halves of `one` and `other`, or their second halves.
+template <class V>
+static inline V interleave(const V& one, const V& other, bool second) {
+    constexpr int N = sizeof(V) / sizeof(one[0]);
+#if defined(__GNUC__) && !defined(__clang__)
+    decltype(one == other) from;
+    for (int i = 0; i < N; i++) from[i] = i / 2 + i % 2 * N + second * N / 2;
+    return __builtin_shuffle(one, other, from);
+#else
+    V both;
+    for (int i = 0; i < N; i++) both[i] = (i % 2 ? other : one)[i / 2 + second * N / 2];
+    return both;
+#endif
+}
+
+// Transposes N vectors of N elements in place; in registers, since all loops are unrolled.
+template <class V, int N>
+static inline void transpose(V (&block)[N]) {
+    V next[N];
+#pragma GCC unroll 4
+    for (int half = N / 2; half; half /= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < N / 2; i++) {
+            next[2 * i] = interleave(block[i], block[i + N / 2], false);
+            next[2 * i + 1] = interleave(block[i], block[i + N / 2], true);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < N; i++) block[i] = next[i];
+    }
+}
+
 // Calls f(std::integral_constant<int, n>) for a run-time n of 1 to MOST: loops over registers need constants.
 template <int MOST, class F>
 static void with_constant(int n, const F& f) {

@@ -23,7 +23,7 @@ struct Network {  // convolutions, then linear layers, whose `output` is not use
 struct Minibatches {
     const uint8_t* images;  // all images, (channels, size) each
     int64_t channels, size;
-    const float* values;    // (channels, 256)
+    const float* affine;    // (channels, 2): scale and shift
     const int64_t *labels;  // of all images
     const int64_t *indices, *sizes;
     int64_t number, largest;
@@ -68,11 +68,13 @@ static void update(const Update& by, double step) {
             const float rest = 1 - by.first;
             each([&](int64_t i, float g) { m[i] = first * m[i] + rest * g * g, w[i] -= lr * (g / (std::sqrt(m[i]) + eps)); });
         } else if (by.rule == ADAM) {  // betas, whether weight decay is decoupled (AdamW)
-            const float rate = by.lr / (1 - std::pow(by.first, step)), root = std::sqrt(1 - std::pow(by.second, step));
+            // Both bias corrections are moved to the rate and to eps, which saves a division per element.
+            const double root = std::sqrt(1 - std::pow(by.second, step));
+            const float rate = by.lr * root / (1 - std::pow(by.first, step)), corrected_eps = by.eps * root;
             const float toward = 1 - by.first, rest = 1 - by.second, keep = 1 - by.lr * by.weight_decay;
             const auto adam = [&](int64_t i, float g) {
                 m[i] += toward * (g - m[i]), v[i] = second * v[i] + rest * g * g;
-                w[i] -= rate * (m[i] / (std::sqrt(v[i]) / root + eps));
+                w[i] -= rate * (m[i] / (std::sqrt(v[i]) + corrected_eps));
             };
             if (by.flag) for (int64_t i = 0; i < parameter.size; i++) w[i] *= keep, adam(i, gradient[i]);
             else each(adam);
@@ -150,7 +152,7 @@ public:
     // Adds the losses of n images to `total`, and the number of correct predictions to `correct`. The last output becomes the
     // gradient of the mean loss over `whole` images.
     void forward(const int64_t* indices, int64_t n, int64_t whole, double& total, int64_t& correct) {
-        gather(data.images, data.channels, data.size, indices, n, data.values, pixels.get());
+        gather(data.images, data.channels, data.size, indices, n, data.affine, pixels.get());
         for (size_t i = 0; i < maps.size(); i++) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);

@@ -97,9 +97,8 @@ class Split(Dataset[Block]):
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images.contiguous(), labels
-        numbers = torch.arange(256, dtype=torch.get_default_dtype(), device=images.device).div_(255)
-        # The normalised value of each byte, (C, 256).
-        self.values = torch.stack([numbers.sub(m).div_(s) for m, s in zip(mean, std, strict=True)])
+        # Scale and shift of a byte, (C, 2), at the default precision.
+        self.affine = torch.tensor([(1 / (255 * s), -m / s) for m, s in zip(mean, std, strict=True)]).to(images.device)
         self.augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
@@ -111,7 +110,7 @@ class Split(Dataset[Block]):
     @property
     def pixels(self) -> Pixels:
         """All images, not augmented."""
-        return Pixels(self.images, self.labels, self.values)
+        return Pixels(self.images, self.labels, self.affine)
 
     def augmented(self, order: Sequence[Tensor]) -> tuple[Pixels, Sequence[Tensor]]:
         """Return images to gather from, and where among them those of each minibatch of indices are.
@@ -123,12 +122,12 @@ class Split(Dataset[Block]):
         chosen = torch.cat(list(order))
         where = torch.arange(len(chosen), device=chosen.device).split([len(indices) for indices in order])
         images = self.augmentation(self.images[chosen], chosen).contiguous()
-        return Pixels(images, self.labels[chosen], self.values), where
+        return Pixels(images, self.labels[chosen], self.affine), where
 
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised images (B, C, H, W) and labels (B,) at indices (B,)."""
         pixels, (where,) = self.augmented([indices])
-        return gather(pixels.images, where, pixels.values), pixels.labels[where]
+        return gather(pixels.images, where, pixels.affine), pixels.labels[where]
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Return a loader of these minibatches of indices, in blocks."""

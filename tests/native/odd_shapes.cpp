@@ -161,7 +161,8 @@ static bool check_training(int64_t rule, bool flag, int64_t threads) {
     for (uint8_t& byte : images) byte = generator() % 256;
     std::vector<int64_t> labels(n), indices(n), sizes{n / 2, n / 3, n - n / 2 - n / 3};
     for (int64_t i = 0; i < n; i++) labels[i] = generator() % classes, indices[i] = (i * 7) % n;
-    const std::vector<float> values = numbers(256 * channels);
+    std::vector<float> affine;
+    for (int64_t i = 0; i < channels; i++) affine.insert(affine.end(), {1.f / 64, -2});
     std::vector<std::vector<float>> weights;
     for (int64_t count : counts) {
         weights.push_back(numbers(count));
@@ -190,12 +191,12 @@ static bool check_training(int64_t rule, bool flag, int64_t threads) {
         int64_t correct = 0, begin = 0;
         for (int64_t call = 0; call < (each ? 3 : 1); begin += sizes[call++]) {
             const int64_t largest = each ? sizes[call] : *std::max_element(sizes.begin(), sizes.end());
-            const Minibatches data{images.data(), channels, size, values.data(), labels.data(), indices.data() + begin, &sizes[call], each ? 1 : 3, largest};
+            const Minibatches data{images.data(), channels, size, affine.data(), labels.data(), indices.data() + begin, &sizes[call], each ? 1 : 3, largest};
             const Update by{rule, flag, int64_t(parameters.size()), double(call + 1), 0.01, 0.9, 0.99, 1e-8, 0.01, parameters.data()};
             correct += train(&network, &data, &by, &losses[call]);
         }
         double total = 0;
-        const Minibatches all{images.data(), channels, size, values.data(), labels.data(), indices.data(), &n, 1, n};
+        const Minibatches all{images.data(), channels, size, affine.data(), labels.data(), indices.data(), &n, 1, n};
         correct += evaluate(&network, &all, &total);
         losses.push_back(total), losses.push_back(correct);
         results[each] = w;

@@ -43,14 +43,14 @@ def native_code() -> None:
 
 
 def data_of(shape: tuple[int, ...], n: int = 90) -> Pixels:
-    """Return random bytes (N, C, H, W), labels (N,) and the values of the bytes of each channel (C, 256)."""
+    """Return random bytes (N, C, H, W), labels (N,) and scale and shift of each channel (C, 2)."""
     images = torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
-    return Pixels(images, torch.randint(0, 7, (n,)), torch.randn(shape[0], 1) + torch.linspace(-1, 1, 256))
+    return Pixels(images, torch.randint(0, 7, (n,)), torch.randn(shape[0], 2) / torch.tensor([128, 1]))
 
 
 def pixels(data: Pixels, indices: Tensor) -> Tensor:
-    of_channels = zip(data.values, data.images[indices].long().unbind(1), strict=True)
-    return torch.stack([of_channel[bytes_] for of_channel, bytes_ in of_channels], 1)
+    scale, shift = data.affine.view(-1, 2, 1, 1).unbind(1)
+    return data.images[indices] * scale + shift
 
 
 def native(model: nn.Module, data: Pixels) -> Chain:

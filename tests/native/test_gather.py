@@ -2,9 +2,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from src.native.build import backend
 from src.native.gather import gather
+
+
+def assert_normalised(images: Tensor, chosen: list[int]) -> None:
+    """Compare with bytes that are scaled and shifted one by one in float64."""
+    affine = torch.randn(images.shape[1], 2).div(torch.tensor([128, 1]))
+    found = gather(images, torch.tensor(chosen, dtype=torch.int64), affine)
+    assert found.shape == (len(chosen), *images.shape[1:])
+    for to, index in enumerate(chosen):
+        for channel, (scale, shift) in enumerate(affine.double()):
+            expected = images[index, channel] * scale + shift
+            torch.testing.assert_close(found[to, channel].double(), expected, rtol=0, atol=2e-6)
 
 
 @given(
@@ -12,22 +24,16 @@ from src.native.gather import gather
     st.lists(st.integers(0, 8), max_size=40),
     st.integers(0, 2**31),
 )
-def test_each_pixel_is_the_value_of_its_byte(shape: tuple[int, int, int], chosen: list[int], seed: int) -> None:
+def test_each_byte_is_scaled_and_shifted(shape: tuple[int, int, int], chosen: list[int], seed: int) -> None:
+    assert backend().startswith("native")
     torch.manual_seed(seed)
-    images = torch.randint(0, 256, (9, *shape), dtype=torch.uint8)
-    values, indices = torch.randn(shape[0], 256), torch.tensor(chosen, dtype=torch.int64)
-    expected = torch.empty(len(chosen), *shape)
-    for to, index in enumerate(chosen):
-        for channel in range(shape[0]):
-            expected[to, channel] = values[channel][images[index, channel].int()]
-    assert torch.equal(gather(images, indices, values), expected)
+    assert_normalised(torch.randint(0, 256, (9, *shape), dtype=torch.uint8), chosen)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_torch_and_the_native_code_agree(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert backend().startswith("native")
+@pytest.mark.parametrize("native", [True, False])
+def test_whole_images(channels: int, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        monkeypatch.setattr("src.native.gather.backend", lambda: "torch: switched off")
     images = torch.randint(0, 256, (300, channels, 28, 28), dtype=torch.uint8)
-    indices, values = torch.randperm(300), torch.arange(256 * channels).div(255).sub(0.13).view(channels, 256)
-    native = gather(images, indices, values)
-    monkeypatch.setattr("src.native.gather.backend", lambda: "torch: switched off")
-    assert torch.equal(native, gather(images, indices, values))
+    assert_normalised(images, torch.randperm(300).tolist())
