@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from src.native.convolution import conv_pool_relu
-from src.native.linear import perceptron
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {"max": max_pool2d, "average": avg_pool2d}
@@ -70,7 +69,11 @@ class MLP(nn.Module):
         return cast(list[nn.Linear], [self.get_submodule(f"linear{number}") for number in range(1, self.depth + 1)])
 
     def forward(self, images: Tensor) -> Tensor:
-        return perceptron(images, self.native_chain())
+        *others, last = self.native_chain()
+        features = images.flatten(1)
+        for layer in others:
+            features = torch.relu(layer(features))
+        return last(features)
 
 
 class ConvBlock(nn.Conv2d):
@@ -131,7 +134,5 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv2(self.conv1(images))  # (B, 16, 5, 5) for MNIST
-        if self.activation == "relu":
-            return perceptron(maps, [self.linear1, self.linear2, self.linear3])
         activate = ACTIVATIONS[self.activation]
         return self.linear3(activate(self.linear2(activate(self.linear1(maps.flatten(1))))))

@@ -29,9 +29,7 @@ if (
 SIGNATURES = {  # argument types of each function: p a pointer, i an integer
     "forward": "ppppppii",
     "backward": "ppppppppiii",
-    "linear_forward": "ippi",
-    "linear_backward": "ippippi",
-    "gather": "piipipp",
+    "gather": "piipippp",
     "train": "pppp",
     "evaluate": "ppp",
 }
@@ -103,8 +101,8 @@ def supports(*tensors: Tensor) -> bool:
 def in_plain_eager() -> bool:
     """Return True if no `torch.func` transform, compiler or autocast is active, which need torch's own operators."""
     return not (
-        torch._C._are_functorch_transforms_active()  # the check that torch.autograd.Function makes
-        or torch.compiler.is_compiling()
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()  # the check that torch.autograd.Function makes
         or torch.is_autocast_enabled("cpu")
     )
 

@@ -15,12 +15,18 @@ from torch.nn.modules.module import _has_any_global_hook
 from src.native import convolution
 from src.native.build import in_plain_eager, library, supports
 from src.native.gather import Pixels
-from src.native.linear import layer_structs
 from src.native.threads import THREADS
 from src.native.update import NO_UPDATE, Update
 
 Layer = nn.Conv2d | nn.Linear
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "of_weight", "of_bias", "output")),
+        *((name, c_int64) for name in ("inputs", "outputs")),
+    ]
 
 
 class _Convolution(ctypes.Structure):
@@ -41,7 +47,7 @@ class _Network(ctypes.Structure):
 class _Minibatches(ctypes.Structure):
     _fields_ = [
         ("images", c_void_p), ("channels", c_int64), ("size", c_int64),
-        *((name, c_void_p) for name in ("affine", "labels", "indices", "sizes")),
+        *((name, c_void_p) for name in ("mean", "std", "labels", "indices", "sizes")),
         ("number", c_int64), ("largest", c_int64),
     ]  # fmt: skip
 
@@ -65,7 +71,7 @@ def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
         and in_plain_eager()
         and not _has_any_global_hook()
         and not torch.is_anomaly_enabled()
-        and supports(data.affine, *plain)
+        and supports(data.mean, data.std, *plain)
         and (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
         and data.images.is_contiguous()
         and data.labels.is_contiguous()
@@ -96,11 +102,11 @@ class Chain:
             parameter.grad = gradient
         return losses, torch.tensor(correct)
 
-    def evaluate(self, data: Pixels, order: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the summed loss (nats) of minibatches of indices, in float64, and the correct predictions."""
-        loss = torch.zeros(1, dtype=torch.float64)
-        correct = self._call("evaluate", data, order, (), loss.data_ptr())
-        return loss, torch.tensor(correct)
+    def logits(self, data: Pixels, order: Sequence[Tensor]) -> Tensor:
+        """Return the logits (N, K) of all images of minibatches of indices. Raises as `train`."""
+        logits = torch.empty(len(self.parameters[-1]), sum(map(len, order)))
+        self._call("evaluate", data, order, (), logits.data_ptr())
+        return logits.t()
 
     def _call(
         self, function: str, data: Pixels, order: Sequence[Tensor], gradients: Sequence[Tensor], *arguments: Any
@@ -108,8 +114,9 @@ class Chain:
         """Call a native function with the network, minibatches and further arguments."""
         indices, sizes = torch.cat(list(order)), torch.tensor([len(each) for each in order])
         minibatches = _Minibatches(
-            data.images.data_ptr(), data.images.shape[1], data.images[0, 0].numel(), data.affine.data_ptr(),
-            data.labels.data_ptr(), indices.data_ptr(), sizes.data_ptr(), len(order), int(sizes.max()),
+            data.images.data_ptr(), data.images.shape[1], data.images[0, 0].numel(),
+            data.mean.data_ptr(), data.std.data_ptr(), data.labels.data_ptr(),
+            indices.data_ptr(), sizes.data_ptr(), len(order), int(sizes.max()),
         )  # fmt: skip
         network, _kept = self._network(data.images, gradients)  # the latter must live during the call
         correct = int(getattr(library(), function)(byref(network), byref(minibatches), *arguments))
@@ -119,25 +126,30 @@ class Chain:
 
     def _network(self, images: Tensor, gradients: Sequence[Tensor]) -> tuple[_Network, object]:
         """Return the C++ struct, and what must live as long."""
+
+        def pointers(i: int) -> list[int]:
+            return [tensor.data_ptr() for some in (self.parameters, gradients) for tensor in some[2 * i : 2 * i + 2]]
+
         blocks: list[_Convolution] = []
         shape: Sequence[int] = images.shape[1:]
-        filters = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
-        first = len(filters)
-        for i, layer in enumerate(filters):
+        for i, layer in enumerate(layer for layer in self.layers if isinstance(layer, nn.Conv2d)):
             struct, (*pooled, _) = convolution.shape_and_sizes((1, *shape), layer.weight.shape, int(layer.padding[0]))
             if len(self.parameters[2 * i + 1]) != len(layer.weight):
                 raise ValueError(f"weight {tuple(layer.weight.shape)} and its bias do not fit")
-            tensors = [tensor for some in (self.parameters, gradients) for tensor in some[2 * i : 2 * i + 2]]
-            blocks.append(_Convolution(struct, *(tensor.data_ptr() for tensor in tensors)))
+            blocks.append(_Convolution(struct, *pointers(i)))
             shape = pooled
+        first = len(blocks)
         widths = [math.prod(shape), *(len(bias) for bias in self.parameters[2 * first + 1 :: 2])]
         fitting = list(pairwise(widths))
         if [tuple(reversed(weight.shape)) for weight in self.parameters[2 * first :: 2]] != fitting:
             raise ValueError(f"the network's layers do not fit: features {widths}")
-        convolutions = (_Convolution * first)(*blocks)
-        layers = layer_structs(self.parameters[2 * first :], gradients=gradients[2 * first :])
-        pointers = [ctypes.addressof(convolutions), first, ctypes.addressof(layers), len(layers)]
-        return _Network(*pointers, convolution.CHUNK, THREADS.total), (convolutions, layers)
+        linear = [_Linear(*pointers(i), inputs=pair[0], outputs=pair[1]) for i, pair in enumerate(fitting, first)]
+        convolutions, layers = (_Convolution * first)(*blocks), (_Linear * len(linear))(*linear)
+        network = _Network(
+            ctypes.addressof(convolutions), first, ctypes.addressof(layers), len(layers),
+            convolution.CHUNK, THREADS.total,
+        )  # fmt: skip
+        return network, (convolutions, layers)
 
 
 def _layers(model: nn.Module) -> Sequence[Layer]:

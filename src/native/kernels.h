@@ -44,7 +44,7 @@ struct Tensor {  // (images, channels, rows, columns); strides are in floats
 
 struct Layer {  // linear; weight is (outputs, inputs), output (outputs, images)
     const float *weight, *bias;
-    float *output, *of_weight, *of_bias;
+    float *of_weight, *of_bias, *output;
     int64_t inputs, outputs;
 };
 
@@ -58,5 +58,5 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features, int64_t add);
 void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
-            const float* affine, float* to);
+            const float* mean, const float* std, float* to);
 }

@@ -23,7 +23,7 @@ struct Network {  // convolutions, then linear layers, whose `output` is not use
 struct Minibatches {
     const uint8_t* images;  // all images, (channels, size) each
     int64_t channels, size;
-    const float* affine;    // (channels, 2): scale and shift
+    const float *mean, *std;  // (channels)
     const int64_t *labels;  // of all images
     const int64_t *indices, *sizes;
     int64_t number, largest;
@@ -149,10 +149,11 @@ public:
         }
     }
 
-    // Adds the losses of n images to `total`, and the number of correct predictions to `correct`. The last output becomes the
-    // gradient of the mean loss over `whole` images.
-    void forward(const int64_t* indices, int64_t n, int64_t whole, double& total, int64_t& correct) {
-        gather(data.images, data.channels, data.size, indices, n, data.affine, pixels.get());
+    int64_t classes() const { return layers.back().outputs; }
+    float* logits() const { return layers.back().output; }  // (classes, n)
+
+    void forward(const int64_t* indices, int64_t n) {
+        gather(data.images, data.channels, data.size, indices, n, data.mean, data.std, pixels.get());
         for (size_t i = 0; i < maps.size(); i++) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
@@ -161,14 +162,13 @@ public:
                       network.threads);
         }
         linear_forward(n, features(), layers.data(), layers.size());
-        const Layer& last = layers.back();
-        cross_entropy(last.output, last.outputs, n, whole, indices, data.labels, total, correct);
     }
 
-    // Computes the gradients of the n images of the last forward pass, or adds them to those of earlier slices.
+    // Computes the gradients of the n images of the last forward pass, or adds them to those of earlier slices; `logits` has
+    // been overwritten with its gradient.
     void backward(int64_t n, bool add) {
         float* const of_features = maps.empty() ? nullptr : of_maps.back().get();
-        linear_backward(n, features(), layers.data(), layers.size(), layers.back().output, of_features, add);
+        linear_backward(n, features(), layers.data(), layers.size(), logits(), of_features, add);
         for (size_t i = maps.size(); i-- > 0;) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
@@ -180,42 +180,53 @@ public:
     }
 };
 
-// Calls f(summed loss, i) after each minibatch; returns the number of correct predictions, or -1 without memory.
+// Calls f(step, indices, n, i, first) after the forward pass of each slice: n images, from the first-th of minibatch i on.
+// Returns false without memory.
 template <class F>
-static int64_t for_each_minibatch(const Network& network, const Minibatches& data, bool training, const F& f) {
+static bool for_each_slice(const Network& network, const Minibatches& data, bool training, const F& f) {
     try {
         Step step(network, data, training);
-        int64_t correct = 0;
         const int64_t* indices = data.indices;
         for (int64_t i = 0; i < data.number; indices += data.sizes[i++]) {
-            const int64_t whole = data.sizes[i];
-            double total = 0;
             int64_t first = 0;
             do {  // once without images, too, which have gradients of 0
-                const int64_t n = std::min(step.slice, whole - first);
-                step.forward(indices + first, n, whole, total, correct);
-                if (training) step.backward(n, first > 0);
-            } while ((first += step.slice) < whole);
-            f(total, i);
+                const int64_t n = std::min(step.slice, data.sizes[i] - first);
+                step.forward(indices + first, n);
+                f(step, indices + first, n, i, first);
+            } while ((first += step.slice) < data.sizes[i]);
         }
-        return correct;
+        return true;
     } catch (const std::bad_alloc&) {  // which must not reach Python
-        return -1;
+        return false;
     }
 }
 
 extern "C" {
 
-// Trains on minibatches, and writes the mean loss of each, from before its update.
+// Trains on minibatches, and writes the mean loss of each, from before its update. Returns the number of correct
+// predictions, or -1 without memory.
 int64_t train(const Network* network, const Minibatches* data, const Update* by, float* losses) {
-    return for_each_minibatch(*network, *data, true, [&](double total, int64_t i) {
-        losses[i] = total / data->sizes[i];
+    double total = 0;
+    int64_t correct = 0;
+    const auto learn = [&](Step& step, const int64_t* indices, int64_t n, int64_t i, int64_t first) {
+        const int64_t whole = data->sizes[i];
+        cross_entropy(step.logits(), step.classes(), n, whole, indices, data->labels, total, correct);
+        step.backward(n, first > 0);
+        if (first + n < whole) return;
+        losses[i] = total / whole, total = 0;
         update(*by, by->steps + i + 1);
-    });
+    };
+    return for_each_slice(*network, *data, true, learn) ? correct : -1;
 }
 
-// Adds the loss of every image to `sum`.
-int64_t evaluate(const Network* network, const Minibatches* data, double* sum) {
-    return for_each_minibatch(*network, *data, false, [&](double total, int64_t) { *sum += total; });
+// Writes the logits (classes, N) of all N images of the minibatches. Returns -1 without memory.
+int64_t evaluate(const Network* network, const Minibatches* data, float* logits) {
+    int64_t all = 0;
+    for (int64_t i = 0; i < data->number; i++) all += data->sizes[i];
+    const auto copy = [&](Step& step, const int64_t*, int64_t n, int64_t, int64_t) {
+        for (int64_t k = 0; k < step.classes(); k++) std::copy_n(step.logits() + k * n, n, logits + k * all);
+        logits += n;
+    };
+    return for_each_slice(*network, *data, false, copy) ? 0 : -1;
 }
 }

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from src.native.chain import Chain, chain_of
+from src.native.gather import Pixels
 from src.native.update import native_update
 from src.runs.record import Row, finite
 from src.schedules import Schedule
@@ -20,6 +21,7 @@ from src.training.lightning import LightningModule
 from src.training.metrics import EpochMetrics
 
 Closure = Callable[[], Tensor]
+Evaluation = tuple[Tensor, Tensor]  # losses of minibatches, and the number of correct predictions
 
 
 def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
@@ -37,12 +39,6 @@ def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
     return (
         step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
     )
-
-
-def _appended(evaluate: Callable[[], tuple[Tensor, Tensor]], results: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Evaluate a minibatch, append what it returns to `results`, and return the loss: an optimizer's closure."""
-    results.append(evaluate())
-    return results[-1][0][0]
 
 
 class Classifier(LightningModule):
@@ -88,42 +84,50 @@ class Classifier(LightningModule):
 
     def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
         """Take an optimizer step on each minibatch; return their losses from before it and the correct predictions."""
-        if self.has_torch_step and (chain := chain_of(self.model, block.split.pixels)):
-            return self._train_natively(chain, block)
-        steps = [(*self._update(images, labels), labels) for images, labels in block]
-        losses, logits, answers = zip(*steps, strict=True)
-        return torch.stack(losses), (torch.cat(logits).argmax(-1) == torch.cat(answers)).sum()
-
-    def _train_natively(self, chain: Chain, block: Block) -> tuple[Tensor, Tensor]:
-        """Let the native code compute gradients, and make those updates that it knows."""
         pixels, order = block.split.augmented(block.order)
-        losses, correct = [], []
+        chain = chain_of(self.model, pixels)
+        # An optimizer that is not torch's may replace what a parameter holds, even between two evaluations.
+        current = (lambda: chain) if self.has_torch_step else partial(chain_of, self.model, pixels)
+        results: list[Evaluation] = []
         while order:
-            results: list[tuple[Tensor, Tensor]] = []
             # The first update is torch's, since it creates the optimizer's state.
-            if update := native_update(self.optimizer, chain.parameters):
+            if chain and (update := native_update(self.optimizer, chain.parameters)):
                 results.append(chain.train(pixels, order, update))
-                order = []
-            else:
-                gradients = partial(chain.train, pixels, order[:1])
-                order = order[1:]
-                self.optimizer.step(partial(_appended, gradients, results))  # type: ignore[arg-type]  # as below
-            losses.append(results[0][0])  # LBFGS evaluates more than once
-            correct.append(results[0][1])
+                break
+            results.append(self._update(partial(self._differentiate, current, pixels, order[:1])))
+            order = order[1:]
+        losses, correct = zip(*results, strict=True)
         return torch.cat(losses), torch.stack(correct).sum()
 
-    def _update(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Take an optimizer step on a minibatch; return the loss and the logits from before the step."""
-        evaluations: list[tuple[Tensor, Tensor]] = []
-        evaluate = partial(self._evaluate, images, labels, evaluations)
+    def _update(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
+        """Take an optimizer step on a minibatch; return its evaluation from before the step."""
+        evaluations: list[Evaluation] = []
+
+        def closure() -> Tensor:
+            evaluations.append(differentiate())
+            return evaluations[-1][0][0]
+
         if self.has_torch_step:
-            self.optimizer.step(evaluate)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant
         elif self.step_with:
-            self.step_with(self._evaluated(evaluate))
+            self.step_with(self._evaluated(closure))
         else:
-            evaluate()
+            closure()
             self.optimizer.step()
-        return evaluations[0]
+        return evaluations[0]  # LBFGS evaluates more than once
+
+    def _differentiate(
+        self, current: Callable[[], Chain | None], pixels: Pixels, minibatch: Sequence[Tensor]
+    ) -> Evaluation:
+        """Compute the loss (1,), the correct predictions and the gradients of one minibatch."""
+        self.optimizer.zero_grad()
+        if chain := current():
+            return chain.train(pixels, minibatch)
+        images, labels = pixels.minibatch(minibatch[0])
+        logits = self.model(images)
+        loss = cross_entropy(logits, labels)
+        loss.backward()
+        return loss.detach()[None], (logits.argmax(-1) == labels).sum()
 
     def _evaluated(self, evaluate: Closure) -> Closure:
         """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.
@@ -147,15 +151,6 @@ class Classifier(LightningModule):
             return loss
 
         return closure
-
-    def _evaluate(self, images: Tensor, labels: Tensor, evaluations: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Compute the loss and gradients of a minibatch: the optimizer's closure."""
-        self.optimizer.zero_grad()
-        logits = self.model(images)
-        loss = cross_entropy(logits, labels)
-        loss.backward()
-        evaluations.append((loss.detach(), logits.detach()))
-        return loss
 
     def on_validation_start(self) -> None:
         (self.train_figures,) = self.train_metrics.figures("train")  # waits for the device: training ends here

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.images import Images
-from src.native.gather import Pixels, gather
+from src.native.gather import Pixels
 from src.schedules import Schedule
 from src.training.augmentation import Augmentation
 from src.training.lightning import LightningDataModule
@@ -97,8 +97,7 @@ class Split(Dataset[Block]):
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images.contiguous(), labels
-        # Scale and shift of a byte, (C, 2), at the default precision.
-        self.affine = torch.tensor([(1 / (255 * s), -m / s) for m, s in zip(mean, std, strict=True)]).to(images.device)
+        self.mean, self.std = (torch.tensor(each, device=images.device).view(-1, 1, 1) for each in (mean, std))
         self.augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
@@ -110,7 +109,7 @@ class Split(Dataset[Block]):
     @property
     def pixels(self) -> Pixels:
         """All images, not augmented."""
-        return Pixels(self.images, self.labels, self.affine)
+        return Pixels(self.images, self.labels, self.mean, self.std)
 
     def augmented(self, order: Sequence[Tensor]) -> tuple[Pixels, Sequence[Tensor]]:
         """Return images to gather from, and where among them those of each minibatch of indices are.
@@ -122,12 +121,12 @@ class Split(Dataset[Block]):
         chosen = torch.cat(list(order))
         where = torch.arange(len(chosen), device=chosen.device).split([len(indices) for indices in order])
         images = self.augmentation(self.images[chosen], chosen).contiguous()
-        return Pixels(images, self.labels[chosen], self.affine), where
+        return Pixels(images, self.labels[chosen], self.mean, self.std), where
 
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised images (B, C, H, W) and labels (B,) at indices (B,)."""
         pixels, (where,) = self.augmented([indices])
-        return gather(pixels.images, where, pixels.affine), pixels.labels[where]
+        return pixels.minibatch(where)
 
     def loader(self, order: tuple[Tensor, ...]) -> DataLoader[Block]:
         """Return a loader of these minibatches of indices, in blocks."""

@@ -13,7 +13,7 @@ from src.runs.record import Row
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule, Split
 from src.training.denormals import flushed_denormals
-from src.training.metrics import EpochMetrics
+from src.training.metrics import EpochMetrics, outputs
 
 
 def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
@@ -75,4 +75,4 @@ def split_figures(model: nn.Module, split: Split, name: str) -> Row:
 def logits_of(model: nn.Module, split: Split) -> Tensor:
     """Return the logits (N, K) of all images of a split, in stored order, on the CPU."""
     model = model.to(split.images.device).eval()
-    return torch.cat([model(images) for block in split.in_order() for images, _ in block]).cpu()
+    return torch.cat([logits for block in split.in_order() for logits, _ in outputs(model, block)]).cpu()

@@ -1,5 +1,7 @@
 """Loss and accuracy, accumulated over images on the device."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -7,6 +9,15 @@ from torch.nn.functional import cross_entropy
 from src.native.chain import chain_of
 from src.runs.record import Row
 from src.training.datamodule import Block
+
+
+def outputs(model: nn.Module, block: Block) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the logits (B, K) and the labels (B,) of parts of a block, by the native code if it can."""
+    if chain := chain_of(model, block.split.pixels):
+        pixels, order = block.split.augmented(block.order)
+        yield chain.logits(pixels, order), pixels.labels[torch.cat(list(order))]
+    else:
+        yield from ((model(images), labels) for images, labels in block)
 
 
 class EpochMetrics:
@@ -34,11 +45,7 @@ class EpochMetrics:
 
     def evaluate(self, model: nn.Module, block: Block) -> None:
         """Add the losses and correct predictions of a network on a block of minibatches."""
-        if chain := chain_of(model, block.split.pixels):
-            self.add_counted(*chain.evaluate(*block.split.augmented(block.order)), sum(block.sizes))
-            return
-        for images, labels in block:
-            logits = model(images)
+        for logits, labels in outputs(model, block):
             self.add(cross_entropy(logits, labels, reduction="none").double(), logits, labels)
 
     def figures(self, name: str) -> list[Row]:

@@ -1,22 +1,19 @@
-"""`python -m tests.benchmarks.operators`: the networks' layers on one core, native and torch's, relative to a GEMM."""
+"""`python -m tests.benchmarks.operators`: LeNet's convolutions on one core, native and torch's, relative to a GEMM."""
 
 import statistics
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from src.native.convolution import conv_pool_relu
-from src.native.linear import perceptron
 from src.native.malloc import keep_freed_memory
 from tests.benchmarks.table import GEMM, QUICK, gemm, in_turn, report, seconds, spread
 
 Cases = dict[str, tuple[Callable[[], float], float]]  # seconds of a call, measured, and its floating-point operations
 
-LINEAR = {"lenet": (400, 120, 84, 10), "mlp": (784, 80, 40, 20, 10)}  # features
 LAYERS = {"conv1": (1, 28, 6, 2), "conv2": (6, 14, 16, 0)}  # channels, height and width, filters, padding; 5 x 5
 
 
@@ -60,25 +57,6 @@ def convolutions(layer: str, batch: int) -> Cases:
     return found
 
 
-def perceptrons(model: str, batch: int) -> Cases:
-    """Return the cases of linear layers; LeNet's input needs a gradient, the MLP's does not."""
-    layers = [nn.Linear(*pair) for pair in pairwise(LINEAR[model])]
-    sizes = [2.0 * batch * layer.weight.numel() for layer in layers]
-    torchs_own = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
-    features = images_last(torch.randn(batch, LINEAR[model][0], 1, 1)).flatten(1).requires_grad_(model == "lenet")
-    backward = 2 * sum(sizes) - (0 if model == "lenet" else sizes[0])
-    parameters = [parameter for layer in layers for parameter in layer.parameters()]
-    engines: dict[str, Callable[[Tensor], Tensor]] = {
-        "native": lambda some: perceptron(some, layers), "torch": torchs_own
-    }  # fmt: skip
-    found: Cases = {}
-    for engine, function in engines.items():
-        name = f"linear layers of {model} {{}}, batch {batch}, {engine}"
-        of_features = partial(lambda f, some, *_: f(some), function)
-        found |= timed(name, of_features, [features, *parameters], sum(sizes), backward)
-    return found
-
-
 def main() -> None:
     """Measure and report."""
     torch.set_num_threads(1)
@@ -87,15 +65,13 @@ def main() -> None:
     for batch in (64, 256):
         for layer in LAYERS:
             work |= convolutions(layer, batch)
-        for model in LINEAR:
-            work |= perceptrons(model, batch)
     times = in_turn({"GEMM": gemm} | {name: measure for name, (measure, _) in work.items()}, 3 if QUICK else 9)
     rate = GEMM / statistics.median(times["GEMM"]) / 1e9
     rows = [["GEMM 1024 x 1024", *spread([GEMM / s / 1e9 for s in times["GEMM"]]), "100 %"]]
     for name, (_, operations) in work.items():
         rates = [operations / s / 1e9 for s in times[name]]
         rows.append([name, *spread(rates), f"{statistics.median(rates) / rate:.0%}".replace("%", " %")])
-    note = f"GFLOP/s of one core, operations of convolutions and products only, n={len(times['GEMM'])}"
+    note = f"GFLOP/s of one core, operations of convolutions only, n={len(times['GEMM'])}"
     report("operators", ["operator", "median", "least", "most", "of GEMM"], rows, note)
 
 

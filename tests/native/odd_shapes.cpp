@@ -100,7 +100,7 @@ static bool check_linear(int64_t images, const std::vector<int64_t>& sizes, bool
     }
     for (int64_t i = 0; i < n; i++) {
         Arrays& a = arrays[i];
-        layers.push_back({a.weight.data(), a.bias.data(), a.output.data(), a.of_weight.data(), a.of_bias.data(), sizes[i], sizes[i + 1]});
+        layers.push_back({a.weight.data(), a.bias.data(), a.of_weight.data(), a.of_bias.data(), a.output.data(), sizes[i], sizes[i + 1]});
     }
     const std::vector<float> features = numbers(sizes[0] * images), gradient = numbers(sizes[n] * images);
     const auto aligned = scratch<float>(features.size());
@@ -161,8 +161,7 @@ static bool check_training(int64_t rule, bool flag, int64_t threads) {
     for (uint8_t& byte : images) byte = generator() % 256;
     std::vector<int64_t> labels(n), indices(n), sizes{n / 2, n / 3, n - n / 2 - n / 3};
     for (int64_t i = 0; i < n; i++) labels[i] = generator() % classes, indices[i] = (i * 7) % n;
-    std::vector<float> affine;
-    for (int64_t i = 0; i < channels; i++) affine.insert(affine.end(), {1.f / 64, -2});
+    const std::vector<float> mean(channels, 0.5), std(channels, 0.25);
     std::vector<std::vector<float>> weights;
     for (int64_t count : counts) {
         weights.push_back(numbers(count));
@@ -184,21 +183,21 @@ static bool check_training(int64_t rule, bool flag, int64_t threads) {
             convolutions.push_back({shapes[i / 2], w[i].data(), w[i + 1].data(), gradient[i].data(), gradient[i + 1].data()});
         std::vector<Layer> layers;
         for (size_t i = 2 * number; i < w.size(); i += 2)
-            layers.push_back({w[i].data(), w[i + 1].data(), nullptr, gradient[i].data(), gradient[i + 1].data(),
+            layers.push_back({w[i].data(), w[i + 1].data(), gradient[i].data(), gradient[i + 1].data(), nullptr,
                               layers.empty() ? features : hidden, layers.empty() ? hidden : classes});
         const Network network{convolutions.data(), number, layers.data(), 2, 32, threads};
         std::vector<float> losses(3);
         int64_t correct = 0, begin = 0;
         for (int64_t call = 0; call < (each ? 3 : 1); begin += sizes[call++]) {
             const int64_t largest = each ? sizes[call] : *std::max_element(sizes.begin(), sizes.end());
-            const Minibatches data{images.data(), channels, size, affine.data(), labels.data(), indices.data() + begin, &sizes[call], each ? 1 : 3, largest};
+            const Minibatches data{images.data(), channels, size, mean.data(), std.data(), labels.data(), indices.data() + begin, &sizes[call], each ? 1 : 3, largest};
             const Update by{rule, flag, int64_t(parameters.size()), double(call + 1), 0.01, 0.9, 0.99, 1e-8, 0.01, parameters.data()};
             correct += train(&network, &data, &by, &losses[call]);
         }
-        double total = 0;
-        const Minibatches all{images.data(), channels, size, affine.data(), labels.data(), indices.data(), &n, 1, n};
-        correct += evaluate(&network, &all, &total);
-        losses.push_back(total), losses.push_back(correct);
+        std::vector<float> logits(classes * n);
+        const Minibatches all{images.data(), channels, size, mean.data(), std.data(), labels.data(), indices.data(), &n, 1, n};
+        evaluate(&network, &all, logits.data());
+        losses.insert(losses.end(), logits.begin(), logits.end()), losses.push_back(correct);
         results[each] = w;
         for (const auto& more : {gradient, first, second}) results[each].insert(results[each].end(), more.begin(), more.end());
         results[each].push_back(losses);

@@ -1,19 +1,21 @@
 """The native operator, compared with torch's three operators in float64."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.func import functional_call, grad, vmap
 from torch.nn.functional import conv2d, max_pool2d, relu
 
+from src.models import LeNet
 from src.native.build import backend
 from src.native.convolution import CHUNK, conv_pool_relu
 from src.native.threads import THREADS
 
-OPERATOR = torch.ops.ravine.conv_pool_relu
 Results = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -43,12 +45,10 @@ def results(
     return output.detach().double(), images.grad.double(), weight.grad.double(), bias.grad.double()
 
 
-def both(
-    tensors: tuple[Tensor, ...], padding: int, ours: Callable[..., Tensor] = conv_pool_relu
-) -> tuple[Results, Results]:
+def both(tensors: tuple[Tensor, ...], padding: int) -> tuple[Results, Results]:
     images, weight, bias = double = tuple(tensor.double() for tensor in tensors)
     gradient = torch.randint(-3, 4, torchs(images, weight, bias, padding).shape).double()
-    return results(ours, tensors, padding, gradient), results(torchs, double, padding, gradient)
+    return results(conv_pool_relu, tensors, padding, gradient), results(torchs, double, padding, gradient)
 
 
 @st.composite
@@ -75,21 +75,15 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-WAYS: dict[str, Callable[..., Tensor]] = {  # to autograd
-    "the network's": conv_pool_relu,
-    "torch.library's": lambda *arguments: OPERATOR(*arguments)[0],
-}
-
-
 @settings(deadline=None, max_examples=60)
-@given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.sampled_from(sorted(WAYS)), st.integers(0, 2**31))
+@given(shapes(), st.sampled_from(sorted(LAYOUTS)), st.integers(0, 2**31))
 def test_equals_torch_exactly_on_integers(
-    shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, way: str, seed: int
+    shape: tuple[tuple[int, ...], tuple[int, ...], int], layout: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     images, weight, padding = shape
     tensors = LAYOUTS[layout](whole_numbers(*images)), whole_numbers(*weight), whole_numbers(weight[0])
-    ours, theirs = both(tensors, padding, WAYS[way])
+    ours, theirs = both(tensors, padding)
     for name, one, other in zip(("output", "images", "weight", "bias"), ours, theirs, strict=True):
         assert torch.equal(one, other), name
 
@@ -144,22 +138,8 @@ def test_gradient_equals_finite_differences() -> None:
     # Distinct values, so that a small step does not change which pixel is the largest.
     images = torch.randperm(2 * 2 * 4 * 6).reshape(2, 2, 4, 6).float().requires_grad_()
     weight, bias = torch.randn(3, 2, 3, 3, requires_grad=True), torch.randn(3, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda *tensors: OPERATOR(*tensors, 1)[0], (images, weight, bias), eps=1e-2, atol=1e-2, rtol=1e-2
-    )
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # caused by the check itself
-@pytest.mark.parametrize("shape", [(3, 1, 6, 6), (40, 3, 7, 9)])
-def test_passes_torchs_opcheck(shape: tuple[int, ...]) -> None:
-    images = torch.randn(shape, requires_grad=True)
-    weight, bias = torch.randn(4, shape[1], 3, 3, requires_grad=True), torch.randn(4, requires_grad=True)
-    torch.library.opcheck(OPERATOR.default, (images, weight, bias, 1))
-    output, winners = OPERATOR(images, weight, bias, 1)
-    gradient = torch.randn(output.shape)
-    for of_images in (True, False):
-        arguments = gradient, images.detach(), weight.detach(), winners, 1, of_images
-        torch.library.opcheck(torch.ops.ravine.conv_pool_relu_backward.default, arguments)
+    function = partial(conv_pool_relu, padding=1)
+    assert torch.autograd.gradcheck(function, (images, weight, bias), eps=1e-2, atol=1e-2, rtol=1e-2)
 
 
 def test_an_empty_batch_and_wrong_shapes() -> None:
@@ -175,3 +155,23 @@ def test_falls_back_to_torch() -> None:
     assert torch.equal(conv_pool_relu(images, weight, bias, 1), torchs(images, weight, bias, 1))
     oblong = torch.randn(3, 1, 2, 3)
     assert conv_pool_relu(images.float(), oblong, bias.float(), 0).shape == (2, 3, 2, 2)
+
+
+def test_a_second_derivative_is_an_error() -> None:
+    images, weight, bias = torch.randn(2, 1, 6, 6, requires_grad=True), torch.randn(3, 1, 3, 3), torch.randn(3)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(conv_pool_relu(images, weight, bias, 0).sum(), images, create_graph=True)
+
+
+def test_autocast_and_function_transforms_use_torchs_operators() -> None:
+    torch.manual_seed(0)
+    model, images = LeNet(), torch.randn(3, 1, 28, 28)
+    torch.testing.assert_close(vmap(lambda image: model(image[None])[0])(images), model(images))
+    own, other = images.clone().requires_grad_(), grad(lambda some: model(some).sum())(images)
+    model(own).sum().backward()
+    torch.testing.assert_close(own.grad, other)
+    stacked = {"conv1.weight": torch.stack([model.conv1.weight] * 2).detach()}
+    both = vmap(lambda some: functional_call(model, some, (images,)))(stacked)
+    torch.testing.assert_close(both[1], model(images))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.conv1(images).dtype == torch.bfloat16
