@@ -38,15 +38,11 @@ static inline Vector choose(const Vector& values, int first, const Integers& whi
 #endif
 }
 
-static void copy(void* to, const void* from, int64_t lanes) {  // bytes
-    if (lanes == LANES) std::memcpy(to, from, LANES);
-    else std::memcpy(to, from, lanes);
-}
-
 struct Slices : Shape {
     int64_t rows, columns, pooled_rows, pooled_columns, taps;
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
-    Scratch<Vector> input;            // (C, rows, columns)
+    Scratch<Vector> copied;
+    const Vector* input;              // (C, rows, columns)
     const float *weight, *bias;       // without bias, no forward pass follows
     Scratch<float> factors;           // of the forward pass, for each part of the filters: (taps, filters of the part)
 
@@ -58,8 +54,8 @@ struct Slices : Shape {
             for (int64_t y = 0; y < kernel; y++)
                 for (int64_t x = 0; x < kernel; x++) offset.push_back((c * rows + y) * columns + x);
         const int64_t inputs = channels * rows * columns;
-        input = scratch<Vector>(inputs);
-        if (padding) std::fill_n(input.get(), inputs, Vector{});  // `take` writes the rest
+        copied = scratch<Vector>(inputs);
+        if (padding) std::fill_n(copied.get(), inputs, Vector{});  // `take` writes the rest
         factors = scratch<float>(filters * taps);
         float* to = factors.get();
         if (bias) in_parts(filters, FORWARD, [&](int64_t filter, int size) {
@@ -71,20 +67,30 @@ struct Slices : Shape {
     // Index of an image's pixel in the padded maps.
     int64_t padded(int64_t c, int64_t y, int64_t x) const { return (c * rows + y + padding) * columns + x + padding; }
 
+    // Returns the maps where they are, if they are stored as here, or null.
+    Vector* in_place(const Tensor& maps, int64_t first, int64_t lanes) const {
+        const int64_t strides[] = {rows * columns * LANES, columns * LANES, LANES};
+        const bool as_here = !padding && maps.lane == 1 && std::equal(strides, strides + 3, maps.stride + 1);
+        float* at = maps.at(first, 0, 0, 0);
+        return as_here && lanes == LANES && uintptr_t(at) % sizeof(Vector) == 0 ? reinterpret_cast<Vector*>(at) : nullptr;
+    }
+
     void take(const Tensor& images, int64_t first, int64_t lanes) {
+        if ((input = in_place(images, first, lanes))) return;
+        input = copied.get();
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < height; y++)
                 for (int64_t x = 0; x < width; x++)
-                    input[padded(c, y, x)] = load(images.at(first, c, y, x), images.stride[0], lanes);
+                    copied[padded(c, y, x)] = load(images.at(first, c, y, x), images.lane, lanes);
     }
 
     // Computes N filters from `filter` on, all four pixels of a window at a time: an accumulator per pixel and filter.
     template <int N>
-    __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, float* output, uint8_t* winners) const {
-        const int64_t plane = pooled_rows * pooled_columns * images;
-        int64_t place = filter * plane + first;
+    __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, const Tensor& output, uint8_t* winners) const {
+        const int64_t windows = pooled_rows * pooled_columns;
+        winners += (first / LANES * filters + filter) * windows * LANES;
         for (int64_t y = 0; y < pooled_rows; y++)
-            for (int64_t x = 0; x < pooled_columns; x++, place += images) {
+            for (int64_t x = 0; x < pooled_columns; x++, winners += LANES) {
                 const Vector* at = &input[2 * y * columns + 2 * x];
                 const float* weights = &factors[filter * taps];
                 Vector sums[4][N];
@@ -111,8 +117,8 @@ struct Slices : Shape {
                     best[n] = negative ? Vector{} : best[n];
                 }
                 for (int n = 0; n < N; n++) {
-                    store(best[n], output + place + n * plane, 1, lanes);
-                    copy(winners + place + n * plane, &winner[n], lanes);
+                    store(best[n], output.at(first, filter + n, y, x), output.lane, lanes);
+                    std::memcpy(winners + n * windows * LANES, &winner[n], LANES);
                 }
             }
     }
@@ -123,7 +129,8 @@ struct Slices : Shape {
 struct Gradients : Slices {
     int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
     int64_t of_patch = 0;             // vectors of choices for a patch
-    Scratch<Vector> gradient, of_input;  // (O, windows), of the winners; (C, rows, columns)
+    Scratch<Vector> gradient, sums;   // (O, windows), of the winners; (C, rows, columns)
+    Vector* of_input;                 // (C, rows, columns)
     Scratch<Integers> winner;         // (O, windows)
     std::vector<Vector> of_weight;    // (O, C, K, K)
     std::vector<Vector> of_bias;      // (O)
@@ -132,8 +139,9 @@ struct Gradients : Slices {
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
         gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
-        of_input = scratch<Vector>(channels * rows * columns);
+        sums = scratch<Vector>(channels * rows * columns);
         of_weight.resize(filters * taps), of_bias.resize(filters);
+        if (!weight) return;          // the gradient of the input is not needed
         std::vector<int64_t> places;  // of each input's choices
         in_parts(patch, INPUT, [&](int64_t, int size) {
             for (int n = 0; n < size; n++) places.push_back(of_patch * LANES + 4 * n);
@@ -153,13 +161,14 @@ struct Gradients : Slices {
 
     void unpool(const Tensor& from, const uint8_t* winners, int64_t first, int64_t lanes) {
         int64_t place = 0;
+        winners += first * filters * windows;
         for (int64_t filter = 0; filter < filters; filter++) {
             Vector sum = of_bias[filter];
             for (int64_t y = 0; y < pooled_rows; y++)
                 for (int64_t x = 0; x < pooled_columns; x++, place++) {
-                    const Vector value = load(from.at(first, filter, y, x), from.stride[0], lanes);
-                    Bytes bytes{};
-                    copy(&bytes, winners + place * images + first, lanes);
+                    const Vector value = load(from.at(first, filter, y, x), from.lane, lanes);
+                    Bytes bytes;
+                    std::memcpy(&bytes, winners + place * LANES, LANES);
                     winner[place] = widened(bytes);
                     gradient[place] = winner[place] < NONE ? value : Vector{};
                     sum += gradient[place];
@@ -223,8 +232,8 @@ struct Gradients : Slices {
 
     void differentiate(const Tensor& from, const uint8_t* winners, const Tensor& images, int64_t first, int64_t lanes) {
         unpool(from, winners, first, lanes);
-        for (int64_t filter = 0; filter < filters; filter++)
-            for (int64_t c = 0; c < channels; c++)
+        for (int64_t c = 0; c < channels; c++)  // outside, since a channel stays in the first-level cache
+            for (int64_t filter = 0; filter < filters; filter++)
                 in_parts(kernel, TILE_ROWS, [&](int64_t j, int height) {
                     in_parts(kernel, TILE_COLUMNS, [&](int64_t i, int width) {
                         with_constant<TILE_ROWS>(height, [&](auto r) {
@@ -233,28 +242,25 @@ struct Gradients : Slices {
                     });
                 });
         if (!images.data) return;
-        std::fill_n(of_input.get(), channels * rows * columns, Vector{});
+        Vector* const there = in_place(images, first, lanes);
+        of_input = there ? there : sums.get();
+        std::fill_n(of_input, channels * rows * columns, Vector{});
         for (int64_t c = 0; c < channels; c++) {
             int64_t first_choice = 0;
             in_parts(patch, INPUT, [&](int64_t begin, int size) {
                 with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin, first_choice); });
                 first_choice += (size + CHOICES - 1) / CHOICES;
             });
-            for (int64_t y = 0; y < height; y++)
+            for (int64_t y = 0; !there && y < height; y++)
                 for (int64_t x = 0; x < width; x++)
-                    store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.stride[0], lanes);
+                    store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.lane, lanes);
         }
     }
 
     // Writes the gradients of a chunk of images and clears the sums for the next.
     void sum_up(float* to_weight, float* to_bias) {
-        for (int64_t filter = 0; filter < filters; filter++) {
-            for (int64_t tap = 0; tap < taps; tap++)
-                to_weight[filter * taps + tap] = sum(of_weight[filter * taps + tap]);
-            to_bias[filter] = sum(of_bias[filter]);
-        }
-        std::fill(of_weight.begin(), of_weight.end(), Vector{});
-        std::fill(of_bias.begin(), of_bias.end(), Vector{});
+        for (Vector& each : of_weight) *to_weight++ = sum(each), each = Vector{};
+        for (Vector& each : of_bias) *to_bias++ = sum(each), each = Vector{};
     }
 };
 
@@ -327,7 +333,8 @@ extern "C" {
 
 int lanes() { return LANES; }
 
-void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, float* output,
+// Winners are (images / LANES, O, H', W', LANES), rounded up.
+void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, const Tensor* output,
              uint8_t* winners, int64_t chunk, int64_t threads) {
     in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
         Slices slices(*shape, weight, bias);
@@ -335,7 +342,7 @@ void forward(const Shape* shape, const Tensor* images, const float* weight, cons
             const int64_t lanes = std::min<int64_t>(LANES, end - first);
             slices.take(*images, first, lanes);
             in_parts(shape->filters, FORWARD, [&](int64_t filter, int size) {
-                with_constant<FORWARD>(size, [&](auto n) { slices.forward<n>(filter, first, lanes, output, winners); });
+                with_constant<FORWARD>(size, [&](auto n) { slices.forward<n>(filter, first, lanes, *output, winners); });
             });
         }
     });
@@ -350,7 +357,7 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     const int64_t chunks = (shape->images + chunk - 1) / chunk;
     std::vector<float> chunk_weight(chunks * weights), chunk_bias(chunks * o);
     in_chunks(shape->images, chunk, threads, [&](int64_t begin, int64_t end) {
-        Gradients slices(*shape, weight);
+        Gradients slices(*shape, of_images->data ? weight : nullptr);
         for (int64_t first = begin; first < end; first += LANES) {
             const int64_t lanes = std::min<int64_t>(LANES, end - first);
             slices.take(*images, first, lanes);
@@ -366,41 +373,48 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     }
 }
 
-// Returns quotients rounded as by a division, which takes longer (Markstein 1990; needs fused multiply-add).
-static inline Vector divided(const Vector& dividend, float divisor) {
-    const float inverse = 1 / divisor;
-    const Vector near = dividend * inverse;
-    return near + (dividend - near * divisor) * inverse;
-}
+// Divides, with the same rounding, in less time than a division takes (Markstein 1990; needs fused multiply-add).
+struct Divisor {
+    float divisor, inverse = 1 / divisor;
+    Vector operator()(const Vector& dividend) const {
+        const Vector near = dividend * inverse;
+        return near + (dividend - near * divisor) * inverse;
+    }
+};
 
 // Writes (byte / 255 - mean) / std of the selected images' pixels, image innermost as for the convolution; size is pixels per
 // channel, and each channel has its mean and std.
 void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n, const float* mean,
-            const float* std, float* to) {
+            const float* std, const Tensor* to) {
     typedef uint8_t Pixels __attribute__((vector_size(16)));
     constexpr int64_t TOGETHER = sizeof(Pixels);  // images, and their pixels
-    const int64_t bytes = channels * size;
+    const int64_t bytes = channels * size, lane = to->lane;
+    const Divisor white{255};
     for (int64_t first = 0; first < n; first += TOGETHER) {
         const int64_t together = std::min(TOGETHER, n - first), next = std::min(TOGETHER, n - first - together);
         const uint8_t* image[TOGETHER];
         for (int64_t i = 0; i < TOGETHER; i++) image[i] = images + indices[first + std::min(i, together - 1)] * bytes;
         for (int64_t pixel = 0, line = 0; pixel < bytes; line += LINE) {
             const int64_t channel = pixel / size, end = std::min(pixel + TOGETHER, (channel + 1) * size);
-            for (int64_t i = 0; i < next && line < bytes; i++)
-                __builtin_prefetch(images + indices[first + together + i] * bytes + line);
-            Pixels block[TOGETHER];
-            for (int64_t i = 0; i < TOGETHER; i++) {
-                if (pixel + TOGETHER > bytes) block[i] = Pixels{}, std::memcpy(&block[i], image[i] + pixel, end - pixel);
-                else std::memcpy(&block[i], image[i] + pixel, sizeof(Pixels));
-            }
+            const float shift = mean[channel];
+            const Divisor scale{std[channel]};
+            if (line < bytes)
+                for (int64_t i = 0; i < next; i++) __builtin_prefetch(images + indices[first + together + i] * bytes + line);
+            Pixels block[TOGETHER]{};
+            if (pixel + TOGETHER <= bytes)
+                for (int64_t i = 0; i < TOGETHER; i++) std::memcpy(&block[i], image[i] + pixel, sizeof(Pixels));
+            else
+                for (int64_t i = 0; i < TOGETHER; i++) std::memcpy(&block[i], image[i] + pixel, end - pixel);
             transpose(block);
-            for (const Pixels* each = block; pixel < end; pixel++, each++)
-                for (int64_t i = 0; i < together; i += LANES) {
+            for (const Pixels* each = block; pixel < end; pixel++, each++) {
+                float* place = to->at(first, 0, 0, pixel);
+                for (int64_t i = 0; i < together; i += LANES, place += LANES * to->stride[0]) {
                     Bytes some;
                     std::memcpy(&some, reinterpret_cast<const uint8_t*>(each) + i, sizeof some);
-                    const Vector value = divided(__builtin_convertvector(widened(some), Vector), 255) - mean[channel];
-                    store(divided(value, std[channel]), to + pixel * n + first + i, 1, std::min<int64_t>(LANES, together - i));
+                    const Vector value = white(__builtin_convertvector(widened(some), Vector)) - shift;
+                    store(scale(value), place, lane, std::min<int64_t>(LANES, together - i));
                 }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 """Convolution, bias, 2 x 2 max pooling and ReLU as one operation of autograd."""
 
 import ctypes
+import math
 from collections.abc import Sequence
 from ctypes import byref, c_int64
 from typing import Any
@@ -21,8 +22,15 @@ class Shape(ctypes.Structure):
     _fields_ = [(name, c_int64) for name in ("images", "channels", "height", "width", "filters", "kernel", "padding")]
 
 
-class _Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("stride", c_int64 * 4)]
+class StridedTensor(ctypes.Structure):
+    """A tensor of four dimensions, as in `kernels.h`, where its images may also be stored by vectors."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("lane", c_int64), ("stride", c_int64 * 4)]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "StridedTensor":
+        """Return the C++ struct of a tensor, which must live as long."""
+        return cls(tensor.data_ptr(), tensor.stride(0), (c_int64 * 4)(*tensor.stride()))
 
 
 def conv_pool_relu(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -47,58 +55,36 @@ def shape_and_sizes(
     return Shape(b, c, h, w, o, kernel, padding), (o, pooled[0], pooled[1], b)
 
 
-def _tensor(tensor: Tensor) -> _Tensor:
-    return _Tensor(tensor.data_ptr(), (c_int64 * 4)(*tensor.stride()))
-
-
-def _forward(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    """Return the output and its winners: the pixel of the window, 0 to 3, it came from, or 4 if ReLU zeroed it."""
-    shape, sizes = shape_and_sizes(images.shape, weight.shape, padding)
-    if len(bias) != len(weight):
-        raise ValueError(f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit")
-    output, winners = images.new_empty(sizes), images.new_empty(sizes, dtype=torch.uint8)
-    weight, bias = weight.contiguous(), bias.contiguous()
-
-    library().forward(
-        byref(shape), byref(_tensor(images)), weight.data_ptr(), bias.data_ptr(),
-        output.data_ptr(), winners.data_ptr(), CHUNK, THREADS.total,
-    )  # fmt: skip
-    return output.permute(3, 0, 1, 2), winners.permute(3, 0, 1, 2)
-
-
-def _backward(
-    gradient: Tensor, images: Tensor, weight: Tensor, winners: Tensor, padding: int, of_images: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of images (empty unless `of_images`), weight and bias."""
-    shape, (o, *pooled, b) = shape_and_sizes(images.shape, weight.shape, padding)
-    if not gradient.shape == winners.shape == (b, o, *pooled):
-        raise ValueError(f"gradient {tuple(gradient.shape)} and winners {tuple(winners.shape)} do not fit")
-    winners = winners.permute(1, 2, 3, 0).contiguous()
-    _, c, h, w = images.shape
-    to_images = images.new_empty((c, h, w, b) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
-    weight = weight.contiguous()
-    to_weight, to_bias = torch.empty_like(weight), weight.new_empty(o)
-
-    library().backward(
-        byref(shape), byref(_tensor(images)), weight.data_ptr(), byref(_tensor(gradient)),
-        winners.data_ptr(), byref(_tensor(to_images)), to_weight.data_ptr(),
-        to_bias.data_ptr(), False, CHUNK, THREADS.total,
-    )  # fmt: skip
-    return to_images, to_weight, to_bias
-
-
 class _ConvPoolRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        output, winners = _forward(images, weight, bias, padding)
-        ctx.padding = padding
+        ctx.shape, sizes = shape_and_sizes(images.shape, weight.shape, padding)
+        if len(bias) != len(weight):
+            raise ValueError(f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit")
+        output = images.new_empty(sizes).permute(3, 0, 1, 2)
+        lanes = library().lanes()
+        # The pixel of each window that is the output, for whole vectors of images.
+        winners = images.new_empty(math.prod(sizes[:3]) * -(-len(images) // lanes) * lanes, dtype=torch.uint8)
         ctx.save_for_backward(images, weight, winners)
+        weight, bias = weight.contiguous(), bias.contiguous()
+        library().forward(
+            byref(ctx.shape), byref(StridedTensor.of(images)), weight.data_ptr(), bias.data_ptr(),
+            byref(StridedTensor.of(output)), winners.data_ptr(), CHUNK, THREADS.total,
+        )  # fmt: skip
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         forbid_double_backward("conv_pool_relu")
         images, weight, winners = ctx.saved_tensors
+        _, c, h, w = images.shape
         of_images = ctx.needs_input_grad[0]
-        to_images, to_weight, to_bias = _backward(gradient, images, weight, winners, ctx.padding, of_images)
+        to_images = images.new_empty((c, h, w, len(images)) if of_images else (0, 0, 0, 0)).permute(3, 0, 1, 2)
+        weight = weight.contiguous()
+        to_weight, to_bias = torch.empty_like(weight), weight.new_empty(len(weight))
+        library().backward(
+            byref(ctx.shape), byref(StridedTensor.of(images)), weight.data_ptr(), byref(StridedTensor.of(gradient)),
+            winners.data_ptr(), byref(StridedTensor.of(to_images)), to_weight.data_ptr(), to_bias.data_ptr(),
+            False, CHUNK, THREADS.total,
+        )  # fmt: skip
         return to_images if of_images else None, to_weight, to_bias, None

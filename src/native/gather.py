@@ -1,11 +1,13 @@
 """Gathering and normalisation of a minibatch's pixels."""
 
+from ctypes import byref
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from src.native.build import backend, library
+from src.native.convolution import StridedTensor
 
 
 class Pixels(NamedTuple):
@@ -27,9 +29,9 @@ class Pixels(NamedTuple):
         if not (native and self.images.device.type == "cpu" and backend().startswith("native")):
             return self.images[indices].to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std), labels
         n, channels, height, width = len(indices), *self.images.shape[1:]
-        to = self.mean.new_empty(channels, height, width, n)
+        to = self.mean.new_empty(channels, height, width, n).permute(3, 0, 1, 2)
         library().gather(
             self.images.data_ptr(), channels, height * width, indices.data_ptr(), n,
-            self.mean.data_ptr(), self.std.data_ptr(), to.data_ptr(),
+            self.mean.data_ptr(), self.std.data_ptr(), byref(StridedTensor.of(to)),
         )  # fmt: skip
-        return to.permute(3, 0, 1, 2), labels
+        return to, labels

@@ -36,8 +36,8 @@ struct Shape {  // of a convolution; kernels are square, the stride is 1
 
 struct Tensor {  // (images, channels, rows, columns); strides are in floats
     float* data;
-    int64_t stride[4];
-    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {
+    int64_t lane, stride[4];  // between images that share a vector; otherwise
+    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {  // image: a multiple of LANES
         return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
     }
 };
@@ -49,7 +49,7 @@ struct Layer {  // linear; weight is (outputs, inputs), output (outputs, images)
 };
 
 extern "C" {
-void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, float* output,
+void forward(const Shape* shape, const Tensor* images, const float* weight, const float* bias, const Tensor* output,
              uint8_t* winners, int64_t chunk, int64_t threads);
 void backward(const Shape* shape, const Tensor* images, const float* weight, const Tensor* gradient,
               const uint8_t* winners, const Tensor* of_images, float* of_weight, float* of_bias, int64_t add,
@@ -58,5 +58,5 @@ void linear_forward(int64_t images, const float* features, const Layer* layers, 
 void linear_backward(int64_t images, const float* features, const Layer* layers, int64_t n, const float* gradient,
                      float* of_features, int64_t add);
 void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t* indices, int64_t n,
-            const float* mean, const float* std, float* to);
+            const float* mean, const float* std, const Tensor* to);
 }

@@ -36,10 +36,12 @@ static Vector load(const float* from, int64_t stride, int64_t lanes) {
 }
 
 static void store(const Vector& vector, float* to, int64_t stride, int64_t lanes) {
-    if (stride == 1 && lanes == LANES)
+    if (stride == 1 && lanes == LANES) {
         std::memcpy(to, &vector, sizeof vector);
-    else
-        for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = vector[lane];
+    } else {
+        const Vector stored = vector;  // else every vector would be written to the stack
+        for (int64_t lane = 0; lane < lanes; lane++) to[lane * stride] = stored[lane];
+    }
 }
 
 // Pairwise by halves, so that few operations depend on each other.

@@ -1,6 +1,7 @@
 // A block of minibatches in one call: pixels, forward pass, cross-entropy, backward pass, update. If Python called each of
 // these, it would take as long as a small network's arithmetic, and push the network's data out of the cache.
 #include "kernels.h"
+#include "simd.h"
 
 #include <algorithm>
 #include <cmath>
@@ -102,46 +103,55 @@ static void cross_entropy(float* logits, int64_t classes, int64_t n, int64_t who
     }
 }
 
+static int64_t in_whole_vectors(int64_t images) { return (images + LANES - 1) / LANES * LANES; }
+
 class Step {
 public:
     const int64_t slice;  // images taken at once: if threads share convolutions, all, since a slice is too small to share
 
 private:
+    struct Maps {
+        int64_t channels, height, width;
+        Scratch<float> values, gradient;
+    };
     const Network& network;
     const Minibatches& data;
-    Scratch<float> pixels;
-    std::vector<Layer> layers;
-    std::vector<Scratch<float>> outputs, maps, of_maps;
+    std::vector<Maps> maps;  // the pixels, then each convolution's output
     std::vector<Scratch<uint8_t>> winners;
+    std::vector<Scratch<float>> outputs;
+    std::vector<Layer> layers;
 
-    static Tensor images_last(float* data, int64_t rows, int64_t columns, int64_t n) {
-        return {data, {1, rows * columns * n, columns * n, n}};
+    void add_maps(int64_t channels, int64_t height, int64_t width, bool with_gradient) {
+        const int64_t size = channels * height * width * in_whole_vectors(slice);
+        maps.push_back({channels, height, width, scratch<float>(size), scratch<float>(with_gradient ? size : 0)});
     }
 
-    Shape shape_of(int64_t number, int64_t n) const {
-        Shape shape = network.convolutions[number].shape;
+    // The i-th maps of n images, or their gradient. Images of a vector lie together, so that kernels read memory in order;
+    // but the last maps are features of the linear layers, (C x H x W, n).
+    Tensor tensor(size_t i, int64_t n, bool gradient = false) const {
+        const auto& [channels, height, width, values, of_values] = maps[i];
+        float* data = (gradient ? of_values : values).get();
+        if (i + 1 == maps.size()) return {data, 1, {1, height * width * n, width * n, n}};
+        return {data, 1, {channels * height * width, height * width * LANES, width * LANES, LANES}};
+    }
+
+    Shape shape_of(size_t i, int64_t n) const {
+        Shape shape = network.convolutions[i].shape;
         shape.images = n;
         return shape;
-    }
-    float* features() const { return maps.empty() ? pixels.get() : maps.back().get(); }  // of the linear layers
-
-    // The input of a convolution, or its gradient; that of the pixels has no data.
-    Tensor input(int64_t number, int64_t n, bool gradient) const {
-        const Shape& shape = network.convolutions[number].shape;
-        float* before = number ? (gradient ? of_maps : maps)[number - 1].get() : gradient ? nullptr : pixels.get();
-        return images_last(before, shape.height, shape.width, n);
     }
 
 public:
     Step(const Network& network, const Minibatches& data, bool training)
         : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)),
-          network(network), data(data), pixels(scratch<float>(data.channels * data.size * slice)),
-          layers(network.layers, network.layers + network.number_of_layers) {
+          network(network), data(data), layers(network.layers, network.layers + network.number_of_layers) {
+        const bool any = network.number_of_convolutions;
+        const Shape first = any ? network.convolutions->shape : Shape{};
+        add_maps(data.channels, any ? first.height : 1, any ? first.width : data.size, false);
         for (int64_t i = 0; i < network.number_of_convolutions; i++) {
             const Shape& shape = network.convolutions[i].shape;
-            const int64_t size = shape.filters * shape.pooled(shape.height) * shape.pooled(shape.width) * slice;
-            maps.push_back(scratch<float>(size)), of_maps.push_back(scratch<float>(training ? size : 0));
-            winners.push_back(scratch<uint8_t>(size));
+            add_maps(shape.filters, shape.pooled(shape.height), shape.pooled(shape.width), training);
+            winners.push_back(scratch<uint8_t>(maps.back().channels * maps.back().height * maps.back().width * in_whole_vectors(slice)));
         }
         for (Layer& layer : layers) {
             outputs.push_back(scratch<float>(layer.outputs * slice));
@@ -153,27 +163,27 @@ public:
     float* logits() const { return layers.back().output; }  // (classes, n)
 
     void forward(const int64_t* indices, int64_t n) {
-        gather(data.images, data.channels, data.size, indices, n, data.mean, data.std, pixels.get());
-        for (size_t i = 0; i < maps.size(); i++) {
+        const Tensor pixels = tensor(0, n);
+        gather(data.images, data.channels, data.size, indices, n, data.mean, data.std, &pixels);
+        for (size_t i = 0; i < winners.size(); i++) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
-            const Tensor from = input(i, n, false);
-            ::forward(&shape, &from, convolution.weight, convolution.bias, maps[i].get(), winners[i].get(), network.chunk,
+            const Tensor from = tensor(i, n), to = tensor(i + 1, n);
+            ::forward(&shape, &from, convolution.weight, convolution.bias, &to, winners[i].get(), network.chunk,
                       network.threads);
         }
-        linear_forward(n, features(), layers.data(), layers.size());
+        linear_forward(n, maps.back().values.get(), layers.data(), layers.size());
     }
 
     // Computes the gradients of the n images of the last forward pass, or adds them to those of earlier slices; `logits` has
     // been overwritten with its gradient.
     void backward(int64_t n, bool add) {
-        float* const of_features = maps.empty() ? nullptr : of_maps.back().get();
-        linear_backward(n, features(), layers.data(), layers.size(), logits(), of_features, add);
-        for (size_t i = maps.size(); i-- > 0;) {
+        linear_backward(n, maps.back().values.get(), layers.data(), layers.size(), logits(),
+                        winners.empty() ? nullptr : maps.back().gradient.get(), add);
+        for (size_t i = winners.size(); i-- > 0;) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
-            const Tensor from = input(i, n, false), to = input(i, n, true);
-            const Tensor of_output = images_last(of_maps[i].get(), shape.pooled(shape.height), shape.pooled(shape.width), n);
+            const Tensor from = tensor(i, n), of_output = tensor(i + 1, n, true), to = i ? tensor(i, n, true) : Tensor{};
             ::backward(&shape, &from, convolution.weight, &of_output, winners[i].get(), &to, convolution.of_weight,
                        convolution.of_bias, add, network.chunk, network.threads);
         }

@@ -27,7 +27,7 @@ struct Array : std::vector<float> {  // (images, channels, rows, columns), in th
     float& at(int64_t b, int64_t c, int64_t y, int64_t x) {
         return (*this)[b * stride[0] + c * stride[1] + y * stride[2] + x * stride[3]];
     }
-    Tensor tensor() { return {data(), {stride[0], stride[1], stride[2], stride[3]}}; }
+    Tensor tensor() { return {data(), stride[0], {stride[0], stride[1], stride[2], stride[3]}}; }
 };
 
 static bool check(const Shape& s, bool images_last, int64_t threads) {
@@ -35,15 +35,15 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
     const int64_t chunk = 32, taps = s.channels * s.kernel * s.kernel;
     Array images(s.images, s.channels, s.height, s.width, images_last, true), weight(s.filters, s.channels, s.kernel, s.kernel, false, true);
     Array bias(1, 1, 1, s.filters, false, true), gradient(s.images, s.filters, rows, columns, !images_last, true);
-    Array output(s.images, s.filters, rows, columns, true, false), expected = output;
+    Array output(s.images, s.filters, rows, columns, images_last, false), expected = output;
     Array to_images(s.images, s.channels, s.height, s.width, true, false), expected_to_images = to_images;
     Array expected_to_weight(s.filters, s.channels, s.kernel, s.kernel, false, false);
     std::vector<float> to_weight(s.filters * taps), to_bias(s.filters), expected_to_bias(s.filters);
-    std::vector<uint8_t> winners(output.size());
+    std::vector<uint8_t> winners(in_whole_vectors(s.images) * s.filters * rows * columns);
 
-    const Tensor in = images.tensor(), out = gradient.tensor(), nowhere{}, back = images_last ? to_images.tensor() : nowhere;
-    forward(&s, &in, weight.data(), bias.data(), output.data(), winners.data(), chunk, threads);
-    backward(&s, &in, weight.data(), &out, winners.data(), &back, to_weight.data(), to_bias.data(), false, chunk, threads);
+    const Tensor in = images.tensor(), to = output.tensor(), of_output = gradient.tensor(), nowhere{}, back = images_last ? to_images.tensor() : nowhere;
+    forward(&s, &in, weight.data(), bias.data(), &to, winners.data(), chunk, threads);
+    backward(&s, &in, weight.data(), &of_output, winners.data(), &back, to_weight.data(), to_bias.data(), false, chunk, threads);
 
     for (int64_t b = 0; b < s.images; b++)
         for (int64_t o = 0; o < s.filters; o++)
