@@ -113,25 +113,26 @@ private:
     struct Maps {
         int64_t channels, height, width;
         Scratch<float> values, gradient;
+        Scratch<uint8_t> winners;
     };
     const Network& network;
     const Minibatches& data;
-    std::vector<Maps> maps;  // the pixels, then each convolution's output
-    std::vector<Scratch<uint8_t>> winners;
+    const size_t convolutions;
+    std::vector<Maps> maps;  // the pixels, whose gradient and winners are not used, then each convolution's output
     std::vector<Scratch<float>> outputs;
     std::vector<Layer> layers;
 
-    void add_maps(int64_t channels, int64_t height, int64_t width, bool with_gradient) {
+    void add_maps(int64_t channels, int64_t height, int64_t width) {
         const int64_t size = channels * height * width * in_whole_vectors(slice);
-        maps.push_back({channels, height, width, scratch<float>(size), scratch<float>(with_gradient ? size : 0)});
+        maps.push_back({channels, height, width, scratch<float>(size), scratch<float>(size), scratch<uint8_t>(size)});
     }
 
     // The i-th maps of n images, or their gradient. Images of a vector lie together, so that kernels read memory in order;
     // but the last maps are features of the linear layers, (C x H x W, n).
     Tensor tensor(size_t i, int64_t n, bool gradient = false) const {
-        const auto& [channels, height, width, values, of_values] = maps[i];
+        const auto& [channels, height, width, values, of_values, winners] = maps[i];
         float* data = (gradient ? of_values : values).get();
-        if (i + 1 == maps.size()) return {data, 1, {1, height * width * n, width * n, n}};
+        if (i == convolutions) return {data, 1, {1, height * width * n, width * n, n}};
         return {data, 1, {channels * height * width, height * width * LANES, width * LANES, LANES}};
     }
 
@@ -142,16 +143,14 @@ private:
     }
 
 public:
-    Step(const Network& network, const Minibatches& data, bool training)
+    Step(const Network& network, const Minibatches& data)
         : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)),
-          network(network), data(data), layers(network.layers, network.layers + network.number_of_layers) {
-        const bool any = network.number_of_convolutions;
-        const Shape first = any ? network.convolutions->shape : Shape{};
-        add_maps(data.channels, any ? first.height : 1, any ? first.width : data.size, false);
-        for (int64_t i = 0; i < network.number_of_convolutions; i++) {
+          network(network), data(data), convolutions(network.number_of_convolutions), layers(network.layers, network.layers + network.number_of_layers) {
+        add_maps(data.channels, 1, data.size);  // a convolution knows height and width
+        for (size_t i = 0; i < convolutions; i++) {
             const Shape& shape = network.convolutions[i].shape;
-            add_maps(shape.filters, shape.pooled(shape.height), shape.pooled(shape.width), training);
-            winners.push_back(scratch<uint8_t>(maps.back().channels * maps.back().height * maps.back().width * in_whole_vectors(slice)));
+            if (i == 0) maps[0].height = shape.height, maps[0].width = shape.width;
+            add_maps(shape.filters, shape.pooled(shape.height), shape.pooled(shape.width));
         }
         for (Layer& layer : layers) {
             outputs.push_back(scratch<float>(layer.outputs * slice));
@@ -165,11 +164,11 @@ public:
     void forward(const int64_t* indices, int64_t n) {
         const Tensor pixels = tensor(0, n);
         gather(data.images, data.channels, data.size, indices, n, data.mean, data.std, &pixels);
-        for (size_t i = 0; i < winners.size(); i++) {
+        for (size_t i = 0; i < convolutions; i++) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
             const Tensor from = tensor(i, n), to = tensor(i + 1, n);
-            ::forward(&shape, &from, convolution.weight, convolution.bias, &to, winners[i].get(), network.chunk,
+            ::forward(&shape, &from, convolution.weight, convolution.bias, &to, maps[i + 1].winners.get(), network.chunk,
                       network.threads);
         }
         linear_forward(n, maps.back().values.get(), layers.data(), layers.size());
@@ -179,13 +178,13 @@ public:
     // been overwritten with its gradient.
     void backward(int64_t n, bool add) {
         linear_backward(n, maps.back().values.get(), layers.data(), layers.size(), logits(),
-                        winners.empty() ? nullptr : maps.back().gradient.get(), add);
-        for (size_t i = winners.size(); i-- > 0;) {
+                        convolutions ? maps.back().gradient.get() : nullptr, add);
+        for (size_t i = convolutions; i-- > 0;) {
             const Convolution& convolution = network.convolutions[i];
             const Shape shape = shape_of(i, n);
             const Tensor from = tensor(i, n), of_output = tensor(i + 1, n, true), to = i ? tensor(i, n, true) : Tensor{};
-            ::backward(&shape, &from, convolution.weight, &of_output, winners[i].get(), &to, convolution.of_weight,
-                       convolution.of_bias, add, network.chunk, network.threads);
+            ::backward(&shape, &from, convolution.weight, &of_output, maps[i + 1].winners.get(), &to,
+                       convolution.of_weight, convolution.of_bias, add, network.chunk, network.threads);
         }
     }
 };
@@ -193,9 +192,9 @@ public:
 // Calls f(step, indices, n, i, first) after the forward pass of each slice: n images, from the first-th of minibatch i on.
 // Returns false without memory.
 template <class F>
-static bool for_each_slice(const Network& network, const Minibatches& data, bool training, const F& f) {
+static bool for_each_slice(const Network& network, const Minibatches& data, const F& f) {
     try {
-        Step step(network, data, training);
+        Step step(network, data);
         const int64_t* indices = data.indices;
         for (int64_t i = 0; i < data.number; indices += data.sizes[i++]) {
             int64_t first = 0;
@@ -226,7 +225,7 @@ int64_t train(const Network* network, const Minibatches* data, const Update* by,
         losses[i] = total / whole, total = 0;
         update(*by, by->steps + i + 1);
     };
-    return for_each_slice(*network, *data, true, learn) ? correct : -1;
+    return for_each_slice(*network, *data, learn) ? correct : -1;
 }
 
 // Writes the logits (classes, N) of all N images of the minibatches. Returns -1 without memory.
@@ -237,6 +236,6 @@ int64_t evaluate(const Network* network, const Minibatches* data, float* logits)
         for (int64_t k = 0; k < step.classes(); k++) std::copy_n(step.logits() + k * n, n, logits + k * all);
         logits += n;
     };
-    return for_each_slice(*network, *data, false, copy) ? 0 : -1;
+    return for_each_slice(*network, *data, copy) ? 0 : -1;
 }
 }
