@@ -136,6 +136,8 @@ struct Gradients : Slices {
     std::vector<Vector> of_bias;      // (O)
     Scratch<Vector> choices;          // (C, O, of_patch): weights between each input and the four pixels of a window
 
+    static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }  // of their choices
+
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
         windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
         gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
@@ -145,7 +147,7 @@ struct Gradients : Slices {
         std::vector<int64_t> places;  // of each input's choices
         in_parts(patch, INPUT, [&](int64_t, int size) {
             for (int n = 0; n < size; n++) places.push_back(of_patch * LANES + 4 * n);
-            of_patch += (size + CHOICES - 1) / CHOICES;
+            of_patch += vectors(size);
         });
         choices = scratch<Vector>(channels * filters * of_patch);
         std::fill_n(choices.get(), channels * filters * of_patch, Vector{});
@@ -249,7 +251,7 @@ struct Gradients : Slices {
             int64_t first_choice = 0;
             in_parts(patch, INPUT, [&](int64_t begin, int size) {
                 with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin, first_choice); });
-                first_choice += (size + CHOICES - 1) / CHOICES;
+                first_choice += vectors(size);
             });
             for (int64_t y = 0; !there && y < height; y++)
                 for (int64_t x = 0; x < width; x++)
@@ -373,12 +375,17 @@ void backward(const Shape* shape, const Tensor* images, const float* weight, con
     }
 }
 
-// Divides, with the same rounding, in less time than a division takes (Markstein 1990; needs fused multiply-add).
+// Divides with the rounding of a division, unless the remainder underflows. With fused multiply-add, this takes less time
+// than a division (Markstein 1990).
 struct Divisor {
     float divisor, inverse = 1 / divisor;
     Vector operator()(const Vector& dividend) const {
+#if defined(__FMA__) || defined(__aarch64__)
         const Vector near = dividend * inverse;
         return near + (dividend - near * divisor) * inverse;
+#else
+        return dividend / divisor;
+#endif
     }
 };
 

@@ -1,5 +1,6 @@
 // The kernels that a training step calls, and what they work on. Python's counterparts of the structs have the same
-// fields in the same order. In memory, the image is innermost: pixels (channels, rows, columns, images).
+// fields in the same order. In memory, the image is innermost: (channels, rows, columns, images), or, between convolutions,
+// (images / LANES, channels, rows, columns, LANES), so that kernels read it in order.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,8 @@ struct Shape {  // of a convolution; kernels are square, the stride is 1
 
 struct Tensor {  // (images, channels, rows, columns); strides are in floats
     float* data;
-    int64_t lane, stride[4];  // between images that share a vector; otherwise
-    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {  // image: a multiple of LANES
+    int64_t lane, stride[4];  // image b is at b / LANES * LANES * stride[0] + b % LANES * lane
+    float* at(int64_t image, int64_t channel, int64_t row, int64_t column) const {  // image is a multiple of LANES
         return data + image * stride[0] + channel * stride[1] + row * stride[2] + column * stride[3];
     }
 };

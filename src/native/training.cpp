@@ -118,17 +118,17 @@ private:
     const Network& network;
     const Minibatches& data;
     const size_t convolutions;
-    std::vector<Maps> maps;  // the pixels, whose gradient and winners are not used, then each convolution's output
+    std::vector<Maps> maps;  // the pixels, without gradient and winners; then each convolution's output
     std::vector<Scratch<float>> outputs;
     std::vector<Layer> layers;
 
     void add_maps(int64_t channels, int64_t height, int64_t width) {
         const int64_t size = channels * height * width * in_whole_vectors(slice);
-        maps.push_back({channels, height, width, scratch<float>(size), scratch<float>(size), scratch<uint8_t>(size)});
+        const int64_t more = maps.empty() ? 0 : size;
+        maps.push_back({channels, height, width, scratch<float>(size), scratch<float>(more), scratch<uint8_t>(more)});
     }
 
-    // The i-th maps of n images, or their gradient. Images of a vector lie together, so that kernels read memory in order;
-    // but the last maps are features of the linear layers, (C x H x W, n).
+    // The i-th maps of n images, or their gradient; the last are features of the linear layers, (C x H x W, n).
     Tensor tensor(size_t i, int64_t n, bool gradient = false) const {
         const auto& [channels, height, width, values, of_values, winners] = maps[i];
         float* data = (gradient ? of_values : values).get();

@@ -61,6 +61,9 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Keep the gradients, which Lightning would clear; an optimizer may hold them in a tensor of its own."""
+
     def on_fit_start(self) -> None:
         self.trainer.should_stop = not self.finite  # a run may be resumed after it diverged
 
@@ -121,12 +124,14 @@ class Classifier(LightningModule):
     ) -> Evaluation:
         """Compute the loss (1,), the correct predictions and the gradients of one minibatch."""
         self.optimizer.zero_grad()
-        if chain := current():
+        # Gradients that an optimizer keeps, in order to add to them, are left to autograd.
+        if (chain := current()) and all(parameter.grad is None for parameter in chain.parameters):
             return chain.train(pixels, minibatch)
         images, labels = pixels.minibatch(minibatch[0])
-        logits = self.model(images)
-        loss = cross_entropy(logits, labels)
-        loss.backward()
+        with torch.enable_grad():
+            logits = self.model(images)
+            loss = cross_entropy(logits, labels)
+            loss.backward()
         return loss.detach()[None], (logits.argmax(-1) == labels).sum()
 
     def _evaluated(self, evaluate: Closure) -> Closure:

@@ -97,7 +97,10 @@ class Split(Dataset[Block]):
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images.contiguous(), labels
-        self.mean, self.std = (torch.tensor(each, device=images.device).view(-1, 1, 1) for each in (mean, std))
+        self.mean, self.std = (
+            torch.tensor(each, dtype=torch.get_default_dtype(), device=images.device).view(-1, 1, 1)
+            for each in (mean, std)
+        )
         self.augmentation: Augmentation | None = None
 
     def __len__(self) -> int:

@@ -86,7 +86,7 @@ def test_augmented_images_of_another_shape(tmp_path: Path, configs: Configs) -> 
     compare(tmp_path, configs, [*data, "model=lenet", "epochs=2"], each)
 
 
-def test_in_single_precision_by_the_native_operators(tmp_path: Path, configs: Configs) -> None:
+def test_in_single_precision_beside_runs_on_the_native_code(tmp_path: Path, configs: Configs) -> None:
     assert backend().startswith("native")
     each = [[f"lr={lr}", f"seed={seed}"] for lr, seed in product((1e-3, 1e-4), (0, 1))]
     compare(tmp_path, configs, ["model=lenet", "epochs=1"], each, tolerance=1e-3)

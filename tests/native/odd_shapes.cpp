@@ -11,39 +11,64 @@
 
 static std::mt19937 generator(1);
 
-struct Array : std::vector<float> {  // (images, channels, rows, columns), in this order or images last
-    int64_t sizes[4], stride[4];
+enum Layout { IMAGES_FIRST, IMAGES_LAST, IN_VECTORS };
 
-    Array(int64_t images, int64_t channels, int64_t rows, int64_t columns, bool images_last, bool random)
-        : std::vector<float>(images * channels * rows * columns), sizes{images, channels, rows, columns} {
+struct Array {  // (images, channels, rows, columns), in this order, images last, or (images / LANES, ..., LANES)
+    int64_t sizes[4], size;
+    Tensor tensor;
+    Scratch<float> memory;
+
+    Array(int64_t images, int64_t channels, int64_t rows, int64_t columns, Layout layout, bool random)
+        : sizes{images, channels, rows, columns} {
+        const int64_t lanes = layout == IN_VECTORS ? LANES : 1, outer[4] = {images, channels, rows, columns};
         const int order[2][4] = {{0, 1, 2, 3}, {1, 2, 3, 0}};
-        int64_t next = 1;
+        size = lanes;
         for (int axis = 3; axis >= 0; axis--) {
-            stride[order[images_last][axis]] = next;
-            next *= sizes[order[images_last][axis]];
+            const int here = order[layout == IMAGES_LAST][axis];
+            tensor.stride[here] = size;
+            size *= here ? outer[here] : (images + lanes - 1) / lanes;
         }
-        for (float& value : *this) value = random ? int(generator() % 7) - 3 : 0;
+        tensor.lane = 1;
+        if (layout == IN_VECTORS) tensor.stride[0] /= LANES;
+        else tensor.lane = tensor.stride[0];
+        memory = scratch<float>(size);
+        tensor.data = memory.get();
+        each([&](float& value) { value = random ? int(generator() % 7) - 3 : 0; });
     }
+    float* data() { return memory.get(); }
     float& at(int64_t b, int64_t c, int64_t y, int64_t x) {
-        return (*this)[b * stride[0] + c * stride[1] + y * stride[2] + x * stride[3]];
+        return tensor.at(b / LANES * LANES, c, y, x)[b % LANES * tensor.lane];
     }
-    Tensor tensor() { return {data(), stride[0], {stride[0], stride[1], stride[2], stride[3]}}; }
+    template <class F>
+    void each(const F& f) {
+        for (int64_t b = 0; b < sizes[0]; b++)
+            for (int64_t c = 0; c < sizes[1]; c++)
+                for (int64_t y = 0; y < sizes[2]; y++)
+                    for (int64_t x = 0; x < sizes[3]; x++) f(at(b, c, y, x));
+    }
+    std::vector<float> values() {
+        std::vector<float> all;
+        each([&](float value) { all.push_back(value); });
+        return all;
+    }
 };
 
-static bool check(const Shape& s, bool images_last, int64_t threads) {
+static bool check(const Shape& s, Layout layout, int64_t threads) {
     const int64_t rows = (s.height + 2 * s.padding - s.kernel + 1) / 2, columns = (s.width + 2 * s.padding - s.kernel + 1) / 2;
     const int64_t chunk = 32, taps = s.channels * s.kernel * s.kernel;
-    Array images(s.images, s.channels, s.height, s.width, images_last, true), weight(s.filters, s.channels, s.kernel, s.kernel, false, true);
-    Array bias(1, 1, 1, s.filters, false, true), gradient(s.images, s.filters, rows, columns, !images_last, true);
-    Array output(s.images, s.filters, rows, columns, images_last, false), expected = output;
-    Array to_images(s.images, s.channels, s.height, s.width, true, false), expected_to_images = to_images;
-    Array expected_to_weight(s.filters, s.channels, s.kernel, s.kernel, false, false);
+    Array images(s.images, s.channels, s.height, s.width, layout, true), bias(1, 1, 1, s.filters, IMAGES_FIRST, true);
+    Array weight(s.filters, s.channels, s.kernel, s.kernel, IMAGES_FIRST, true);
+    Array gradient(s.images, s.filters, rows, columns, layout == IMAGES_FIRST ? IMAGES_LAST : layout, true);
+    Array output(s.images, s.filters, rows, columns, layout, false), to_images(s.images, s.channels, s.height, s.width, layout, false);
+    Array expected(s.images, s.filters, rows, columns, IMAGES_FIRST, false);
+    Array expected_to_images(s.images, s.channels, s.height, s.width, IMAGES_FIRST, false);
+    Array expected_to_weight(s.filters, s.channels, s.kernel, s.kernel, IMAGES_FIRST, false);
     std::vector<float> to_weight(s.filters * taps), to_bias(s.filters), expected_to_bias(s.filters);
     std::vector<uint8_t> winners(in_whole_vectors(s.images) * s.filters * rows * columns);
 
-    const Tensor in = images.tensor(), to = output.tensor(), of_output = gradient.tensor(), nowhere{}, back = images_last ? to_images.tensor() : nowhere;
-    forward(&s, &in, weight.data(), bias.data(), &to, winners.data(), chunk, threads);
-    backward(&s, &in, weight.data(), &of_output, winners.data(), &back, to_weight.data(), to_bias.data(), false, chunk, threads);
+    const Tensor nowhere{}, &back = layout == IMAGES_FIRST ? nowhere : to_images.tensor;
+    forward(&s, &images.tensor, weight.data(), bias.data(), &output.tensor, winners.data(), chunk, threads);
+    backward(&s, &images.tensor, weight.data(), &gradient.tensor, winners.data(), &back, to_weight.data(), to_bias.data(), false, chunk, threads);
 
     for (int64_t b = 0; b < s.images; b++)
         for (int64_t o = 0; o < s.filters; o++)
@@ -62,7 +87,7 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
                     };
                     for (int64_t pixel = 0; pixel < 4; pixel++) {
                         const int64_t v = 2 * y + pixel / 2, u = 2 * x + pixel % 2;
-                        float sum = bias[o];
+                        float sum = bias.data()[o];
                         each(v, u, [&](int64_t c, int64_t yy, int64_t xx, int64_t j, int64_t i) {
                             sum += images.at(b, c, yy, xx) * weight.at(o, c, j, i);
                         });
@@ -77,7 +102,8 @@ static bool check(const Shape& s, bool images_last, int64_t threads) {
                         expected_to_images.at(b, c, yy, xx) += g * weight.at(o, c, j, i);
                     });
                 }
-    return output == expected && (!images_last || to_images == expected_to_images) && to_weight == expected_to_weight && to_bias == expected_to_bias;
+    return output.values() == expected.values() && (!back.data || to_images.values() == expected_to_images.values()) &&
+           to_weight == expected_to_weight.values() && to_bias == expected_to_bias;
 }
 
 static std::vector<float> numbers(int64_t n) {
@@ -202,7 +228,8 @@ static bool check_training(int64_t rule, bool flag, int64_t threads) {
         for (const auto& more : {gradient, first, second}) results[each].insert(results[each].end(), more.begin(), more.end());
         results[each].push_back(losses);
     }
-    return results[0] == results[1] && std::isfinite(results[0].back()[3]);
+    const auto finite = [](float value) { return std::isfinite(value); };
+    return results[0] == results[1] && std::all_of(results[0].back().begin(), results[0].back().end(), finite);
 }
 
 int main(int count, char** arguments) {
@@ -211,9 +238,10 @@ int main(int count, char** arguments) {
     for (int trial = 0; trial < trials; trial++) {
         Shape s{};
         s.images = 1 + generator() % 70, s.channels = 1 + generator() % 5, s.filters = 1 + generator() % 35;
-        s.kernel = 1 + generator() % 8, s.padding = generator() % (s.kernel + 2);
+        const Layout layout = Layout(trial % 3);
+        s.kernel = 1 + generator() % 8, s.padding = layout == IN_VECTORS && trial % 2 ? 0 : generator() % (s.kernel + 2);
         s.height = s.kernel + 1 + generator() % 7, s.width = s.kernel + 1 + generator() % 7;
-        if (!check(s, trial % 2, 1 + trial % 3)) {
+        if (!check(s, layout, 1 + generator() % 3)) {
             wrong++;
             std::printf("%ld images, %ld channels of %ld x %ld, %ld filters of %ld x %ld, padding %ld\n", long(s.images),
                         long(s.channels), long(s.height), long(s.width), long(s.filters), long(s.kernel), long(s.kernel), long(s.padding));

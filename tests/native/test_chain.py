@@ -1,6 +1,7 @@
 """Training and evaluation in one native call, compared with autograd and torch's optimizers."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
@@ -194,10 +195,15 @@ def test_weights_that_are_not_finite_spread_as_in_torch(value: float) -> None:
     model = MLP([9, 8], image_shape=(1, 5, 5), classes=7)
     with torch.no_grad():
         model.get_parameter("linear2.weight")[3, 2] = value
-    losses, _ = native(model, data).train(data, [torch.arange(33)])
+    chain, some = native(model, data), torch.arange(33)
+    losses, _ = chain.train(data, [some])
     ours = [parameter.grad for parameter in model.parameters()]
     model.zero_grad()
-    loss = cross_entropy(model(pixels(data, torch.arange(33))), data.labels[:33])
+    logits = model(pixels(data, some))
+    torch.testing.assert_close(chain.logits(data, [some]), logits, equal_nan=True)
+    # The unit before is 0 for some images, and 0 x infinity is not a number; of others, ReLU makes -infinity 0.
+    assert logits.isnan().any(1).unique().tolist() == ([True] if math.isnan(value) else [False, True])
+    loss = cross_entropy(logits, data.labels[:33])
     loss.backward()
     assert losses.isnan() == loss.isnan()
     for one, parameter in zip(ours, model.parameters(), strict=True):

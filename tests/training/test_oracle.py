@@ -15,6 +15,7 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer
 from src.config.settings import ConfigChoices, Settings
 from src.data.images import Images
 from src.native.build import backend
+from src.native.chain import Chain
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
 from src.training.trainer import Training, set_up_process
@@ -253,11 +254,49 @@ class CallsClosureElsewhere(CallsClosureTwice):
         self.ascend_and_descend(closure)
 
 
+class AddsUpGradients(Descent):
+    """Updates after every second minibatch."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, lr)
+        self.minibatches = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        if self.minibatches % 2 == 0:
+            super().zero_grad()
+        self.minibatches += 1
+
+    def step(self) -> None:  # type: ignore[override]
+        if self.minibatches % 2 == 0:
+            self.descend()
+
+
+class KeepsGradientsInOneTensor(Descent):
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, lr)
+        self.gradients = torch.zeros(sum(parameter.numel() for parameter in self.parameters))
+        parts = self.gradients.split([parameter.numel() for parameter in self.parameters])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.gradients.zero_()
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        weights = nn.utils.parameters_to_vector(self.parameters)
+        nn.utils.vector_to_parameters(weights - self.param_groups[0]["lr"] * self.gradients, self.parameters)
+
+
 class CallsInherited(SGD):
     """As `CallsClosure`, through the inherited step of torch."""
 
     def step(self, closure: Any = None) -> Any:
         return super().step(closure)
+
+
+def step_with_named_closure(optimizer: Any, closure: Closure) -> None:
+    optimizer.step(closure=closure)
 
 
 def step_with_closure(optimizer: Optimizer, closure: Closure) -> None:
@@ -269,20 +308,54 @@ def evaluate_then_step_with_closure(optimizer: Optimizer, closure: Closure) -> N
     optimizer.step(closure)  # type: ignore[arg-type]
 
 
+# How a plain loop uses each optimizer, and how often the native code computes gradients for it, a minibatch.
+USES: dict[type[Any], tuple[Callable[[Optimizer, Closure], None], float]] = {
+    CallsInherited: (step_with_closure, 1),
+    CallsClosure: (step_with_closure, 1),
+    ClearsGradientsFirst: (step_with_closure, 1),
+    CallsClosureTwice: (step_with_closure, 2),
+    CallsClosureElsewhere: (evaluate_then_step_with_closure, 2),
+    IgnoresClosure: (evaluate_then_step, 1),
+    TakesNoClosure: (evaluate_then_step, 1),
+    TakesNoClosureButAScale: (evaluate_then_step, 1),
+    TakesClosureByName: (step_with_named_closure, 1),
+    AddsUpGradients: (evaluate_then_step, 0.5),
+    KeepsGradientsInOneTensor: (evaluate_then_step, 0),
+}
+
+
+@pytest.mark.parametrize("optimizer", USES)
+def test_the_native_code_computes_the_gradients_of_any_optimizer(
+    optimizer: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend().startswith("native")
+    update, evaluations = USES[optimizer]
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    network = plain_mlp()
+    curve = plain(network, optimizer(network.parameters(), lr=0.01), update)
+    native, calls = Chain.train, []
+
+    def train(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return native(*arguments)
+
+    monkeypatch.setattr(Chain, "train", train)
+    target = {"_target_": f"{optimizer.__module__}.{optimizer.__qualname__}"}
+    training, run = trained(MODELS["mlp"][0], target, tmp_path)
+    assert len(calls) == evaluations * EPOCHS * 5
+    for ours, theirs in zip(weights_of(run).values(), network.state_dict().values(), strict=True):
+        assert (ours - theirs).abs().max() < 1e-5
+    for row, plain_row in zip(training.classifier.curve, curve, strict=True):
+        assert {key: row[key] for key in plain_row} == pytest.approx(plain_row, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "update"),
     [
         (SGD, step_with_closure),
         (torch.optim.LBFGS, step_with_closure),
-        (CallsInherited, step_with_closure),
-        (CallsClosure, step_with_closure),
-        (ClearsGradientsFirst, step_with_closure),
-        (CallsClosureTwice, step_with_closure),
-        (CallsClosureElsewhere, evaluate_then_step_with_closure),
-        (IgnoresClosure, evaluate_then_step),
-        (TakesNoClosure, evaluate_then_step),
-        (TakesNoClosureButAScale, evaluate_then_step),
-        (TakesClosureByName, lambda optimizer, closure: optimizer.step(closure=closure)),
+        *((optimizer, update) for optimizer, (update, _) in USES.items()),
     ],
 )
 def test_optimizers_may_use_or_ignore_the_closure(
