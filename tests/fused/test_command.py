@@ -71,7 +71,7 @@ def test_a_run_that_kills_the_process_fails_alone(train: Command, outputs: Path,
 
 
 def test_killed_again_and_again(train: Command, start_train: Start, tmp_path: Path, small_mnist: Path) -> None:
-    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=18", *FUSE
+    grid = "-m", "data=digits", "model=lenet", "optimizer=sgd,adam", "seed=0,1", "epochs=8", *FUSE
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert train(*grid, f"output_dir={whole}").stderr == ""
     epochs = [0]
@@ -82,7 +82,7 @@ def test_killed_again_and_again(train: Command, start_train: Start, tmp_path: Pa
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         epochs.append(epochs_of(cut))
-    assert 0 < epochs[1] < epochs[2] < 18
+    assert 0 < epochs[1] < epochs[2] < 8
     assert "4 runs: 4 to do" in train(*grid, f"output_dir={cut}").stdout
     for run in runs_in(whole):
         assert_same(whole / run, cut / run)
@@ -112,11 +112,11 @@ def test_forced_runs_of_a_failed_group_resume(train: Command, tmp_path: Path) ->
         "from src.schedules import Schedule\n"
         "class Failing(Schedule):\n"
         "    def lr_factor(self, epoch):\n"
-        "        if epoch == 30: raise OSError('broken on purpose')\n"
+        "        if epoch == 15: raise OSError('broken on purpose')\n"
         "        return 1.0\n"
     )
     found = own_choice(tmp_path, "schedule/failing", "_target_: failing.Failing\n", module)
-    command = (*found, "-m", "data=digits", "model=lenet", "epochs=40", "force=true")
+    command = (*found, "-m", "data=digits", "model=lenet", "epochs=20", "force=true")
     ended = train(*command, "schedule=constant,failing", *FUSE, PYTHONPATH=str(tmp_path))
     assert ended.returncode == 1
     assert "2 runs were trained alone: its group failed: OSError: broken on purpose" in ended.stdout
