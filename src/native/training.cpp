@@ -162,6 +162,7 @@ public:
     float* logits() const { return layers.back().output; }  // (classes, n)
 
     void forward(const int64_t* indices, int64_t n) {
+        for (int64_t i = 0; i < n; i++) __builtin_prefetch(data.labels + indices[i]);  // which the loss reads
         const Tensor pixels = tensor(0, n);
         gather(data.images, data.channels, data.size, indices, n, data.mean, data.std, &pixels);
         for (size_t i = 0; i < convolutions; i++) {
