@@ -13,7 +13,6 @@ from src.config.settings import optimizer_order
 from src.runs.record import chance
 from src.runs.state import State
 
-LEGEND = "test accuracy in %, last epoch; (n): mean of n seeds; * highest"
 ALWAYS = ("optimizer", "batch")
 
 
@@ -23,15 +22,19 @@ def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
     for state in states:
         settings = state.settings
         by_data[settings.data, str(settings.test_share), str(settings.source)].append(state)
-    return [(f"{data}: {LEGEND}{_choice(of_it)}", cells(of_it)) for (data, *_), of_it in by_data.items()]
+    return [(f"{data}: {_legend(of_it)}", cells(of_it)) for (data, *_), of_it in by_data.items()]
 
 
-def _choice(states: list[State]) -> str:
-    """Return the end of the caption: by which images the highest is chosen, validation images if there are any."""
+def _legend(states: list[State]) -> str:
+    """Return what the numbers are, and by which images the highest is chosen: validation images if there are any."""
+    seeds = "; (n): mean of n seeds" if len({state.settings.seed for state in states}) > 1 else ""
+    text = f"test accuracy in %, last epoch{seeds}; * highest"
     validate = [state.settings.validation > 0 for state in states]
     if not any(validate):
-        return ", chosen on the test set"
-    return " on the validation set" + ("" if all(validate) else ", or on the test set where no images are held out")
+        return f"{text}, chosen on the test set"
+    return f"{text} on the validation set" + (
+        "" if all(validate) else ", or on the test set where no images are held out"
+    )
 
 
 def cells(states: list[State]) -> Table:

@@ -44,8 +44,9 @@ class TrainedNetwork(nn.Module):
         if images.dim() == 3:
             images = images.unsqueeze(1)
         if images.dtype != torch.uint8 or images.shape[1:] != self.image_shape:
-            shape = ", ".join(map(str, self.image_shape))
-            raise ValueError(f"images {tuple(images.shape)} of {images.dtype}: must be (B, {shape}), torch.uint8")
+            channels, height, width = self.image_shape
+            allowed = f"(B, {channels}, {height}, {width})" + (f" or (B, {height}, {width})" if channels == 1 else "")
+            raise ValueError(f"images {tuple(images.shape)} of {images.dtype}: must be {allowed}, torch.uint8")
         # In this order, the values are those that the network was trained on, bit for bit.
         return self.network(images.to(self.mean.dtype).div(255).sub(self.mean).div(self.std))
 

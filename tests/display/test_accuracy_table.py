@@ -65,6 +65,12 @@ def test_seeds_are_averaged_and_runs_without_a_result_are_named() -> None:
     ]
 
 
+def test_the_caption_explains_seeds_where_there_are_several() -> None:
+    one, several = [state(0.98)], [state(0.98, seed=0), state(0.99, seed=1)]
+    captions = [caption for states in (one, several) for caption, _ in tables(states)]
+    assert ["mean of n seeds" in caption for caption in captions] == [False, True]
+
+
 def test_the_best_cell_is_chosen_on_the_validation_set_if_there_is_one() -> None:
     held_out = [
         state(0.98, validation=5000, validation_accuracy=0.97),

@@ -70,7 +70,7 @@ def test_wrong_images_are_an_error(train: Command, outputs: Path) -> None:
     network = src.load(the_run(outputs))
     assert network.predict(np.zeros((0, 28, 28), np.uint8))[1].shape == (0, 10)
     for wrong in (torch.zeros(2, 28, 28), torch.zeros(2, 20, 20, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"must be \(B, 1, 28, 28\), torch\.uint8"):
+        with pytest.raises(ValueError, match=r"must be \(B, 1, 28, 28\) or \(B, 28, 28\), torch\.uint8"):
             network.predict(wrong)
 
 
