@@ -99,7 +99,7 @@ class Worker:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._pool.shutdown()
+            self.close()
             self._pool = self._new_pool()
             if self._process.exitcode == 255 and self._process.pid:  # the fork server died; the process may be alive
                 with suppress(ProcessLookupError):
@@ -107,7 +107,10 @@ class Worker:
             raise Died(_how_it_ended(self._process.exitcode)) from None
 
     def close(self) -> None:
-        """Wait for the thread of the pool, whose process has ended."""
+        """Wait for the thread of the pool, whose process has ended or will once it is idle."""
+        if (queue := self._pool._call_queue) is not None:  # type: ignore[attr-defined]
+            # Otherwise Python before 3.11.5 waits for ever to hand a large argument to a dead process (gh-94777).
+            queue._reader.close()
         self._pool.shutdown(cancel_futures=True)
 
 

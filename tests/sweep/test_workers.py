@@ -1,6 +1,7 @@
 """Worker processes end when they are told to."""
 
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -30,3 +31,14 @@ def test_a_worker_that_loses_an_interrupt_gets_another(tmp_path: Path, monkeypat
         time.sleep(0.05)
     workers.end_all([worker])
     assert file.read_text() == "taken"
+
+
+def test_a_worker_ends_while_it_is_handed_a_large_argument() -> None:
+    """It has not read all when it dies, and Python before 3.11.5 would go on writing."""
+    worker = workers.Worker(workers.start_method(imports=()))
+    worker.start(len, b"0" * 50_000_000)
+    ending = threading.Thread(target=workers.end_all, args=([worker],), daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
+    worker.close()  # again
