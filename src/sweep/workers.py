@@ -28,6 +28,7 @@ from src.native.threads import THREADS
 
 GRACE = 10.0  # seconds at most for a run to record that it was interrupted, on a busy machine
 IMPORTS = ["src.training.trainer", "src.training.error_figure"]  # they take most of a run's start-up time
+PATIENCE = 2.0  # seconds for the thread of a pool to end
 T = TypeVar("T")
 
 
@@ -108,10 +109,14 @@ class Worker:
 
     def close(self) -> None:
         """Wait for the thread of the pool, whose process has ended or will once it is idle."""
-        if (queue := self._pool._call_queue) is not None:  # type: ignore[attr-defined]
-            # Otherwise Python before 3.11.5 waits for ever to hand a large argument to a dead process (gh-94777).
-            queue._reader.close()
-        self._pool.shutdown(cancel_futures=True)
+        pool: Any = self._pool
+        thread, queue = pool._executor_manager_thread, pool._call_queue
+        pool.shutdown(wait=False, cancel_futures=True)
+        if thread:
+            thread.join(PATIENCE)
+            if thread.is_alive():  # Python before 3.11.5 still hands a large argument to a dead process (gh-94777)
+                queue._reader.close()
+            thread.join()
 
 
 def end_all(workers: Sequence[Worker]) -> None:

@@ -41,4 +41,3 @@ def test_a_worker_ends_while_it_is_handed_a_large_argument() -> None:
     ending.start()
     ending.join(30)
     assert not ending.is_alive()
-    worker.close()  # again
