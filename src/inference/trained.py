@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from src.config.settings import Settings
 from src.errors import UserError
+from src.native.gather import normalised
 from src.network import new_model
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import read
@@ -47,8 +48,7 @@ class TrainedNetwork(nn.Module):
             channels, height, width = self.image_shape
             allowed = f"(B, {channels}, {height}, {width})" + (f" or (B, {height}, {width})" if channels == 1 else "")
             raise ValueError(f"images {tuple(images.shape)} of {images.dtype}: must be {allowed}, torch.uint8")
-        # In this order, the values are those that the network was trained on, bit for bit.
-        return self.network(images.to(self.mean.dtype).div(255).sub(self.mean).div(self.std))
+        return self.network(normalised(images, self.mean, self.std))
 
     @torch.no_grad()
     def predict(self, images: Tensor | NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -107,12 +107,6 @@ def in_plain_eager() -> bool:
     )
 
 
-def forbid_double_backward(operation: str) -> None:
-    """Raise RuntimeError if a backward pass is to be differentiated, which would give wrong gradients silently."""
-    if torch.is_grad_enabled():
-        raise RuntimeError(f"{operation}: the native code has no second derivative")
-
-
 def _compile(file: Path) -> None:
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:

@@ -39,16 +39,16 @@ static inline Vector choose(const Vector& values, int first, const Integers& whi
 }
 
 struct Slices : Shape {
-    int64_t rows, columns, pooled_rows, pooled_columns, taps;
+    int64_t rows, columns, pooled_rows, pooled_columns, windows, taps;  // windows per filter
     std::vector<int64_t> offset;      // of each tap from the first, in units of vectors
     Scratch<Vector> copied;
     const Vector* input;              // (C, rows, columns)
-    const float *weight, *bias;       // without bias, no forward pass follows
+    const float* bias;                // without it, no forward pass follows
     Scratch<float> factors;           // of the forward pass, for each part of the filters: (taps, filters of the part)
 
-    Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), weight(weight), bias(bias) {
+    Slices(const Shape& shape, const float* weight, const float* bias) : Shape(shape), bias(bias) {
         rows = height + 2 * padding, columns = width + 2 * padding;
-        pooled_rows = pooled(height), pooled_columns = pooled(width);
+        pooled_rows = pooled(height), pooled_columns = pooled(width), windows = pooled_rows * pooled_columns;
         taps = channels * kernel * kernel;
         for (int64_t c = 0; c < channels; c++)
             for (int64_t y = 0; y < kernel; y++)
@@ -56,9 +56,10 @@ struct Slices : Shape {
         const int64_t inputs = channels * rows * columns;
         copied = scratch<Vector>(inputs);
         if (padding) std::fill_n(copied.get(), inputs, Vector{});  // `take` writes the rest
+        if (!bias) return;
         factors = scratch<float>(filters * taps);
         float* to = factors.get();
-        if (bias) in_parts(filters, FORWARD, [&](int64_t filter, int size) {
+        in_parts(filters, FORWARD, [&](int64_t filter, int size) {
             for (int64_t tap = 0; tap < taps; tap++)
                 for (int n = 0; n < size; n++) *to++ = weight[(filter + n) * taps + tap];
         });
@@ -87,8 +88,7 @@ struct Slices : Shape {
     // Computes N filters from `filter` on, all four pixels of a window at a time: an accumulator per pixel and filter.
     template <int N>
     __attribute__((noinline)) void forward(int64_t filter, int64_t first, int64_t lanes, const Tensor& output, uint8_t* winners) const {
-        const int64_t windows = pooled_rows * pooled_columns;
-        winners += (first / LANES * filters + filter) * windows * LANES;
+        winners += (first * filters + filter * LANES) * windows;
         for (int64_t y = 0; y < pooled_rows; y++)
             for (int64_t x = 0; x < pooled_columns; x++, winners += LANES) {
                 const Vector* at = &input[2 * y * columns + 2 * x];
@@ -127,7 +127,7 @@ struct Slices : Shape {
 // Only the winner of a window has a gradient, and it differs between images. Instead of computing four pixels, three of
 // them zero, each image's inputs or weights are selected by its winner.
 struct Gradients : Slices {
-    int64_t windows, patch;           // windows per filter; inputs of a window in a channel, (K + 1) x (K + 1)
+    int64_t patch;                    // inputs of a window in a channel, (K + 1) x (K + 1)
     int64_t of_patch = 0;             // vectors of choices for a patch
     Scratch<Vector> gradient, sums;   // (O, windows), of the winners; (C, rows, columns)
     Vector* of_input;                 // (C, rows, columns)
@@ -139,7 +139,7 @@ struct Gradients : Slices {
     static int64_t vectors(int64_t inputs) { return (inputs + CHOICES - 1) / CHOICES; }  // of their choices
 
     Gradients(const Shape& shape, const float* weight) : Slices(shape, weight, nullptr) {
-        windows = pooled_rows * pooled_columns, patch = (kernel + 1) * (kernel + 1);
+        patch = (kernel + 1) * (kernel + 1);
         gradient = scratch<Vector>(filters * windows), winner = scratch<Integers>(filters * windows);
         sums = scratch<Vector>(channels * rows * columns);
         of_weight.resize(filters * taps), of_bias.resize(filters);
@@ -253,10 +253,12 @@ struct Gradients : Slices {
                 with_constant<INPUT>(size, [&](auto n) { add_to_input<n>(c, begin, first_choice); });
                 first_choice += vectors(size);
             });
-            for (int64_t y = 0; !there && y < height; y++)
+        }
+        if (there) return;
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t y = 0; y < height; y++)
                 for (int64_t x = 0; x < width; x++)
                     store(of_input[padded(c, y, x)], images.at(first, c, y, x), images.lane, lanes);
-        }
     }
 
     // Writes the gradients of a chunk of images and clears the sums for the next.
@@ -407,11 +409,11 @@ void gather(const uint8_t* images, int64_t channels, int64_t size, const int64_t
             const Divisor scale{std[channel]};
             if (line < bytes)
                 for (int64_t i = 0; i < next; i++) __builtin_prefetch(images + indices[first + together + i] * bytes + line);
-            Pixels block[TOGETHER]{};
-            if (pixel + TOGETHER <= bytes)
-                for (int64_t i = 0; i < TOGETHER; i++) std::memcpy(&block[i], image[i] + pixel, sizeof(Pixels));
-            else
-                for (int64_t i = 0; i < TOGETHER; i++) std::memcpy(&block[i], image[i] + pixel, end - pixel);
+            Pixels block[TOGETHER];
+            for (int64_t i = 0; i < TOGETHER; i++) {
+                if (pixel + TOGETHER > bytes) block[i] = Pixels{}, std::memcpy(&block[i], image[i] + pixel, end - pixel);
+                else std::memcpy(&block[i], image[i] + pixel, sizeof(Pixels));
+            }
             transpose(block);
             for (const Pixels* each = block; pixel < end; pixel++, each++) {
                 float* place = to->at(first, 0, 0, pixel);

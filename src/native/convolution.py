@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from src.native.build import forbid_double_backward, in_plain_eager, library, supports
+from src.native.build import in_plain_eager, library, supports
 from src.native.threads import THREADS
 
 CHUNK = 32  # images per thread at a time; gradients are summed by chunk, so the thread count does not change them
@@ -75,7 +75,8 @@ class _ConvPoolRelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        forbid_double_backward("conv_pool_relu")
+        if torch.is_grad_enabled():  # a backward pass is to be differentiated: gradients would be wrong silently
+            raise RuntimeError("conv_pool_relu: the native code has no second derivative")
         images, weight, winners = ctx.saved_tensors
         _, c, h, w = images.shape
         of_images = ctx.needs_input_grad[0]

@@ -6,8 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from src.native.build import backend, library
+from src.native.build import library, supports
 from src.native.convolution import StridedTensor
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return (byte / 255 - mean) / std of images (B, C, H, W); mean and std are (C, 1, 1)."""
+    return images.to(mean.dtype).div(255).sub(mean).div(std)
 
 
 class Pixels(NamedTuple):
@@ -21,13 +26,12 @@ class Pixels(NamedTuple):
     def minibatch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised images (B, C, H, W) and the labels (B,) at indices (B,), which are not checked.
 
-        Bytes become (byte / 255 - mean) / std. Images from the native code have the memory layout (C, H, W, B), as the
-        native convolution uses it.
+        Images from the native code have the same values, in the memory layout (C, H, W, B) that the native convolution
+        uses.
         """
         labels = self.labels[indices]
-        native = (self.images.dtype, indices.dtype, self.mean.dtype) == (torch.uint8, torch.int64, torch.float32)
-        if not (native and self.images.device.type == "cpu" and backend().startswith("native")):
-            return self.images[indices].to(self.mean.dtype).div_(255).sub_(self.mean).div_(self.std), labels
+        if (self.images.dtype, indices.dtype) != (torch.uint8, torch.int64) or not supports(self.mean, self.std):
+            return normalised(self.images[indices], self.mean, self.std), labels
         n, channels, height, width = len(indices), *self.images.shape[1:]
         to = self.mean.new_empty(channels, height, width, n).permute(3, 0, 1, 2)
         library().gather(

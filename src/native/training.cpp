@@ -145,11 +145,12 @@ private:
 public:
     Step(const Network& network, const Minibatches& data)
         : slice(network.threads > 1 && network.number_of_convolutions ? data.largest : std::min(data.largest, SLICE)),
-          network(network), data(data), convolutions(network.number_of_convolutions), layers(network.layers, network.layers + network.number_of_layers) {
+          network(network), data(data), convolutions(network.number_of_convolutions),
+          layers(network.layers, network.layers + network.number_of_layers) {
         add_maps(data.channels, 1, data.size);  // a convolution knows height and width
         for (size_t i = 0; i < convolutions; i++) {
             const Shape& shape = network.convolutions[i].shape;
-            if (i == 0) maps[0].height = shape.height, maps[0].width = shape.width;
+            maps.back().height = shape.height, maps.back().width = shape.width;
             add_maps(shape.filters, shape.pooled(shape.height), shape.pooled(shape.width));
         }
         for (Layer& layer : layers) {

@@ -33,6 +33,6 @@ def test_torch_and_the_native_code_agree_bit_for_bit(mean: float, std: float) ->
     images, labels = torch.arange(256, dtype=torch.uint8).repeat(2, 3, 2, 1), torch.arange(2)
     native = Pixels(images, labels, *torch.tensor([[[[mean]]] * 3, [[[std]]] * 3])).minibatch(labels)[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("src.native.gather.backend", lambda: "torch: switched off")
+        patch.setattr("src.native.build.backend", lambda: "torch: switched off")
         torchs = Pixels(images, labels, *torch.tensor([[[[mean]]] * 3, [[[std]]] * 3])).minibatch(labels)[0]
     assert torch.equal(native, torchs)
