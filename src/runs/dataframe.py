@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line, printable
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
-from src.runs.record import OtherRecipe, number_of_classes
+from src.runs.record import OtherRecipe, Split, guessing, number_of_classes
 from src.runs.state import records
 
 FINAL = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
@@ -32,7 +32,7 @@ class Frames:
     def of(self, directories: "pd.Index[str]") -> "Frames":
         """Return the frames of these runs only."""
         curves = self.curves[self.curves.index.get_level_values("directory").isin(directories)]
-        return Frames(self.runs.loc[directories], curves, self.damaged)
+        return replace(self, runs=self.runs.loc[directories], curves=curves)
 
 
 def read(output: Path) -> Frames:
@@ -107,11 +107,12 @@ def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     return (
         {"directory": str(run.directory), "status": record["status"]}
         | _asked_for(settings, names)
-        | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss")}
+        | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss", "final_loss")}
         | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
         | {"classes": number_of_classes(record), "error": record.get("error")}
-        | {"data_sha256": data.get("sha256"), "sessions": len(sessions), "ended": record.get("ended")}
+        | {f"{split}_guess": guessing(record, split) for split in get_args(Split)}
+        | {"data_sha256": data.get("sha256"), "code": last.get("code"), "sessions": len(sessions), "ended": record.get("ended")}
         | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}
         | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
         | {"processor": last.get("machine", {}).get("processor")}

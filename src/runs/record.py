@@ -13,6 +13,7 @@ from src.config.settings import RECIPE, Augment, Normalize, Settings
 from src.runs.atomic import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
+Split = Literal["train", "validation", "test"]
 Ended = Literal["finished", "diverged"]
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 ENDED: tuple[Ended, ...] = ("finished", "diverged")
@@ -72,6 +73,7 @@ class _Data(TypedDict):
     shape: NotRequired[Annotated[list[Positive], Field(min_length=3, max_length=3)]]
     classes: NotRequired[Annotated[list[str], Field(min_length=2)]]
     brightness: NotRequired[dict[Literal["whole", "border"], Share]]
+    largest_class: NotRequired[dict[Split, Share]]  # its share of each split's images
 
 
 @OPEN
@@ -85,6 +87,7 @@ class _Session(TypedDict):
     versions: NotRequired[dict[str, str]]
     commit: NotRequired[str | None]
     dirty: NotRequired[bool | None]
+    code: NotRequired[str | None]  # digest of the network's, optimizer's and schedule's code if it is the user's own
     machine: NotRequired[dict[str, Any]]
 
 
@@ -97,6 +100,7 @@ class _Figures(TypedDict):
     test_loss: Loss
     test_accuracy: Share
     initial_loss: Loss
+    final_loss: NotRequired[Loss]
     epochs: Positive
     updates: Positive
     training_seconds: Seconds
@@ -213,6 +217,14 @@ def check_agreement(record: dict[str, Any], rows: list[Row]) -> None:
 def number_of_classes(record: dict[str, Any]) -> int:
     """Return the number of classes; earlier versions, which did not record it, had data of ten."""
     return len(record.get("data", {}).get("classes", range(10)))
+
+
+def guessing(record: dict[str, Any], split: Split) -> float:
+    """Return the accuracy of guessing on a split, as which a diverged run counts.
+
+    It is 1 / classes, or the share of the largest class where that is larger. Earlier records do not hold that share.
+    """
+    return max(1 / number_of_classes(record), record.get("data", {}).get("largest_class", {}).get(split, 0.0))
 
 
 def lacks_probe(record: dict[str, Any], probe: bool | str) -> bool:

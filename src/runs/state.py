@@ -1,14 +1,14 @@
 """The state of a run as read from disk, also while it is training."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from src.config.settings import ConfigChoices, Settings, display_name
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
-from src.runs.record import ENDED, Status, number_of_classes
+from src.runs.record import ENDED, Status, guessing, number_of_classes
 
 RunStatus = Literal["to do", Status]  # "to do": waits to be trained or resumed
 
@@ -27,6 +27,10 @@ class State:
     error: str = ""
     validation_accuracy: float | None = None  # of runs that hold images out
     classes: int = 10
+    data_sha256: str | None = None  # None before its data are loaded
+    code: str | None = None  # digest of the code of the user's own; None if there is none, or it is not recorded
+    test_guess: float = 0.1  # accuracy of guessing, as which a diverged run counts
+    validation_guess: float = 0.1
 
     @property
     def ended(self) -> bool:
@@ -50,20 +54,33 @@ def read_state(run: Run) -> State | None:
     if not record:
         return None
     settings, names, status = Settings(**record["settings"]), ConfigChoices(**record["names"]), record["status"]
-    error = record.get("error", "")
+    last = record["sessions"][-1] if record.get("sessions") else {}
+    state = State(
+        run.directory,
+        settings,
+        names,
+        status,
+        error=record.get("error", ""),
+        classes=number_of_classes(record),
+        data_sha256=record.get("data", {}).get("sha256"),
+        code=last.get("code"),
+        test_guess=guessing(record, "test"),
+        validation_guess=guessing(record, "validation"),
+    )
     if status in ENDED:
         figures = record["figures"]
-        epoch, accuracy = figures["epochs"], figures["test_accuracy"]
-        seconds = (figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / epoch
-        chosen_by = figures.get("validation_accuracy")
-        classes = number_of_classes(record)
-        return State(run.directory, settings, names, status, epoch, accuracy, seconds, error, chosen_by, classes)
-    if status == "running" and not run.held:
-        status = "interrupted"  # its process was killed and could not record it
-    last = rows[-1] if rows else {}
-    seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows) if rows else None
-    epoch = int(last.get("epoch", 0))
-    return State(run.directory, settings, names, status, epoch, last.get("test_accuracy"), seconds, error)
+        return replace(
+            state,
+            epoch=figures["epochs"],
+            test_accuracy=figures["test_accuracy"],
+            validation_accuracy=figures.get("validation_accuracy"),
+            seconds=(figures["training_seconds"] + figures.get("evaluation_seconds", 0.0)) / figures["epochs"],
+        )
+    if rows:
+        seconds = sum(row["seconds"] + row.get("evaluation_seconds", 0.0) for row in rows) / len(rows)
+        state = replace(state, epoch=len(rows), test_accuracy=rows[-1]["test_accuracy"], seconds=seconds)
+    # A process that was killed could not record it.
+    return replace(state, status="interrupted") if status == "running" and not run.held else state
 
 
 def records(output: Path) -> list[Path]:
