@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from src.config.settings import Settings
 from src.errors import UserError, one_line
+from src.generators import seed_all
 from src.instantiate import instantiate
 
 
@@ -14,7 +15,7 @@ def new_model(settings: Settings, shape: tuple[int, int, int], classes: int) -> 
     Its constructor gets them as `image_shape` and `classes` if it has these arguments. Raises UserError, also if its
     output is not (B, K) for K classes.
     """
-    torch.manual_seed(settings.seed)
+    seed_all(settings.seed)
     model = instantiate("model", settings.model, nn.Module, told={"image_shape": shape, "classes": classes})
     sizes = 2, *shape
     try:

@@ -21,6 +21,7 @@ from src.display.run_summary import show
 from src.errors import Reported, UserError, errors_in_one_line, exit_code, one_line, traceback_wanted
 from src.interrupts import RESUMES, Interrupted, interruptible, raise_interrupts
 from src.runs.directory import Run
+from src.runs.own_code import own_code
 from src.runs.provenance import begin_command
 from src.runs.record import lacks_probe
 from src.runs.state import read_state
@@ -40,6 +41,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     anew = run.to_be_cleared(cfg.force)
     if not anew:
         run.check_data(images.sha256, images.shape)
+        run.check_code(own_code(settings))
     if cfg.dry_run:
         state = read_state(run)
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
@@ -61,7 +63,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     show(run, record, console)
     if alone:
         console.print("\n".join(next_steps(str(cfg.output_dir), [])), soft_wrap=True)
-    return dict(record["figures"])
+    return record["figures"] | {"status": record["status"]}
 
 
 def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console, all_cores: bool) -> dict[str, Any]:
@@ -77,13 +79,16 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
     training = Training(settings, images, cfg.device, cfg.probe)
     # Two sweeps may share runs: one waits while the other trains the run.
     with run.locked(wait=hydra.mode == RunMode.MULTIRUN):
-        if run.to_be_cleared(cfg.force):  # False if another process of this command has cleared it meanwhile
-            run.clear()
+        if run.to_be_cleared(cfg.force):  # False if another process of this command has trained it meanwhile
+            run.stage()
         if not run.ended:  # another process may have trained it while this one loaded
             run.write_hydra_files(cfg, hydra)
             try:
                 training.train_in(run, console, resolved.names)
             except Interrupted as interruption:
+                if run.staged:
+                    interruption.hint = f"0 epochs done; the earlier training in {run.directory} is unchanged"
+                    raise
                 kept = state.epoch if (state := read_state(run)) else 0
                 interruption.hint = f"{kept} of {settings.epochs} epochs {RESUMES}"
                 raise

@@ -17,7 +17,7 @@ LAYERS = [
     {"config"},
     {"data", "models"},
     {"native", "probe"},
-    {"schedules", "instantiate"},
+    {"schedules", "instantiate", "generators"},
     {"errors"},
     {"hints", "interrupts"},
 ]

@@ -31,19 +31,25 @@ class GroupRecorder(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GroupClassifier)
         numbers, members = pl_module.training_members, pl_module.classifiers
-        for number in numbers:
-            self.boards[number].write(members[number].curve[-1])
         if pl_module.verify and (found := replace(pl_module.verification)) != self.told:
             self.told = found
             for number in numbers:
                 self.runs[number].update(verified=found.record(number))
         at_the_end = pl_module.current_epoch + 1 == trainer.max_epochs
         one_is_over = not all(members[number].finite for number in numbers)
-        if at_the_end or one_is_over or time.monotonic() >= self.due:
+        one_is_staged = any(self.runs[number].staged for number in numbers)
+        due = at_the_end or one_is_over or one_is_staged or time.monotonic() >= self.due
+        if due:
             began = time.monotonic()
             for number in numbers:
                 self.runs[number].write_curve(members[number].curve)
-                self.boards[number].writer.flush()
             trainer.save_checkpoint(self.runs[0].checkpoint)
+            for number in numbers:
+                if self.runs[number].staged:
+                    self.runs[number].adopt()
             ended = time.monotonic()
             self.due = ended + max(PERIOD, SHARE * (ended - began))
+        for number in numbers:
+            self.boards[number].write(members[number].curve[-1])
+            if due:
+                self.boards[number].writer.flush()

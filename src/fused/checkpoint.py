@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from src.runs.atomic import replace_files
-from src.runs.checkpoint import DIGEST, serialised
+from src.runs.checkpoint import serialised
 from src.runs.directory import Run
 from src.training.checkpoint_io import AtomicCheckpointIO
 
@@ -14,15 +15,20 @@ Checkpoint = dict[str, Any]
 
 
 class GroupCheckpointIO(AtomicCheckpointIO):
-    """Splits a checkpoint that Lightning saves among the `runs`, each with its own digest, and merges them on loading.
+    """Splits a checkpoint that Lightning saves among the `runs`, each with its identity, and merges them on loading.
 
     CUDA graphs need the optimizer option `capturable` to be true, but on disk it is as set in the settings. The
     argument `capturable` holds the set values by the numbers of a run and of a parameter group.
     """
 
-    def __init__(self, runs: Sequence[Run], capturable: Mapping[tuple[int, int], bool]) -> None:
-        super().__init__(runs[0].digest)
-        self.runs, self.capturable = runs, capturable
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        identities: Sequence[dict[str, str | None]],
+        capturable: Mapping[tuple[int, int], bool],
+    ) -> None:
+        super().__init__(identities[0])
+        self.runs, self.identities, self.capturable = runs, identities, capturable
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: Any, storage_options: Any = None) -> None:
         """Write the checkpoints of the runs whose curves it holds."""
@@ -32,12 +38,11 @@ class GroupCheckpointIO(AtomicCheckpointIO):
         replace_files(files)
 
     def load_checkpoint(self, path: Any, *arguments: Any, **keywords: Any) -> Checkpoint:
-        parts = [
-            super(GroupCheckpointIO, self).load_checkpoint(run.checkpoint, *arguments, **keywords) for run in self.runs
-        ]
+        # Not the inherited method: a group needs the optimizers' states, and no snapshot.
+        parts = [TorchCheckpointIO.load_checkpoint(self, run.checkpoint, *arguments, **keywords) for run in self.runs]
         if len(epochs := {part["epoch"] for part in parts}) > 1:
             raise ValueError(f"the checkpoints of a group are from different epochs: {sorted(epochs)}")
-        whole = {key: value for key, value in parts[0].items() if key not in ("curve", DIGEST)}
+        whole = {key: value for key, value in parts[0].items() if key not in ("curve", "snapshot", *self.identity)}
         whole["state_dict"] = {
             f"members.{number}.{name}": weight
             for number, part in enumerate(parts)
@@ -51,7 +56,7 @@ class GroupCheckpointIO(AtomicCheckpointIO):
 
     def _part(self, whole: Checkpoint, number: int) -> Checkpoint:
         part = {key: value for key, value in whole.items() if key != "curves"}
-        part |= {"curve": whole["curves"][number], DIGEST: self.runs[number].digest}
+        part |= {"curve": whole["curves"][number], **self.identities[number]}
         weights: dict[str, Tensor] = whole["state_dict"]
         prefix = f"members.{number}."
         # Cloned, since saving a view of a stack would save the whole stack.

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from src.config.resolve import resolve, without_hydra
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
+from src.runs.own_code import own_code
 from src.runs.record import finite
 from src.training.datamodule import DataModule
 from src.training.trainer import Training
@@ -24,9 +25,11 @@ class Member:
         self.resolved = resolve(self.cfg, config.hydra.runtime.choices)
         self.run, self.names = Run(self.resolved.directory), self.resolved.names
         self.images = self.resolved.load()
+        self.begun = False
         self.forced = self.run.to_be_cleared(config.force)
         if not self.forced:
             self.run.check_data(self.images.sha256, self.images.shape)
+            self.run.check_code(own_code(self.resolved.settings))
         self.build(shared)
 
     def build(self, shared: dict[Hashable, DataModule]) -> None:
@@ -49,8 +52,9 @@ class Member:
     def begin(self) -> None:
         """Prepare the run's directory; the caller holds its lock."""
         if self.forced:
-            self.run.clear()
+            self.run.stage()
             self.forced = False
+        self.begun = True
         self.run.write_hydra_files(self.cfg, self.config.hydra)
 
     def epochs_done(self) -> int | None:

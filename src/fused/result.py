@@ -9,4 +9,4 @@ class GroupResult:
 
     failed: dict[int, str] = field(default_factory=dict)  # reasons
     alone: dict[int, str] = field(default_factory=dict)  # reasons why these jobs must be trained alone
-    begun: set[int] = field(default_factory=set)  # jobs that have begun; a run to be repeated has been cleared
+    begun: set[int] = field(default_factory=set)  # jobs with an epoch on disk, or nothing there before

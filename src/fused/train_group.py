@@ -63,6 +63,7 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
                     groups += _halves(left, result)
                 else:
                     result.alone |= {member.number: f"its group failed: {reason}" for member in left}
+        result.begun = {member.number for member in members if member.begun and not member.run.staged}
     return result
 
 
@@ -100,7 +101,6 @@ def _locked(members: Sequence[Member], locks: ExitStack, result: GroupResult) ->
             continue
         if not member.done:
             member.begin()
-            result.begun.add(member.number)
             ours.append(member)
     return ours
 
@@ -178,7 +178,11 @@ def _train(members: Sequence[Member], verify: bool) -> None:
             first.device,
             first.settings.epochs,
             [GroupRecorder(runs, boards)],
-            GroupCheckpointIO(runs, made_capturable([member.training for member in members])),
+            GroupCheckpointIO(
+                runs,
+                [member.training.identity for member in members],
+                made_capturable([member.training for member in members]),
+            ),
             runs[0].checkpoint if any(resumed) else None,
         )
         for of_a_seed in by_seed:
@@ -193,7 +197,7 @@ def _train(members: Sequence[Member], verify: bool) -> None:
         raise
     finally:
         for board in boards:
-            board.writer.close()
+            board.close()
 
 
 def made_capturable(trainings: Sequence[Training]) -> dict[tuple[int, int], bool]:

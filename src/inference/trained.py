@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from src.config.settings import Settings
 from src.errors import UserError
+from src.generators import kept_generators
 from src.native.gather import normalised
 from src.network import new_model
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import read
 from src.runs.directory import Run
+from src.runs.own_code import own_code
 from src.runs.record import ENDED
+from src.runs.restoring import restore
 
 TOGETHER = 256  # images that `predict` hands to the network at once
 
@@ -71,7 +74,7 @@ def load_network(directory: Path) -> TrainedNetwork:
             raise UserError(
                 f"{directory}: has {len(curve)} of {settings.epochs} epochs; the command that began it resumes it"
             )
-        weights = read(run.checkpoint, run.digest)["state_dict"]
+        checkpoint = read(run.checkpoint, run.digest)
     except Damaged as error:
         raise UserError(f"{directory}: cannot be loaded: {error}") from error
     if "shape" not in record["data"]:  # of an earlier version
@@ -80,9 +83,15 @@ def load_network(directory: Path) -> TrainedNetwork:
     if record["status"] == "diverged":
         print(f"{directory}: this run diverged; its predictions are worth nothing", file=sys.stderr)
     shape, classes = tuple(record["data"]["shape"]), len(record["data"]["classes"])
-    with torch.random.fork_rng(devices=[]):
+    run.check_code(own_code(settings))
+    with kept_generators():
         network = new_model(settings, shape, classes)
-    _fill(network, {name.removeprefix("model."): each for name, each in weights.items()}, directory)
+    weights = {name.removeprefix("model."): each for name, each in checkpoint["state_dict"].items()}
+    _fill(network, weights, directory)
+    try:
+        restore(checkpoint.get("snapshot", {"nodes": [], "roots": {"network": None}}), {"network": network})
+    except Damaged as error:
+        raise UserError(f"{directory}: cannot be loaded: {error}") from error
     return TrainedNetwork(network, record)
 
 

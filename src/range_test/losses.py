@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from src.config.settings import Settings
 from src.data.images import Images
+from src.generators import seed_all
 from src.training.datamodule import Block, epoch_seed
 from src.training.denormals import flushed_denormals
 from src.training.trainer import Training
@@ -44,6 +45,6 @@ def _minibatches(training: Training) -> Iterator[Block]:
     train, seed = data.splits["train"], training.settings.seed
     training.model.train()
     for epoch in itertools.count():
-        torch.manual_seed(epoch_seed(seed, epoch))
+        seed_all(epoch_seed(seed, epoch))
         for indices in data.begin_epoch(epoch):
             yield Block(train, [indices])

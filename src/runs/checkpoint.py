@@ -7,23 +7,71 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from src.errors import flat
+from src.errors import UserError, flat
 from src.runs.atomic import Damaged, set_aside
 from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
 
 DIGEST = "digest"  # the key of the settings' digest in a checkpoint
+PLAIN = (type(None), bool, int, float, complex, str, Tensor)
 
 
 def serialised(checkpoint: dict[str, Any]) -> bytes:
-    """Return the bytes of a checkpoint's file."""
+    """Return the bytes of a checkpoint's file.
+
+    Optimizers' states get plain values; the snapshot beside them holds everything else.
+    """
     buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
+    states = {"optimizer_states": _plain(checkpoint["optimizer_states"])} if "optimizer_states" in checkpoint else {}
+    torch.save(checkpoint | states, buffer)
     return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values as `torch.load(weights_only=True)` reads them; others become None."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(each) for each in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.tensor(value.tolist(), dtype=torch.from_numpy(np.zeros(1, value.dtype)).dtype)
+    return value if type(value) in PLAIN or isinstance(value, Tensor) else None
+
+
+def check_readable(path: Path) -> None:
+    """Raise UserError that names the part of a checkpoint that cannot be read again."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the user's network may have put anything into it
+        whole = torch.load(path, map_location="cpu", weights_only=False)  # written by this process
+        key = _unreadable(whole, "") or "it"
+        raise UserError(
+            f"{path}: {key} cannot be read again ({flat(error)[:200]}); keep tensors, numbers, text, and lists and "
+            "dictionaries of these in the state of a network"
+        ) from error
+
+
+def _unreadable(value: Any, place: str) -> str:
+    """Return the place of the first part that cannot be read again; empty if all can."""
+    buffer = io.BytesIO()
+    try:
+        torch.save(value, buffer)
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+    except Exception:
+        parts = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        )
+        inner = (_unreadable(each, f"{place}.{key}".lstrip(".")) for key, each in parts)
+        return next(filter(None, inner), place)
+    return ""
 
 
 def read(path: Path, digest: str) -> dict[str, Any]:
@@ -49,9 +97,13 @@ def read(path: Path, digest: str) -> dict[str, Any]:
     return checkpoint
 
 
-def read_fitting(path: Path, digest: str, epochs: int, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Return a checkpoint from which a run with these epochs, model and optimizer can resume. Raises Damaged."""
+def read_fitting(
+    path: Path, digest: str, data_sha256: str, epochs: int, model: nn.Module, optimizer: Optimizer
+) -> dict[str, Any]:
+    """Return a checkpoint from which a run with these data, epochs, model and optimizer can resume. Raises Damaged."""
     checkpoint = read(path, digest)
+    if checkpoint.get("data_sha256", data_sha256) != data_sha256:
+        raise Damaged("was trained on other data files than the current ones")
     done = len(checkpoint["curve"])
     if not 1 <= done <= epochs or checkpoint.get("epoch") != done - 1:
         raise Damaged(f"its epoch {checkpoint.get('epoch')} does not fit a curve of {done} epochs in a run of {epochs}")
@@ -60,7 +112,10 @@ def read_fitting(path: Path, digest: str, epochs: int, model: nn.Module, optimiz
     try:
         (state,) = checkpoint["optimizer_states"]
         found = {name: getattr(each, "shape", None) for name, each in checkpoint["state_dict"].items()}
-        fits = found == shapes and [len(group["params"]) for group in state["param_groups"]] == sizes
+        # A snapshot is complete by itself, and an optimizer's own `state_dict` may have any form.
+        fits = found == shapes and (
+            "snapshot" in checkpoint or [len(group["params"]) for group in state["param_groups"]] == sizes
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
         fits = False
     if not fits:

@@ -21,6 +21,7 @@ from PIL import Image
 from src.errors import UserError
 from src.runs import predictions as predictions_file
 from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set_aside
+from src.runs.own_code import OwnCode
 from src.runs.provenance import command_id
 from src.runs.record import (
     ENDED,
@@ -32,6 +33,8 @@ from src.runs.record import (
     parse_record,
 )
 
+CODE = "code"  # the folder of copies of the user's own code
+NEW, COMPLETE, MOVING = ".new", ".new.complete", ".new.moving"  # folders of a training that replaces an earlier one
 GLANCE = 0.3  # seconds that a trainer waits for a lock, which `held` takes for an instant to test it
 
 
@@ -40,12 +43,17 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.record_file = directory / "run.json"
-        self.curve_file = directory / "metrics.csv"
-        self.checkpoint = directory / "last.ckpt"
-        self.predictions_file = directory / "predictions.npy"
-        self.error_figure_file = directory / "error_figure.png"
         self._lock = directory / ".lock"
+        self._use(directory)
+
+    def _use(self, folder: Path) -> None:
+        """Read and write files in this folder."""
+        self.folder = folder
+        self.record_file = folder / "run.json"
+        self.curve_file = folder / "metrics.csv"
+        self.checkpoint = folder / "last.ckpt"
+        self.predictions_file = folder / "predictions.npy"
+        self.error_figure_file = folder / "error_figure.png"
 
     @property
     def digest(self) -> str:
@@ -142,6 +150,7 @@ class Run:
             set_aside(self._lock)  # FileLock would truncate a link's target
         try:
             with FileLock(self._lock, timeout=-1 if wait else GLANCE):
+                self._finish_replacing()
                 yield
         except Timeout:
             raise UserError(f"{self.directory}: another process is training this run; wait for it, or end it") from None
@@ -170,7 +179,7 @@ class Run:
 
     def write_hydra_files(self, cfg: DictConfig, hydra: Any) -> None:
         """Write the files in `.hydra/`. Hydra would need the run's directory before the settings are checked."""
-        folder = self.directory / ".hydra"
+        folder = self.folder / ".hydra"
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             set_aside(folder)
         folder.mkdir(exist_ok=True)
@@ -180,7 +189,7 @@ class Run:
     def configured(self, key: str) -> Any:
         """Return a value of the configuration in `.hydra/`; None if there is none or the file is damaged."""
         try:
-            return OmegaConf.select(OmegaConf.load(self.directory / ".hydra" / "config.yaml"), key)
+            return OmegaConf.select(OmegaConf.load(self.folder / ".hydra" / "config.yaml"), key)
         except Exception:  # a damaged file can raise anything
             return None
 
@@ -195,19 +204,48 @@ class Run:
                 f"again{other}"
             )
 
-    def clear(self) -> None:
-        """Remove what an earlier training left, except the lock. Links are removed, not their targets.
+    def check_code(self, code: OwnCode) -> None:
+        """Raise UserError if this run was trained by other code of the user's own than the current one."""
+        recorded = (self.record().get("sessions") or [{}])[-1].get("code")
+        if recorded is not None and recorded != code.digest:
+            raise self.trained_by_other_code(code)
 
-        Files are first moved to a hidden folder, the record first, so that an interrupted clear leaves no partial run.
-        """
-        trash = self.directory / ".cleared"
-        _remove(trash)
-        trash.mkdir()
-        first = [path for path in (self.record_file, self.checkpoint) if os.path.lexists(path)]
-        rest = [path for path in self.directory.iterdir() if path not in (*first, trash, self._lock)]
-        for path in (*first, *rest):
-            path.rename(trash / path.name)
-        _remove(trash)
+    def trained_by_other_code(self, code: OwnCode) -> UserError:
+        """Return the error that names what has changed, and the two ways on."""
+        return UserError(
+            f"{self.directory}: was trained by other code than the current {code.name or 'one'}; put back what was "
+            f"changed ({self.directory / CODE} has a copy), or train it again with force=true"
+        )
+
+    @property
+    def staged(self) -> bool:
+        """True if files are written to a hidden folder, so that an earlier training is still there."""
+        return self.folder != self.directory
+
+    def stage(self) -> None:
+        """Write to a hidden folder until `adopt`; the caller holds the lock."""
+        self._use(self.directory / NEW)
+        self.folder.mkdir()
+
+    def adopt(self) -> None:
+        """Replace the files of an earlier training by the staged ones. A kill leaves one training or the other."""
+        self.folder.rename(self.directory / COMPLETE)
+        self._finish_replacing()
+        self._use(self.directory)
+
+    def _finish_replacing(self) -> None:
+        """Finish or undo what a killed process has begun. Links are removed, not their targets."""
+        complete, moving = self.directory / COMPLETE, self.directory / MOVING
+        _remove(self.directory / NEW)
+        if complete.is_dir():
+            for path in self.directory.iterdir():
+                if path not in (complete, self._lock):
+                    _remove(path)
+            complete.rename(moving)
+        if moving.is_dir():
+            for path in moving.iterdir():
+                path.rename(self.directory / path.name)
+            moving.rmdir()
 
 
 def _remove(path: Path) -> None:

@@ -12,6 +12,7 @@ from src.config.resolve import resolve, without_hydra
 from src.config.settings import KEYS, RECIPE
 from src.errors import Reported, UserError, one_line
 from src.runs.directory import Run
+from src.runs.own_code import own_code
 from src.runs.state import State, read_state
 
 JobStatus = Literal["waiting", "running", "ended", "failed"]
@@ -54,10 +55,12 @@ class Job:
         self.config.data.name = resolved.settings.data  # chosen once, not by each worker
         self.run = Run(resolved.directory)
         self.state = State(resolved.directory, resolved.settings, resolved.names)
-        images = resolved.load()
+        images, code = resolved.load(), own_code(resolved.settings)
+        self.state = replace(self.state, data_sha256=images.sha256, code=code.digest)
         self.forced = self.run.to_be_cleared(cfg.force)
         if not self.forced:
             self.run.check_data(images.sha256, images.shape)
+            self.run.check_code(code)
         self.refresh()
 
     @property
@@ -96,7 +99,10 @@ class Job:
             return
         seen = read_state(self.run)
         if seen is None or self.forced:
-            self.state = State(self.run.directory, self.state.settings, self.state.names)
+            state = self.state
+            self.state = State(
+                self.run.directory, state.settings, state.names, data_sha256=state.data_sha256, code=state.code
+            )
         elif seen.ended:
             self._end(seen)
         else:
@@ -165,4 +171,5 @@ class Job:
     def _end(self, seen: State) -> None:
         assert self.run is not None
         self.status, self.state, self.forced = "ended", seen, False
-        self._figures = dict(self.run.record()["figures"])
+        record = self.run.record()
+        self._figures = record["figures"] | {"status": record["status"]}

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from src.generators import seed_all
 from src.native.chain import Chain, chain_of
 from src.native.gather import Pixels
 from src.native.update import native_update
 from src.runs.record import Row, finite
+from src.runs.restoring import restore
+from src.runs.snapshot import Snapshot
 from src.schedules import Schedule
 from src.training.datamodule import Block, DataModule, epoch_seed
 from src.training.lightning import LightningModule
@@ -57,6 +60,7 @@ class Classifier(LightningModule):
         self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
         self.step_with = _with_closure(optimizer)
         self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
+        self.unsaved: list[str] = []  # places of state that the checkpoint lacks, so that the run cannot resume from it
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer
@@ -68,7 +72,7 @@ class Classifier(LightningModule):
         self.trainer.should_stop = not self.finite  # a run may be resumed after it diverged
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        seed_all(epoch_seed(self.seed, self.current_epoch))
         self.set_lr(self.current_epoch)
         self.updates = 0
         self.train_metrics = EpochMetrics(self.device)
@@ -195,8 +199,26 @@ class Classifier(LightningModule):
         """True if the last epoch's losses are finite or there is no epoch yet."""
         return not self.curve or finite(self.curve[-1])
 
+    def snapshot(self) -> Snapshot:
+        """Return all state of the network and the optimizer."""
+        return Snapshot(self._roots)
+
+    def restore(self, snapshot: Any, device: str) -> None:
+        """Restore what a snapshot holds. Raises Damaged, and then leaves a part of the state restored."""
+        roots = self._roots
+        restore(snapshot, roots, device)
+        for name, parameter in self.model.named_parameters():
+            parameter.grad = roots["gradients"].get(name)
+
+    @property
+    def _roots(self) -> dict[str, Any]:
+        """The objects that hold state; torch's optimizers begin each update by clearing the gradients."""
+        named = [] if self.has_torch_step else self.model.named_parameters()
+        gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
+        return {"network": self.model, "optimizer": self.optimizer, "gradients": gradients}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["curve"] = self.curve
+        checkpoint |= {"curve": self.curve, "snapshot": self.snapshot().content, "unsaved": self.unsaved}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curve = checkpoint["curve"]

@@ -16,12 +16,16 @@ from src.training.denormals import flushed_denormals
 from src.training.metrics import EpochMetrics, outputs
 
 
-def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str, Any], bool]:
-    """Return the last epoch's figures, with None for non-finite ones, and whether the run diverged."""
+def final_figures(classifier: Classifier, initial_loss: float, final_loss: float) -> tuple[dict[str, Any], bool]:
+    """Return the last epoch's figures, with None for non-finite ones, and whether the run diverged.
+
+    It diverged if a loss is not finite, or if the trained network's loss on the training set is above the untrained
+    one's. The running mean of the last epoch would not do: of a few minibatches, the first may outweigh the rest.
+    """
     last = classifier.curve[-1]
     scores = {key: value for key, value in last.items() if key.endswith(("_loss", "_accuracy"))}
-    scores["initial_loss"] = initial_loss
-    diverged = not (classifier.finite and last["train_loss"] <= scores["initial_loss"])
+    scores |= {"initial_loss": initial_loss, "final_loss": final_loss}
+    diverged = not (classifier.finite and final_loss <= initial_loss)
     figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
     counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
     times = {
@@ -33,18 +37,25 @@ def final_figures(classifier: Classifier, initial_loss: float) -> tuple[dict[str
 
 @torch.no_grad()
 def initial_loss(data: DataModule, settings: Settings, images: Images) -> float:
-    """Return the untrained network's training loss; a run whose last epoch's loss is higher has diverged.
+    """Return the untrained network's training loss."""
+    model = new_model(settings, images.shape, len(images.classes))
+    return _training_loss(model.to(data.splits["train"].images.device), data)
 
-    It is the loss over the whole training set: at a tiny lr, a whole run improves the loss by less than minibatches
-    differ from each other.
-    """
+
+@torch.no_grad()
+def final_loss(model: nn.Module, data: DataModule) -> float:
+    """Return the trained network's training loss, on the images of `initial_loss`."""
+    return _training_loss(model.to(data.splits["train"].images.device).eval(), data)
+
+
+def _training_loss(model: nn.Module, data: DataModule) -> float:
+    """Return the loss over the whole training set: at a tiny lr, a run improves it by less than minibatches differ."""
     train = data.splits["train"]
-    device = train.images.device
-    model, metrics = new_model(settings, images.shape, len(images.classes)).to(device), EpochMetrics(device)
+    metrics = EpochMetrics(train.images.device)
     # Begun anew, else the loss would depend on the last epoch's augmentation.
     for block in train.loader(data.begin_epoch(0)):
         metrics.evaluate(model, block)
-    return metrics.figures("initial")[0]["initial_loss"]
+    return metrics.figures("train")[0]["train_loss"]
 
 
 @torch.no_grad()

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 from torch.optim import Optimizer
 
 from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_name
-from src.data.images import Images, brightness
+from src.data.images import Images, brightness, largest_class
 from src.errors import UserError, one_line
 from src.instantiate import instantiate
 from src.native.build import backend
@@ -20,8 +21,9 @@ from src.native.malloc import keep_freed_memory
 from src.native.threads import THREADS
 from src.network import new_model
 from src.runs.atomic import Damaged, set_aside
-from src.runs.checkpoint import read_fitting
-from src.runs.directory import Run, now
+from src.runs.checkpoint import DIGEST, read_fitting
+from src.runs.directory import CODE, Run, now
+from src.runs.own_code import own_code
 from src.runs.provenance import command_id, provenance
 from src.schedules import Schedule
 from src.training.callbacks.progress import ProgressBar
@@ -30,8 +32,9 @@ from src.training.callbacks.tensorboard import TensorBoard
 from src.training.checkpoint_io import AtomicCheckpointIO
 from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
-from src.training.evaluation import final_figures, initial_loss, logits_of
+from src.training.evaluation import final_figures, final_loss, initial_loss, logits_of
 from src.training.lightning import fit
+from src.training.resuming import changes, named, restored, unsaved_state
 
 
 def set_up_process(threads: int, cores: int) -> None:
@@ -63,16 +66,34 @@ class Training:
             settings.normalize,
             settings.augment,
         )
-        # Moved before the optimizer is built, since some optimizers allocate their state at once.
-        self.model = new_model(settings, images.shape, len(images.classes)).to(self.device)
-        optimizer = instantiate("optimizer", settings.optimizer, Optimizer, self.model.parameters(), lr=settings.lr)
-        arguments = self.model, optimizer, schedule, settings.lr, settings.seed
-        if probe:
-            from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
+        self.code = own_code(settings)
+        self.classifier = self._built()
 
-            self.classifier: Classifier = ProbedClassifier(*arguments, probe)
-        else:
-            self.classifier = Classifier(*arguments)
+    def _built(self) -> Classifier:
+        """Return the untrained network and its optimizer."""
+        settings, images = self.settings, self.images
+        # Moved before the optimizer is built, since some optimizers allocate their state at once.
+        model = new_model(settings, images.shape, len(images.classes)).to(self.device)
+        optimizer = instantiate("optimizer", settings.optimizer, Optimizer, model.parameters(), lr=settings.lr)
+        arguments = model, optimizer, self.data.schedule, settings.lr, settings.seed
+        if not self.probe:
+            return Classifier(*arguments)
+        from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
+
+        return ProbedClassifier(*arguments, self.probe)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.classifier.model
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What a checkpoint of this run says of it: its settings, data and code."""
+        return {
+            DIGEST: self.settings.digest,
+            "data_sha256": self.images.sha256,
+            "code": self.code.digest,
+        }
 
     def train_in(self, run: Run, console: Console, names: ConfigChoices) -> None:
         """Train in the directory of `run`, resuming from its checkpoint if there is one, and record how the run ended.
@@ -94,11 +115,35 @@ class Training:
             raise
 
     def checkpoint(self, run: Run) -> dict[str, Any] | None:
-        """Return the checkpoint from which the run can resume, or None. Raises Damaged."""
+        """Return the checkpoint from which the run can resume, or None. Raises Damaged.
+
+        Raises UserError if it is that of other code of the user's own.
+        """
         if not os.path.lexists(run.checkpoint):
             return None
-        digest, epochs = self.settings.digest, self.settings.epochs
-        return read_fitting(run.checkpoint, digest, epochs, self.model, self.classifier.optimizer)
+        settings, sha256 = self.settings, self.images.sha256
+        found = read_fitting(
+            run.checkpoint, settings.digest, sha256, settings.epochs, self.model, self.classifier.optimizer
+        )
+        if found.get("code", self.code.digest) != self.code.digest:
+            raise run.trained_by_other_code(self.code)
+        return found
+
+    def _resume(self, run: Run) -> bool:
+        """Restore the state of the network and the optimizer; return False if the run starts over."""
+        try:
+            if (checkpoint := self.checkpoint(run)) is None:
+                return False
+            if unsaved := checkpoint.get("unsaved"):
+                print(f"{run.directory}: starts over, since it lacks {named(unsaved)}", file=sys.stderr)
+                return False
+            if "snapshot" in checkpoint and (lost := restored(checkpoint, self.classifier, self.device)):
+                raise Damaged(f"it does not restore {named(list(lost))}")
+            return True
+        except Damaged as error:
+            _rename(run.checkpoint, f"{error}; the run starts over")
+            self.classifier = self._built()  # a part of it may have been restored
+            return False
 
     def begin(self, run: Run, names: ConfigChoices, group_size: int = 1) -> bool:
         """Record that the run is training, in a group of `group_size`; return whether it resumes from a checkpoint.
@@ -107,13 +152,9 @@ class Training:
         """
         for file, why in run.damage().items():
             _rename(file, why)
-        try:
-            resumed = self.checkpoint(run) is not None
-        except Damaged as error:
-            resumed = False
-            _rename(run.checkpoint, f"{error}; the run starts over")
+        resumed = self._resume(run)
         sessions = run.record().get("sessions", []) if resumed else []
-        session = {
+        session: dict[str, Any] = {
             "began": now(),
             "command": sys.argv,
             "command_id": command_id(),
@@ -123,8 +164,17 @@ class Training:
             "kernels": backend() if self.device == "cpu" else "torch",
             "group_size": group_size,
             "probe": self.probe,
+            "code": self.code.digest,
             **provenance(),
         }
+        if sessions and (changed := changes(sessions[-1], session)):
+            print(
+                f"{run.directory}: resumes with {changed}, so its last bits are those of neither; "
+                "force=true trains it anew",
+                file=sys.stderr,
+            )
+        if not resumed:
+            self.code.copy_to(run.folder / CODE)
         run.write(
             {
                 "status": "running",
@@ -141,17 +191,31 @@ class Training:
     def _fit(self, run: Run, console: Console, names: ConfigChoices, resumed: bool) -> None:
         board = self.board(run, names)
         progress = ProgressBar(console, display_name(self.settings, names))
-        callbacks = [Recorder(run), board, progress]  # in this order, so that an epoch is shown once it is on disk
+        callbacks = [
+            Recorder(run, self._misses_state),
+            board,
+            progress,
+        ]  # in this order, so that an epoch is shown once it is on disk
         try:
             try:
                 checkpoint = run.checkpoint if resumed else None
-                io = AtomicCheckpointIO(self.settings.digest)
+                io = AtomicCheckpointIO(self.identity)
                 fit(self.classifier, self.data, self.device, self.settings.epochs, callbacks, io, checkpoint)
             finally:
                 progress.close()
             self.end(run, board, names, initial_loss(self.data, self.settings, self.images))
         finally:
-            board.writer.close()
+            board.close()
+
+    def _misses_state(self, checkpoint: Path) -> bool:
+        """Return True, after a warning, if a run cannot resume from its first checkpoint."""
+        self.classifier.unsaved = unsaved_state(self.classifier, checkpoint, self._built, self.device)
+        if self.classifier.unsaved:
+            print(
+                f"cannot be resumed: state in {named(self.classifier.unsaved)}; a run that is killed starts over",
+                file=sys.stderr,
+            )
+        return bool(self.classifier.unsaved)
 
     def board(self, run: Run, names: ConfigChoices) -> TensorBoard:
         """Return the callback that writes the curve for TensorBoard."""
@@ -162,7 +226,7 @@ class Training:
         # Imported late, since matplotlib takes half a second.
         from src.training.error_figure import error_figure
 
-        figures, diverged = final_figures(self.classifier, loss_at_first)
+        figures, diverged = final_figures(self.classifier, loss_at_first, final_loss(self.model, self.data))
         test = self.data.splits["test"]
         logits, labels = logits_of(self.model, test), test.labels.cpu()
         classes = self.images.classes
@@ -185,6 +249,7 @@ class Training:
             "std": self.data.std,
             "brightness": brightness(arrays["train"][0].numpy()),
             "sha256": self.images.sha256,
+            "largest_class": {name: largest_class(labels.numpy()) for name, (_, labels) in arrays.items()},
         }
 
     def _hyperparameters(self, names: ConfigChoices) -> dict[str, float | str]:

@@ -24,7 +24,8 @@ def test_capturable_is_saved_as_in_the_settings(tmp_path: Path) -> None:
         ],
         "curves": {0: [{"epoch": 5}], 1: [{"epoch": 5}], 2: [{"epoch": 5}]},
     }
-    group = GroupCheckpointIO(runs, {(0, 0): False, (2, 0): True, (2, 1): False})
+    identities: list[dict[str, str | None]] = [{"digest": name} for name in "abc"]
+    group = GroupCheckpointIO(runs, identities, {(0, 0): False, (2, 0): True, (2, 1): False})
     group.save_checkpoint(whole, runs[0].checkpoint)
     found = [torch.load(run.checkpoint, weights_only=True) for run in runs]
     assert [[each.get("capturable") for each in part["optimizer_states"][0]["param_groups"]] for part in found] == [

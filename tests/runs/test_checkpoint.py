@@ -18,7 +18,7 @@ DIGEST = "0123abcd"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "last.ckpt"
-    AtomicCheckpointIO(DIGEST).save_checkpoint(CONTENT, path)
+    AtomicCheckpointIO({"digest": DIGEST}).save_checkpoint(CONTENT, path)
     return path
 
 

@@ -224,7 +224,21 @@ CHECKPOINT |= {
     "another network's weights": changed(state_dict={"model.linear1.weight": torch.zeros(3, 3)}),
     "weights that are none": changed(state_dict=[1, 2]),
     "no optimizer": changed(optimizer_states=[]),
-    "another optimizer's": changed(optimizer_states=[{"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}]),
+    "no snapshot": changed(snapshot=None),
+    "a snapshot that ends": changed(snapshot={"nodes": [], "roots": {"network": {"node": 0}}}),
+    "a snapshot in a circle": changed(
+        snapshot={
+            "nodes": [{"kind": "sequence", "type": "builtins.tuple", "items": [{"node": 0}]}],
+            "roots": {key: {"node": 0} for key in ("network", "optimizer", "gradients")},
+        }
+    ),
+    "another network's snapshot": changed(
+        snapshot={
+            "nodes": [{"kind": "object", "type": "src.models.LeNet"}],
+            "roots": {key: {"node": 0} for key in ("network", "optimizer", "gradients")},
+        }
+    ),
+    "of other data": changed(data_sha256="0" * 64),
     "no curve": changed(curve=None),
     "an empty curve": changed(curve=[]),
     "a curve of numbers": changed(curve=[1, 2]),

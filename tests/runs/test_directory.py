@@ -1,6 +1,9 @@
+import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,7 +61,7 @@ def test_the_curve_reads_back_to_the_same_bits(value: float) -> None:
         run.curve_file.unlink()
 
 
-def test_clearing_keeps_the_lock_and_the_targets_of_links(run: Run, tmp_path: Path) -> None:
+def test_replacing_keeps_the_lock_and_the_targets_of_links(run: Run, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").write_text("kept")
@@ -68,23 +71,55 @@ def test_clearing_keeps_the_lock_and_the_targets_of_links(run: Run, tmp_path: Pa
         (run.directory / "file").symlink_to(theirs / "file")
         (run.directory / "nowhere").symlink_to(theirs / "nothing")
         os.mkfifo(run.directory / "pipe")
-        run.clear()
-        assert [path.name for path in run.directory.iterdir()] == [".lock"]
+        run.stage()
+        run.write({"new": True})
+        assert len(list(run.directory.iterdir())) == 9
+        run.adopt()
+        assert sorted(path.name for path in run.directory.iterdir()) == [".lock", "run.json"]
+    assert run.record_file == run.directory / "run.json"
     assert (theirs / "file").read_text() == "kept"
 
 
-def test_an_interrupted_clear_leaves_no_partial_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(*_: object) -> None:
-        raise PermissionError("no")
+@pytest.mark.parametrize("moves", range(8))
+def test_a_replacement_that_is_killed_leaves_one_training_or_the_other(
+    moves: int, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = {"run.json": "old", "metrics.csv": "old", "last.ckpt": "old"}, {"run.json": "new", "last.ckpt": "new"}
+    left = iter(range(moves))
 
-    with monkeypatch.context() as patched, run.locked():
-        patched.setattr("shutil.rmtree", forbidden)
-        with pytest.raises(PermissionError):
-            run.clear()
-        assert sorted(path.name for path in run.directory.iterdir()) == [".cleared", ".lock"]
+    def until_killed(function: Any) -> Any:
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return function(*arguments, **keywords)
+
+        return called
+
     with run.locked():
-        run.clear()
-        assert [path.name for path in run.directory.iterdir()] == [".lock"]
+        for name, text in old.items():
+            (run.directory / name).write_text(text)
+        run.stage()
+        for name, text in new.items():
+            (run.folder / name).write_text(text)
+        with monkeypatch.context() as patched:
+            for name in ("rename", "unlink", "rmdir"):
+                patched.setattr(Path, name, until_killed(getattr(Path, name)))
+            with suppress(KeyboardInterrupt):
+                run.adopt()
+    with Run(run.directory).locked():
+        found = {path.name: path.read_text() for path in run.directory.iterdir() if path.name != ".lock"}
+    assert found == (old if moves == 0 else new)
+
+
+def test_a_staged_training_that_was_not_adopted_leaves_the_old_files(run: Run) -> None:
+    with run.locked():
+        run.write({"old": True})
+        run.stage()
+        run.write({"new": True})
+    again = Run(run.directory)
+    with again.locked():
+        assert json.loads(again.record_file.read_text()) == {"old": True}
+        assert sorted(path.name for path in run.directory.iterdir()) == [".lock", "metrics.csv", "run.json"]
 
 
 def test_a_failed_write_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The callback that writes a run's curve, settings and error figure for TensorBoard."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,22 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, directory: Path, hyperparameters: dict[str, float | str]) -> None:
-        for file in directory.glob("events.out.tfevents.*"):
+        self.directory, self.hyperparameters = directory, hyperparameters
+
+    @cached_property
+    def writer(self) -> SummaryWriter:
+        """Opened when the first epoch is on disk: an earlier training is kept until then."""
+        for file in self.directory.glob("events.out.tfevents.*"):
             file.unlink()
-        self.writer = SummaryWriter(str(directory))
-        _, session_start, _ = hparams(hyperparameters, {})
-        self._summary.add_summary(session_start)
+        writer = SummaryWriter(str(self.directory))
+        _, session_start, _ = hparams(self.hyperparameters, {})
+        writer._get_file_writer().add_summary(session_start)
+        return writer
+
+    def close(self) -> None:
+        """Close the file if it was opened."""
+        if "writer" in vars(self):
+            self.writer.close()
 
     @property
     def _summary(self) -> Any:

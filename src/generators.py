@@ -1,0 +1,33 @@
+"""The generators of random numbers that a network or an optimizer may use: torch's, NumPy's and Python's."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch, NumPy and Python; `seed` is 0 or more."""
+    torch.manual_seed(seed)
+    seed_others(seed)
+
+
+def seed_others(seed: int) -> None:
+    """Seed NumPy's and Python's global generators. NumPy takes 32 bits, so larger seeds are folded."""
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002  # the one that a user's code may draw from
+    random.seed(seed)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Leave the global generators of the CPU as they are, whatever is drawn within."""
+    states: Any = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])

@@ -1,0 +1,241 @@
+"""Restores the state of a network and an optimizer from a snapshot, in the objects that were just built."""
+
+import random
+from collections.abc import Mapping
+from types import FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.runs.atomic import Damaged
+from src.runs.snapshot import (
+    FACTORIES,
+    MAPPINGS,
+    SEQUENCES,
+    VALUES,
+    Node,
+    attributes,
+    cells_of,
+    content_of,
+    hooks_in_order,
+    name_of,
+)
+
+MISSING: Any = object()  # what is not there, or cannot be built
+TYPES: dict[str, Any] = {name_of(kind): kind for kind in (*SEQUENCES, *MAPPINGS, *FACTORIES)}
+BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+
+
+def restore(content: Any, roots: Mapping[str, Any], device: str = "cpu") -> None:
+    """Give the objects that are reached from `roots` the state that a snapshot's `content` holds. Raises Damaged.
+
+    Tensors and containers are changed in place, so that whatever shares them still does. What the new objects lack is
+    built if it is a tensor, an array, a generator or a container.
+    """
+    try:
+        restoration = _Restoration(content["nodes"], device)
+        lost = [name for name, root in roots.items() if restoration.restored(content["roots"][name], root) is MISSING]
+    except RecursionError:
+        raise Damaged("its snapshot is nested too deeply") from None
+    except Exception as error:  # a file that was edited can raise anything
+        raise Damaged(f"its snapshot cannot be restored: {type(error).__name__}: {error}") from None
+    if lost:
+        raise Damaged(f"its {lost[0]} is of another class")
+
+
+class _Restoration:
+    def __init__(self, nodes: list[Node], device: str) -> None:
+        self.nodes, self.device = nodes, device
+        self.done: dict[int, Any] = {}
+        self.storages: dict[int, torch.UntypedStorage] = {}  # where memory of the snapshot has its new place
+        self.taken: set[int] = set()
+
+    def restored(self, encoded: Any, present: Any = MISSING) -> Any:
+        """Return what is encoded, `present` itself where it can be changed in place; MISSING if it cannot be built."""
+        if not isinstance(encoded, dict):
+            return encoded
+        number = encoded["node"]
+        if number not in self.done:
+            self.done[number] = present  # found again where objects refer to each other in a circle
+            self.done[number] = getattr(self, f"_{self.nodes[number]['kind']}")(self.nodes[number], number, present)
+        return self.done[number]
+
+    def _closed(self, node: Node, number: int, present: Any) -> Any:
+        return present
+
+    def _value(self, node: Node, number: int, present: Any) -> Any:
+        (read,) = (read for kind, (_, read) in VALUES.items() if name_of(kind) == node["type"])
+        return read(node["value"])
+
+    def _array(self, node: Node, number: int, present: Any) -> Any:
+        found = np.frombuffer(node["bytes"].numpy().tobytes(), np.dtype(node["dtype"])).reshape(node["shape"])
+        if not isinstance(present, np.ndarray) or (present.dtype, present.shape) != (found.dtype, found.shape):
+            return found.copy()
+        if present.flags.writeable:
+            present[...] = found
+        return present
+
+    def _number(self, node: Node, number: int, present: Any) -> Any:
+        return self._array(node, number, MISSING)[()]
+
+    def _generator(self, node: Node, number: int, present: Any) -> Any:
+        state = self.restored(node["state"])
+        if present is MISSING:
+            present = _new_generator(node["type"], state)
+        if isinstance(present, np.random.Generator):
+            present.bit_generator.state = state
+        elif isinstance(present, np.random.BitGenerator):
+            present.state = state
+        elif isinstance(present, random.Random):
+            present.setstate(state)
+        else:
+            present.set_state(state)
+        return present
+
+    def _sequence(self, node: Node, number: int, present: Any) -> Any:
+        there = list(present) if type(present) in SEQUENCES or isinstance(present, SEQUENCES) else []
+        if isinstance(present, list):  # known before its items, which may refer to it
+            self.done[number] = present
+        padded = [*there, *[MISSING] * len(node["items"])]
+        if isinstance(present, set | frozenset):
+            padded = [MISSING] * len(node["items"])
+        items = [self.restored(each, padded[at]) for at, each in enumerate(node["items"])]
+        if any(each is MISSING for each in items):
+            return present
+        if isinstance(present, tuple | frozenset):
+            if len(items) == len(there) and all(one is other for one, other in zip(items, there, strict=True)):
+                return present
+            if name_of(type(present)) == node["type"]:
+                return type(present)._make(items) if hasattr(present, "_make") else type(present)(items)
+        if present is not MISSING and name_of(type(present)) == node["type"]:
+            present.clear()
+            present.update(items) if isinstance(present, set) else present.extend(items)
+            self._set_attributes(node, present)
+            return present
+        kind = TYPES.get(node["type"])
+        if kind is None:
+            return MISSING
+        return kind(items, node["limit"]) if "limit" in node else kind(items)
+
+    def _mapping(self, node: Node, number: int, present: Any) -> Any:
+        same = present is not MISSING and name_of(type(present)) == node["type"]
+        if not same:
+            kind = TYPES.get(node["type"])
+            if kind is None or (node["type"] == "collections.defaultdict" and node.get("factory") not in TYPES):
+                return MISSING
+            present = kind(TYPES[node["factory"]]) if "factory" in node else kind()
+        self.done[number] = present
+        pairs = []
+        for key, value in node["items"]:
+            at = self.restored(key)
+            pairs.append((at, self.restored(value, dict.get(present, at, MISSING))))
+        if not any(part is MISSING for pair in pairs for part in pair):
+            dict.clear(present)
+            for key, value in pairs:
+                dict.__setitem__(present, key, value)
+        self._set_attributes(node, present)
+        return present
+
+    def _parts(self, node: Node, number: int, present: Any) -> Any:
+        parts = [present.__self__] if isinstance(present, MethodType) else []
+        if hasattr(present, "func"):
+            parts = [present.func, present.args, present.keywords]
+        for encoded, part in zip(node["items"], parts, strict=False):
+            self.restored(encoded, part)
+        return present
+
+    def _function(self, node: Node, number: int, present: Any) -> Any:
+        if isinstance(present, FunctionType):
+            for encoded, (_, cell) in zip(node["cells"], cells_of(present), strict=False):
+                before = content_of(cell)
+                after = self.restored(encoded, before)
+                if after is not before and after is not MISSING:
+                    cell.cell_contents = after
+            self._set_attributes(node, present)
+        return present
+
+    def _object(self, node: Node, number: int, present: Any) -> Any:
+        if present is MISSING or name_of(type(present)) != node["type"]:
+            return MISSING
+        self._set_attributes(node, present)
+        return present
+
+    def _set_attributes(self, node: Node, present: Any) -> None:
+        there = attributes(present) if "attributes" in node else {}
+        for name, encoded in node.get("attributes", ()):
+            before = there.get(name, MISSING)
+            hooks = hooks_in_order(name, before)
+            after = self.restored(encoded, hooks)
+            if hooks is not before or after is before or after is MISSING:
+                continue
+            if name in getattr(present, "__dict__", {}) or not hasattr(type(present), name):
+                present.__dict__[name] = after
+            else:  # in a slot
+                object.__setattr__(present, name, after)
+
+    def _tensor(self, node: Node, number: int, present: Any) -> Any:
+        saved: Tensor = node["value"]
+        alike = isinstance(present, Tensor) and (present.dtype, present.layout) == (saved.dtype, saved.layout)
+        if alike and isinstance(present, nn.Parameter) == node["parameter"]:
+            self._move(saved, present)
+        else:
+            device = self.device if node["device"] != "cpu" else "cpu"
+            present = self._view(saved, torch.device(device))
+            present = nn.Parameter(present, node["requires_grad"]) if node["parameter"] else present
+        if present.is_leaf and present.requires_grad != node["requires_grad"]:
+            present.requires_grad_(node["requires_grad"])
+        return present
+
+    def _move(self, saved: Tensor, present: Tensor) -> None:
+        """Copy into the memory of `present`, unless the snapshot's tensors share memory in another way."""
+        if saved.layout != torch.strided or not saved.numel():
+            present.data = saved.to(present.device)
+            return
+        storage, own = saved.untyped_storage(), present.untyped_storage()
+        fits = _layout(saved) == _layout(present)
+        if storage.data_ptr() not in self.storages and fits and own.data_ptr() not in self.taken:
+            own.copy_(storage, False)
+            self.storages[storage.data_ptr()] = own
+            self.taken.add(own.data_ptr())
+        if (
+            not fits
+            or self.storages.get(storage.data_ptr()) is None
+            or _place(self.storages[storage.data_ptr()]) != _place(own)
+        ):
+            present.data = self._view(saved, present.device)
+
+    def _view(self, saved: Tensor, device: torch.device) -> Tensor:
+        """Return the snapshot's tensor where its memory is now."""
+        if saved.layout != torch.strided or not saved.numel():
+            return saved.to(device)
+        key = saved.untyped_storage().data_ptr()
+        if key not in self.storages:
+            self.storages[key] = (
+                saved.untyped_storage() if device.type == "cpu" else saved.untyped_storage().to(device=device)
+            )
+        view = torch.empty(0, dtype=saved.dtype, device=device)
+        return view.set_(self.storages[key], saved.storage_offset(), saved.shape, saved.stride())
+
+
+def _layout(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.untyped_storage().nbytes()
+
+
+def _place(storage: torch.UntypedStorage) -> int:
+    return storage.data_ptr()
+
+
+def _new_generator(kind: str, state: Any) -> Any:
+    if kind == "random.Random":
+        return random.Random()
+    if kind == "torch._C.Generator":
+        return torch.Generator()
+    if state["bit_generator"] not in BIT_GENERATORS:
+        raise ValueError(f"a generator {state['bit_generator']}")
+    bits = getattr(np.random, state["bit_generator"])()
+    return {
+        "numpy.random._generator.Generator": np.random.Generator,
+        "numpy.random.mtrand.RandomState": np.random.RandomState,
+    }[kind](bits)

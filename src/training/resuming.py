@@ -1,0 +1,74 @@
+"""What a run needs to resume bit for bit: all of its state on disk, and the same machine and code."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.errors import flat
+from src.generators import kept_generators
+from src.runs.atomic import Damaged
+from src.runs.checkpoint import check_readable
+from src.runs.snapshot import differing
+from src.training.classifier import Classifier
+
+SHOWN = 5  # places that a message names
+
+
+def unsaved_state(classifier: Classifier, file: Path, build: Callable[[], Classifier], device: str) -> list[str]:
+    """Return the places of state that a checkpoint of the classifier lacks. Raises UserError if it cannot be read.
+
+    The file is restored in a classifier that is built anew, as a resumed run does.
+    """
+    check_readable(file)
+    found = classifier.snapshot().unsaved
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    with kept_generators():
+        try:
+            found |= restored(checkpoint, build(), device)
+        except Damaged as error:
+            return [str(error)[:200]]
+    return [f"{place} ({kind})" for place, kind in found.items()]
+
+
+def restored(checkpoint: dict[str, Any], classifier: Classifier, device: str) -> dict[str, str]:
+    """Restore a checkpoint with a snapshot; return the places that differ from it, and the types of what is there.
+
+    Raises Damaged.
+    """
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise Damaged(flat(error)) from None
+    classifier.restore(checkpoint["snapshot"], device)
+    return differing(checkpoint["snapshot"], classifier.snapshot())
+
+
+def named(places: list[str]) -> str:
+    """List the first few places, and the number of the others."""
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    return ", ".join(places[:SHOWN]) + more
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return in words what differs between two sessions and changes the last bits of results; empty if nothing does."""
+    found = []
+    for key, one, other in zip(BITS, _of_bits(before), _of_bits(now), strict=True):
+        if one is not None and one != other:
+            found.append(f"{key} {other} after {one}")
+    return ", ".join(found)
+
+
+BITS = ("device", "threads", "kernels", "processor", "torch")
+
+
+def _of_bits(session: Mapping[str, Any]) -> tuple[Any, ...]:
+    kernels = session.get("kernels")
+    return (
+        session.get("device"),
+        session.get("threads"),
+        kernels.partition(":")[0] if isinstance(kernels, str) else None,  # without the reason
+        session.get("machine", {}).get("processor"),
+        session.get("versions", {}).get("torch"),
+    )

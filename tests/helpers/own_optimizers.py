@@ -1,0 +1,295 @@
+"""Optimizers as users write them, with state where `state_dict` does not look."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+
+
+class Base(Optimizer):
+    """Plain gradient descent; subclasses change the direction."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+        self.begin()
+
+    def begin(self) -> None:
+        """Set up what a subclass needs."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        """Return the direction of a step, whose sign is that of the gradient."""
+        assert parameter.grad is not None
+        return parameter.grad
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        for group in self.param_groups:
+            for place, parameter in enumerate(group["params"]):
+                if parameter.grad is not None:
+                    parameter.sub_(self.direction(place, parameter), alpha=group["lr"])
+
+
+class MomentumInAList(Base):
+    """A list of tensors and a counter, made at the first step."""
+
+    def begin(self) -> None:
+        self.momenta: list[Tensor] = []
+        self.steps = 0
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        if place == len(self.momenta):
+            self.momenta.append(torch.zeros_like(parameter))
+        self.steps += 1
+        momentum = self.momenta[place].mul_(0.9).add_(parameter.grad)
+        return momentum / (1 + 1e-4 * self.steps)
+
+
+class MomentumByParameter(Base):
+    """A dictionary of tensors, by parameter."""
+
+    def begin(self) -> None:
+        self.of: dict[Tensor, Tensor] = {}
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return self.of.setdefault(parameter, torch.zeros_like(parameter)).mul_(0.9).add_(parameter.grad)
+
+
+class MeanOfTheLast(Base):
+    """A deque of the last gradients."""
+
+    def begin(self) -> None:
+        self.last: dict[int, deque[Tensor]] = {}
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.last.setdefault(place, deque(maxlen=5)).append(parameter.grad.clone())
+        return torch.stack(list(self.last[place])).mean(0)
+
+
+class FlatMomentum(Base):
+    """One flat tensor, of which each parameter's momentum is a view."""
+
+    def begin(self) -> None:
+        sizes = [parameter.numel() for parameter in self.param_groups[0]["params"]]
+        self.flat = torch.zeros(sum(sizes))
+        self.views = list(self.flat.split(sizes))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        self.flat *= 0.9
+        for view, parameter in zip(self.views, self.param_groups[0]["params"], strict=True):
+            view += parameter.grad.flatten()
+            parameter.sub_(view.view_as(parameter), alpha=self.param_groups[0]["lr"])
+
+
+class FlatLater(Base):
+    """Moves all parameters into one tensor at the first step, as some fused optimizers do."""
+
+    def begin(self) -> None:
+        self.flat: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        parameters = self.param_groups[0]["params"]
+        if self.flat is None:
+            self.flat = torch.cat([parameter.flatten() for parameter in parameters])
+            self.momentum = torch.zeros_like(self.flat)
+            parts = self.flat.split([parameter.numel() for parameter in parameters])
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.data = part.view_as(parameter)
+        self.momentum = 0.9 * self.momentum + torch.cat([parameter.grad.flatten() for parameter in parameters])
+        self.flat.sub_(self.momentum, alpha=self.param_groups[0]["lr"])
+
+
+class NumpyNumbers(Base):
+    """NumPy's scalars and arrays in the state and the groups."""
+
+    def begin(self) -> None:
+        self.param_groups[0]["scale"] = np.float32(1.5)
+        self.param_groups[0]["count"] = np.int64(0)
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        state, group = self.state[parameter], self.param_groups[0]
+        group["count"] += np.int64(1)
+        state["norm"] = np.float64(state.get("norm", 0.0)) * 0.9 + np.float64(parameter.grad.norm())
+        state["array"] = np.append(state.get("array", np.zeros(0)), state["norm"])[-3:]
+        return parameter.grad * float(group["scale"] / (1 + np.mean(state["array"])))
+
+
+class NoisyGradients(Base):
+    """Generators of its own: torch's, NumPy's and Python's."""
+
+    def begin(self) -> None:
+        self.torchs, self.numpys, self.pythons = torch.Generator(), np.random.default_rng(3), random.Random(5)
+        self.torchs.manual_seed(1)
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        noise = torch.randn(parameter.shape, generator=self.torchs) * self.numpys.random() * self.pythons.random()
+        return parameter.grad + 0.01 * noise
+
+
+class GlobalNoise(Base):
+    """The global generators of Python and NumPy."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad * (0.5 + random.random()) * (0.5 + np.random.random())  # noqa: NPY002
+
+
+class SAM(Optimizer):
+    """Foret et al. 2021, with an optimizer as attribute, as its best-known implementation has it."""
+
+    def __init__(self, params: Any, lr: float, rho: float = 0.05) -> None:
+        super().__init__(params, {"lr": lr, "rho": rho})
+        self.base = SGD(self.param_groups, lr=lr, momentum=0.9)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> None:  # type: ignore[override]
+        closure = torch.enable_grad()(closure)
+        closure()
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.stack([p.grad.norm() for p in parameters]).norm()
+        moved = [p.grad * (self.param_groups[0]["rho"] / (norm + 1e-12)) for p in parameters]
+        for p, by in zip(parameters, moved, strict=True):
+            p.add_(by)
+        closure()
+        for p, by in zip(parameters, moved, strict=True):
+            p.sub_(by)
+        self.base.step()
+
+
+class Lookahead(Optimizer):
+    """Zhang et al. 2019: slow weights in a list, the fast ones by an optimizer that is an attribute."""
+
+    def __init__(self, params: Any, lr: float, k: int = 5, alpha: float = 0.5) -> None:
+        super().__init__(params, {"lr": lr})
+        self.fast = Adam(self.param_groups[0]["params"], lr=lr)
+        self.k, self.alpha, self.counter = k, alpha, 0
+        self.slow = [parameter.detach().clone() for parameter in self.param_groups[0]["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        self.fast.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        self.fast.step()
+        self.counter += 1
+        if self.counter % self.k == 0:
+            for slow, parameter in zip(self.slow, self.param_groups[0]["params"], strict=True):
+                slow += self.alpha * (parameter - slow)
+                parameter.copy_(slow)
+
+
+class WeightAverage(Base):
+    """An exponential average of the weights in a tracker of its own class, towards which they are drawn."""
+
+    def begin(self) -> None:
+        self.tracker = Tracker([parameter.detach().clone() for parameter in self.param_groups[0]["params"]])
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        average = self.tracker.average[place].lerp_(parameter, 0.1)
+        self.tracker.seen += 1
+        return parameter.grad + 0.1 * (parameter - average)
+
+
+class Tracker:
+    """An object with slots and an attribute."""
+
+    __slots__ = ("__dict__", "average")
+
+    def __init__(self, average: list[Tensor]) -> None:
+        self.average, self.seen = average, 0
+
+
+class Accumulating(Base):
+    """Steps with the sum of three minibatches' gradients, which may begin in one epoch and end in the next."""
+
+    def begin(self) -> None:
+        self.calls = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        if self.calls % 3 == 0:
+            super().zero_grad(set_to_none)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            closure()
+        self.calls += 1
+        if self.calls % 3 == 0:
+            super().step()
+
+
+class InAClosure(Base):
+    """A counter in the surroundings of a function."""
+
+    def begin(self) -> None:
+        count = 0
+
+        def factor() -> float:
+            nonlocal count
+            count += 1
+            return 1 / (1 + 0.01 * count)
+
+        self.factor = factor
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad * self.factor()
+
+
+class AnOwnStateDict(MomentumInAList):
+    """A `state_dict` of its own form."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"momenta": self.momenta, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.momenta, self.steps = state_dict["momenta"], state_dict["steps"]
+
+
+class Cyclic(Base):
+    """A Python generator, whose state cannot be saved."""
+
+    def begin(self) -> None:
+        self.factors = self._factors()
+
+    def _factors(self) -> Iterator[float]:
+        while True:
+            yield from (0.5, 1.0, 1.5, 2.0, 2.5)
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad * next(self.factors)
+
+
+class LateTracker(Base):
+    """An object of its own class, made at the first step, which nothing can build again."""
+
+    tracker: Tracker
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        if not hasattr(self, "tracker"):
+            self.tracker = Tracker([])
+        self.tracker.seen += 1
+        return parameter.grad / (1 + 0.01 * self.tracker.seen)
