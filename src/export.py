@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from src.errors import UserError, errors_in_one_line
-from src.inference.arguments import parse, runs_and_files
+from src.inference.arguments import check_output, parse, runs_and_files
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
@@ -21,6 +21,7 @@ def export(arguments: list[str]) -> Path:
     run, files = runs_and_files(given.words)
     if len(files) != 1 or Path(files[0]).suffix not in (".onnx", ".pt2"):
         raise UserError(f"{' '.join(files) or 'no file'}: give one file after the run, FILE.onnx or FILE.pt2")
+    check_output(Path(files[0]), files[0])
     (directory,) = find(run, Path(given.options["output_dir"]))
     from src.inference.exporting import write
     from src.inference.trained import load_network

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from src.errors import Reported, UserError, errors_in_one_line
-from src.inference.arguments import Arguments, parse, runs_and_files, switch
+from src.inference.arguments import Arguments, check_output, parse, runs_and_files, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
@@ -87,7 +87,8 @@ def _image(file: Path, shape: tuple[int, int, int], resize: bool) -> NDArray[np.
 
 def _print_rows(arguments: list[str]) -> None:
     given = parse(arguments, OPTIONS)
-    file = given.options["csv"]
+    if file := given.options["csv"]:
+        check_output(Path(file), f"csv={file}")
     rows: list[Row] = []
     try:
         for path, name, probability in predict(given):

@@ -24,14 +24,14 @@ from src.errors import UserError, flat, printable
 CHUNK = 1024  # images that are read ahead
 LARGE = 10_000  # bytes of a file from which on threads read faster than one
 Listed = tuple[Path, str]  # a file and its class
-VERSION = 1  # of the cache; increase it when the same files give other arrays
+VERSION = 2  # of the cache; increase it when the same files give other arrays, or the cache another form
 
 
 class Folder:
     """The images below a folder; their order is that of the file names, numbers by value, then of the classes.
 
     `size` resizes images to a square of so many pixels, with antialiasing; `grey` converts colours. The arrays are
-    cached in `data_root` until a name, size or time of a file changes. Raises UserError.
+    cached in `data_root` until a file is changed, renamed or replaced. Raises UserError.
     """
 
     def __init__(self, path: str, data_root: str, size: int | None = None, grey: bool = False) -> None:
@@ -62,8 +62,9 @@ class Folder:
             with FileLock(f"{cache}.lock") if os.access(self.caches, os.W_OK) else nullcontext():
                 if (cached := _read(cache, key)) is None:
                     cached = self._decoded(splits, sorted(classes))
-                    self._write(cache, cached | {"key": np.array(key)})
-        return {name: array for name, array in cached.items() if name != "key"}
+                    keyed = cached | {"key": np.array(key)}
+                    self._write(cache, keyed | {"sha256": np.array(_sha256(keyed))})
+        return cached
 
     def _listed(self, split: str) -> list[Listed]:
         """Return the image files of a split and their classes."""
@@ -71,24 +72,28 @@ class Folder:
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; it must hold a folder of images for each class")
         found: list[tuple[list[Any], Listed]] = []
-        for of_class in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-            if not of_class.name.startswith("."):
-                files = list(image_files.below(of_class))
-                if not files:
-                    raise UserError(f"{of_class}: holds no images ({', '.join(sorted(image_files.SUFFIXES))})")
-                natural = image_files.natural
-                found += [(natural(str(file.relative_to(of_class))), (file, of_class.name)) for file in files]
+        visible = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        for of_class, files in image_files.below(sorted(visible)).items():
+            if not files:
+                raise UserError(f"{of_class}: holds no images ({', '.join(sorted(image_files.SUFFIXES))})")
+            natural = image_files.natural
+            found += [(natural(str(file.relative_to(of_class))), (file, of_class.name)) for file in files]
         if not found:
             raise UserError(f"{folder}: holds no folders; it must hold a folder of images for each class")
         return [file for _, file in sorted(found)]
 
     def _key(self, splits: Mapping[str, list[Listed]]) -> str:
-        """Return a hash of the files' names, sizes and times."""
+        """Return a hash of what tells that a file is the same as before.
+
+        Two files may exchange their names and keep sizes and times of modification; their inodes tell it, and the times
+        at which these changed.
+        """
         digest = hashlib.sha256()
         for files in splits.values():
             for file, _ in files:
-                stat = file.stat()
-                digest.update(os.fsencode(f"{file.relative_to(self.path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0"))
+                at = file.stat()
+                facts = at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino
+                digest.update(os.fsencode(f"{file.relative_to(self.path)}\0{facts}\0"))
         return digest.hexdigest()
 
     def _decoded(self, splits: Mapping[str, list[Listed]], classes: list[str]) -> dict[str, Any]:
@@ -180,9 +185,24 @@ class Folder:
 
 
 def _read(cache: Path, key: str) -> dict[str, Any] | None:
-    """Return the cached arrays; None if there are none, they are of other files, or the cache is damaged."""
+    """Return the cached arrays; None if there are none, they are of other files, or the cache was altered."""
     try:
-        with cache.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays) if str(arrays["key"]) == key else None  # the zip format's checksums are verified
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            arrays = dict(stored)
+        # The zip format's checksums tell damage, but a tool that writes other arrays writes these, too.
+        if str(arrays.pop("sha256")) != _sha256(arrays):
+            return None
+        return {name: array for name, array in arrays.items() if name != "key"}
     except Exception:  # a damaged file can raise anything
         return None
+
+
+def _sha256(arrays: Mapping[str, Any]) -> str:
+    """Return SHA-256 of the arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()

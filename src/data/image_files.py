@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from src.errors import UserError, flat
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
 GREY = ("1", "L", "LA")  # Pillow's modes without colours
+SHOWN = 3  # folders that an error names
 
 
 def read(file: Path, grey: bool | None = None) -> Image.Image:
@@ -43,10 +44,34 @@ def natural(name: str) -> list[Any]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
-def below(folder: Path) -> Iterator[Path]:
-    """Yield the images below a folder, except hidden ones."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
+def below(folders: Sequence[Path]) -> dict[Path, list[Path]]:
+    """Return the images below each of the folders, except hidden ones.
+
+    Linked folders are followed, each once. Raises UserError if a folder on the way cannot be read, since its images
+    would be missing without notice.
+    """
+    found: dict[Path, list[Path]] = {folder: [] for folder in folders}
+    unreadable: list[OSError] = []
+    for folder, images in found.items():
+        seen: set[str] = set()
+        for place, inner, names in os.walk(folder, onerror=unreadable.append, followlinks=True):
+            if (real := os.path.realpath(place)) in seen:  # a link in a circle
+                inner.clear()
+                continue
+            seen.add(real)
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            visible = (name for name in names if not name.startswith("."))
+            images += [Path(place, name) for name in visible if Path(name).suffix.lower() in SUFFIXES]
+    if unreadable:
+        raise UserError(_unreadable(sorted({f"{error.filename} ({error.strerror})" for error in unreadable})))
+    return found
+
+
+def _unreadable(folders: Sequence[str]) -> str:
+    more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+    several = len(folders) > 1
+    what, its, it = ("these folders", "their", "them") if several else ("this folder", "its", "it")
+    return (
+        f"{', '.join(folders[:SHOWN])}{more}: {what} cannot be read, so {its} images would be missing; make {it} "
+        f"readable with chmod u+rx, or move {it} elsewhere"
+    )

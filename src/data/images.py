@@ -78,6 +78,11 @@ class Images:
             )
 
 
+def largest_class(labels: Labels) -> float:
+    """Return the share of the largest class: the accuracy of guessing it for every image. 0 without labels."""
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
+
+
 def brightness(images: NDArray[np.uint8]) -> dict[str, float]:
     """Return the mean brightness, 0 to 1, of images (N, C, H, W) and of their border, one pixel wide."""
     edges = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]

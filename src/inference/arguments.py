@@ -1,9 +1,22 @@
 """Arguments of the commands that use trained networks: runs, files and options."""
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from src.errors import UserError
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,34 @@ def switch(options: Mapping[str, str], key: str) -> bool:
     if options[key] not in ("true", "false"):
         raise UserError(f"{key}={options[key]}: must be true or false")
     return options[key] == "true"
+
+
+def check_output(file: Path, said: str) -> None:
+    """Raise UserError unless a file can be written or replaced as `file`, which the user named by the word `said`.
+
+    A link is refused as well: the file would replace the link, while its user may expect it at the link's target.
+    """
+    try:
+        has_folder = file.parent.is_dir()
+        kind = stat.S_IFMT(file.lstat().st_mode) if os.path.lexists(file) else stat.S_IFREG
+    except OSError as error:  # such as a folder's name that is too long
+        raise UserError(f"{said}: {error.strerror}; name another file") from None
+    if not has_folder:
+        wrong = "is not a folder" if os.path.lexists(file.parent) else "does not exist"
+        raise UserError(f"{said}: {file.parent} {wrong}; create that folder, or name a file in another one")
+    if kind != stat.S_IFREG:
+        what = KINDS.get(kind, "no regular file")
+        raise UserError(f"{said}: is {what}; name a file that does not exist yet, or a regular file")
+    try:
+        # Permissions do not tell it: a file system may be read-only, and root is allowed everything. The name is as
+        # long as that of the file that `replace_file` renames.
+        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{said}: cannot be written in {file.parent} ({error.strerror}); name another file, or check the folder's "
+            "permissions"
+        ) from None
 
 
 def runs_and_files(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -15,12 +15,13 @@ FLAT = 0.05  # brightness, of 0 to 1, by which border and whole must differ to t
 
 def files(paths: Iterable[str]) -> Iterator[Path]:
     """Yield the given files, and the images in the given folders and below, by name. Raises UserError."""
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = list(image_files.below(path))
-            if not found:
+    given = [*map(Path, paths)]
+    below = image_files.below([path for path in given if path.is_dir()])
+    for path in given:
+        if path in below:
+            if not below[path]:
                 raise UserError(f"{path}: holds no images ({', '.join(sorted(image_files.SUFFIXES))})")
-            yield from sorted(found, key=lambda file: image_files.natural(str(file)))
+            yield from sorted(below[path], key=lambda file: image_files.natural(str(file)))
         elif path.exists():
             yield path
         else:

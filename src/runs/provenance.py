@@ -13,6 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 COMMAND_ID = "RAVINE_COMMAND_ID"
+# Untracked files that can change a run: code and settings of the user's own, not the settings that runs keep.
+OWN = (":/*.py", ":/*.yaml", ":/*.yml", ":(top,exclude,glob)**/.hydra/**")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "tensorboard", "numpy", "ravine")
 
 
@@ -23,10 +25,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):  # no git, or no repository
         return None
 
@@ -53,14 +57,27 @@ def begin_command() -> None:
     os.environ[COMMAND_ID] = f"{job}-{words}" if job else uuid4().hex
 
 
+def repository(folder: Path) -> dict[str, Any]:
+    """Return the commit of the repository around a folder, and whether its code may be `dirty`, other than committed.
+
+    It is if tracked files differ, or if code or settings are neither tracked nor ignored. None: git cannot tell.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    # `status` would also list each untracked image.
+    added = "" if changed else _git(folder, "ls-files", "--others", "--exclude-standard", "--", *OWN)
+    dirty = None if changed is None or added is None else bool(changed or added)
+    return {"commit": commit, "dirty": dirty}
+
+
 @cache
 def provenance() -> dict[str, Any]:
-    """Return versions, commit (`dirty` if tracked files differ from it, None without a repository) and machine."""
-    commit = _git("rev-parse", "HEAD")
+    """Return versions, machine, and commit and state of Ravine's own repository."""
     return {
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
-        "commit": commit,
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        **repository(Path(__file__).parent),
         "machine": {
             "host": platform.node(),
             "system": platform.platform(),

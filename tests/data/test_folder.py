@@ -13,6 +13,7 @@ from src.data.folder import Folder
 from src.data.images import Images
 from src.errors import UserError
 from tests.helpers.images import bars, write_pngs
+from tests.helpers.users import bound_by_permissions
 
 
 @pytest.fixture
@@ -47,6 +48,50 @@ def test_a_second_start_reads_the_cache_until_a_file_changes(
         cache.write_bytes(cache.read_bytes()[:-50])
     assert read(path, root).sha256 == changed.sha256  # a damaged cache is replaced
     assert read(path, root, size=14).shape == (1, 14, 14)
+
+
+def test_files_that_exchange_their_classes_are_read_again(tmp_path: Path, root: Path) -> None:
+    """`mv` keeps name, size and time of modification."""
+    for label in ("a", "b"):
+        for number in range(4):
+            brightness = 10 * number + 100 * (label == "b")
+            save(tmp_path / "data" / "train" / label / f"{number}.bmp", np.full((16, 16), brightness, np.uint8))
+    for file in (tmp_path / "data").rglob("*.bmp"):
+        os.utime(file, ns=(10**18, 10**18))
+    of_class = {name: tmp_path / "data" / "train" / name for name in "ab"}
+    first = Folder(str(tmp_path / "data"), str(root)).arrays()
+    assert [first["x_train"][first["y_train"] == label].mean() for label in (0, 1)] == [15, 115]
+    aside = of_class["a"] / "2.bmp"
+    aside.rename(tmp_path / "2.bmp")
+    (of_class["b"] / "2.bmp").rename(aside)
+    (tmp_path / "2.bmp").rename(of_class["b"] / "2.bmp")
+    found = Folder(str(tmp_path / "data"), str(root)).arrays()
+    assert [found["x_train"][found["y_train"] == label].mean() for label in (0, 1)] == [40, 90]
+
+
+@pytest.mark.parametrize("way", ["labels", "type", "no hash"])
+def test_a_cache_that_another_tool_has_written_is_replaced(
+    way: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_pngs(tmp_path / "bars", bars(30, 1), bars(30, 2))
+    first = Folder(str(path), str(root)).arrays()
+    (cache,) = (root / ".images").glob("*.npz")
+    with np.load(cache) as file:
+        stored = dict(file)
+    if way == "labels":
+        stored["y_train"] = stored["y_train"][::-1]
+    elif way == "type":
+        stored["y_train"] = stored["y_train"].view(np.uint64)  # the same bytes
+    else:
+        del stored["sha256"]
+    np.savez(cache, **stored)
+    for _ in range(2):
+        found = Folder(str(path), str(root)).arrays()
+        assert found.keys() == first.keys()
+        for name, array in first.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+        monkeypatch.setattr(Folder, "_image", None)  # the second time, the new cache is read
 
 
 def test_without_a_place_for_the_cache_the_folder_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +178,32 @@ def test_folders_below_a_class_belong_to_it(tmp_path: Path, root: Path) -> None:
     assert sorted(found.train_labels) == sorted(expected.train_labels)
     assert found.train_images.sum() == expected.train_images.sum()
     assert len(list((root / ".images").glob("*.npz"))) == 1  # a changed folder replaces its cache
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their images would be missing, and nobody would notice."""
+    monkeypatch.chdir(tmp_path)  # nobody may not search the folders above it
+    tmp_path.chmod(0o755)
+    path = write_pngs(Path("bars"), bars(300, 1), bars(80, 2))
+    below = path / "train" / "3" / "deeper" / "still"
+    below.mkdir(parents=True)
+    one, *others = below, *(path / "train" / name for name in "46789")
+    one.chmod(0)
+    with bound_by_permissions(), pytest.raises(UserError) as refused:
+        read(path, root)
+    assert str(refused.value) == (
+        f"{one} (Permission denied): this folder cannot be read, so its images would be missing; make it readable with "
+        "chmod u+rx, or move it elsewhere"
+    )
+    for folder in others:
+        folder.chmod(0)
+    with bound_by_permissions(), pytest.raises(UserError) as refused:
+        read(path, root)
+    first = ", ".join(f"{folder} (Permission denied)" for folder in (one, *others[:2]))
+    assert str(refused.value).startswith(f"{first} and 3 more: these folders cannot be read, so their images would be")
+    for folder in (one, *others):
+        folder.chmod(0o755)
+    assert len(read(path, root).train_labels) == 300
 
 
 def test_a_folder_of_one_class(tmp_path: Path, root: Path) -> None:

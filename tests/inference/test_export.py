@@ -53,13 +53,19 @@ def test_exported_networks_agree_without_this_code(
 
 def test_mistakes_are_told_in_one_line(train: Command, command: Command, tmp_path: Path) -> None:
     assert train("model=mlp", "epochs=1").returncode == 0
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "link.pt2").symlink_to(tmp_path / "target.pt2")
     for arguments, says in {
         ("mlp",): "no file: give one file after the run, FILE.onnx or FILE.pt2",
         ("mlp", "net.h5"): "net.h5: give one file after the run",
         ("mlp", "a.onnx", "b.onnx"): "a.onnx b.onnx: give one file",
-        ("mlp", tmp_path / "no" / "net.pt2"): f"{tmp_path}/no",
+        ("mlp", tmp_path / "no" / "net.pt2"): f"{tmp_path}/no does not exist; create that folder",
+        ("mlp", tmp_path / "folder.onnx"): f"{tmp_path}/folder.onnx: is a folder; name a file that does not exist yet",
+        ("mlp", tmp_path / "link.pt2"): f"{tmp_path}/link.pt2: is a symbolic link; name a file",
     }.items():
         ended = command("export", *arguments)
-        assert ended.returncode in (1, 2)
+        assert ended.returncode == 2
         assert says in ended.stderr
         assert ended.stderr.count("\n") == 1
+    assert (tmp_path / "folder.onnx").is_dir()
+    assert (tmp_path / "link.pt2").is_symlink()

@@ -96,6 +96,23 @@ def test_coloured_images_and_names(train: Command, command: Command, tmp_path: P
 
 
 @pytest.mark.usefixtures("trained")
+def test_an_output_that_is_no_file_is_refused_before_any_prediction(command: Command, tmp_path: Path) -> None:
+    save(tmp_path / "images", bars(3, 7)[0])
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    before = sorted(tmp_path.iterdir())
+    for name, says in {
+        "folder": "is a folder; name a file that does not exist yet, or a regular file",
+        "link": "is a symbolic link; name a file that does not exist yet, or a regular file",
+        "no/out.csv": f"{tmp_path}/no does not exist; create that folder, or name a file in another one",
+    }.items():
+        ended = command("predict", "mlp", tmp_path / "images", f"csv={tmp_path / name}")
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"csv={tmp_path / name}: {says}\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("trained")
 def test_mistakes_are_told_in_one_line(command: Command, tmp_path: Path) -> None:
     for arguments, says in {
         ("mlp",): "no image is named; give files or folders after the run",
