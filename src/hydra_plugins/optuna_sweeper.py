@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import BaseTrial
 
+    from src.config.resolve import Resolved
+    from src.runs.directory import Run
     from src.sweep.optuna_study import Space
 
 DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
@@ -67,11 +70,14 @@ class OptunaSweeper(Sweeper):
         space = {override.get_key_element(): distribution(override) for override in swept}
         if not space:
             raise HydraException("hydra/sweeper=optuna: has nothing to search; try 'lr=tag(log,interval(1e-4,1e-1))'")
-        name = self._name(space)
+        corners = self._corners(space)
+        name = self._name(space, corners)
+        file = Path(self.cfg.hydra.sweep.dir, "optuna", f"{name}.log")
         failed = None
-        with journal(Path(self.cfg.hydra.sweep.dir, "optuna", f"{name}.log")) as storage:
+        with journal(file) as storage:
             direction = DIRECTIONS[self.objective]
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            self._check_data(study, file, corners)
             search = Search(study, space, self.n_trials, self.seed)
             while batch := search.next(self.n_jobs):
                 newly = self._run(study, batch)
@@ -95,31 +101,68 @@ class OptunaSweeper(Sweeper):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise HydraException(f"hydra.sweeper.{key}={value}: must be a whole number, {least} or more")
 
-    def _name(self, space: "Space") -> str:
+    def _resolve(self, job: list[str]) -> "Resolved":
+        from src.config.resolve import resolve, without_hydra
+
+        config = self.loader.load_sweep_config(self.cfg, job)
+        return resolve(without_hydra(config), config.hydra.runtime.choices)
+
+    @property
+    def _has_data(self) -> bool:
+        """True if trials run on this machine; one that submits them to a cluster may lack the data."""
+        return bool(self.cfg.hydra.runtime.choices["hydra/launcher"] == "local")
+
+    def _corners(self, space: "Space") -> "list[Resolved]":
+        """Return the runs at the corners of the space, which together have every choice and both ends of ranges."""
+        from src.sweep.optuna_study import corners
+
+        found = []
+        for corner in corners(space):
+            found.append(self._resolve([*self.fixed, *(f"{key}={corner[key]}" for key in corner)]))
+            if self._has_data:
+                found[-1].load()  # a search with no data would fail trial by trial
+        if self.objective.startswith("validation") and any(each.settings.validation == 0 for each in found):
+            raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
+        return found
+
+    def _check_data(self, study: "Study", file: Path, corners: "Sequence[Resolved]") -> None:
+        """Raise an error if the trials to come would be of other data files than those of the study in `file`."""
+        from optuna.trial import TrialState
+
+        from src.sweep.optuna_study import changed_data
+
+        if not self._has_data:
+            return
+        now = {(each.settings.data, each.load().sha256) for each in corners}
+        completed = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        records = (self._run_of(trial).record() for trial in completed)
+        before = ((record["settings"]["data"], record["data"]["sha256"]) for record in records if "data" in record)
+        if names := changed_data(study, now, before):
+            own = any(each.source for each in corners if each.settings.data in names)
+            other = ", or give the data another data.name=" if own else ""
+            raise HydraException(
+                f"{file}: its trials were trained on other files of data={', '.join(names)} than the current ones; put "
+                "the earlier files back, or remove this file to search anew, with force=true, which trains its runs "
+                f"again{other}"
+            )
+
+    def _name(self, space: "Space", corners: "Sequence[Resolved]") -> str:
         """Return the study's name: the data, the searched keys, and a hash of all that can change the result."""
         from optuna.distributions import distribution_to_json
 
-        from src.config.resolve import resolve, without_hydra
-        from src.sweep.optuna_study import corners
-
-        everywhere = []
-        for corner in corners(space):
-            job = [*self.fixed, *(f"{key}={corner[key]}" for key in corner)]
-            config = self.loader.load_sweep_config(self.cfg, job)
-            resolved = resolve(without_hydra(config), config.hydra.runtime.choices)
-            if config.hydra.runtime.choices["hydra/launcher"] == "local":
-                resolved.load()  # a search with no data would fail trial by trial
-            everywhere.append(resolved.settings)
-        if self.objective.startswith("validation") and any(settings.validation == 0 for settings in everywhere):
-            raise HydraException(f"{self.objective}: no images are held out for it; try data.validation=5000")
-        digests = sorted({settings.digest for settings in everywhere})
+        digests = sorted({each.settings.digest for each in corners})
         ranges = {key: distribution_to_json(values) for key, values in space.items()}
         identity = json.dumps([digests, ranges, self.objective, self.seed], sort_keys=True)
         keys = (key.strip("+").replace("/", ".") for key in space)
-        return "-".join([everywhere[0].data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
+        return "-".join([corners[0].settings.data, *keys, hashlib.sha256(identity.encode()).hexdigest()[:8]])
 
     def _overrides(self, trial: "BaseTrial") -> tuple[str, ...]:
         return (*self.fixed, *(f"{key}={value}" for key, value in trial.params.items()))
+
+    def _run_of(self, trial: "BaseTrial") -> "Run":
+        from src.runs.directory import Run
+
+        return Run(self._resolve(list(self._overrides(trial))).directory)
 
     def _run(self, study: "Study", batch: "list[BaseTrial]") -> JobReturn | None:
         """Run a batch with the launcher and report it to the study. Return the first failed run."""
@@ -133,8 +176,11 @@ class OptunaSweeper(Sweeper):
         for trial in batch:
             ret = returned[self._overrides(trial)]
             if ret.status == JobStatus.COMPLETED:
-                figure = ret.return_value[self.objective]
-                study.tell(trial.number, worst if figure is None else figure)  # None: not finite
+                figures = ret.return_value
+                figure = figures[self.objective]  # None: not finite
+                # A diverged run may have finite figures, by which the sampler and the user must not choose it.
+                lost = figure is None or figures.get("status") == "diverged"
+                study.tell(trial.number, worst if lost else figure)
             else:
                 study.tell(trial.number, state=TrialState.FAIL)
                 failed = failed or ret
@@ -142,11 +188,21 @@ class OptunaSweeper(Sweeper):
 
     def _show(self, study: "Study") -> None:
         """Print the best trial, and the command that trains it."""
-        values = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
-        print(f"search {study.study_name}: {len(values)} trial{'s' * (len(values) != 1)}")
-        if not any(map(math.isfinite, values)):
-            print(f"no trial has a finite {self.objective}")
+        values = [(trial.value, trial) for trial in study.get_trials(deepcopy=False) if trial.value is not None]
+        finite = [(value, trial) for value, trial in values if math.isfinite(value)]
+        ranked = sorted(finite, key=itemgetter(0), reverse=DIRECTIONS[self.objective] == "maximize")
+        n, diverged = len(values), len(values) - len(finite)
+        # Earlier versions told Optuna a diverged run's finite figure.
+        while ranked and self._run_of(ranked[0][1]).record().get("status") == "diverged":
+            ranked, diverged = ranked[1:], diverged + 1
+        lost = f", {diverged} of {n} diverged" if diverged else ""
+        print(f"search {study.study_name}: {n} trial{'s' * (n != 1)}{lost}")
+        if not ranked:
+            why = (
+                "every trial diverged; search lower learning rates" if n else f"no trial has a finite {self.objective}"
+            )
+            print(f"none can be recommended: {why}")
             return
-        best = study.best_trial
-        print(f"best: trial {best.number}, {self.objective} {best.value:.4f}")
+        value, best = ranked[0]
+        print(f"best: trial {best.number}, {self.objective} {value:.4f}")
         print(f"{self.cfg.hydra.help.app_name} {shlex.join(self._overrides(best))}")

@@ -1,7 +1,7 @@
 """A search on disk: an Optuna study that resumes after a kill as if it had not been interrupted."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,8 @@ from src.errors import UserError, flat
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]  # by the key of the override
+DataFiles = tuple[str, str]  # name and SHA-256 of a data set
+DATA = "data_sha256"  # the study's attribute with its data sets
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -59,6 +61,18 @@ def corners(space: Space) -> list[dict[str, str]]:
     }
     n = max(map(len, ends.values()))
     return [{key: str(each[i % len(each)]) for key, each in ends.items()} for i in range(n)]
+
+
+def changed_data(study: optuna.Study, now: set[DataFiles], before: Iterable[DataFiles]) -> list[str]:
+    """Return the names of the data sets whose files are not those of the study's earlier trials. Store them if none is.
+
+    `now`: all data sets of the space. `before`: those that trials of an earlier version, which stored none, used.
+    """
+    stored = study.user_attrs.get(DATA)
+    differing = set(before) - now if stored is None else {(name, sha256) for name, sha256 in stored} ^ now
+    if stored is None and not differing:
+        study.set_user_attr(DATA, sorted(now))
+    return sorted({name for name, _ in differing})
 
 
 class Search:

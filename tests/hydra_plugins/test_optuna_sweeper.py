@@ -3,17 +3,21 @@
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
@@ -24,6 +28,7 @@ from src.config.settings import CONF
 from src.hydra_plugins.optuna_sweeper import OptunaSweeper
 from src.sweep.optuna_study import Space
 from tests.helpers.commands import ROOT, Command, Start, environment, own_choice
+from tests.helpers.images import write_npz
 from tests.helpers.runs import the_run
 
 OPTUNA = ("-m", "hydra/sweeper=optuna", "model=mlp", "data.validation=60")
@@ -122,12 +127,100 @@ def test_a_failed_run_is_a_failed_trial_and_repeated_by_the_same_command(
     assert [trial.params for trial in trials(outputs)][2:] == [trial.params for trial in first]
 
 
-def test_a_diverged_run_is_the_worst(train: Command, outputs: Path) -> None:
-    ended = train(*OPTUNA, "optimizer=sgd", "lr=1e9,0.05", "epochs=1", "hydra.sweeper.n_trials=4")
+@pytest.mark.parametrize(("objective", "worst"), [("validation_loss", math.inf), ("validation_accuracy", -math.inf)])
+def test_a_diverged_run_is_the_worst(objective: str, worst: float, train: Command, outputs: Path) -> None:
+    search = ("optimizer=sgd", "lr=1e9,0.05", "epochs=1", f"hydra.sweeper.objective={objective}")
+    ended = train(*OPTUNA, *search, "hydra.sweeper.n_trials=4")
     assert ended.returncode == 0, ended.stderr
     values = {trial.params["lr"]: trial.value for trial in trials(outputs)}
-    assert values["1000000000.0"] == math.inf
+    assert values["1000000000.0"] == worst
     assert ended.stdout.splitlines()[-1].endswith("lr=0.05")
+
+
+def test_a_diverged_run_is_told_as_the_worst_whatever_its_figures() -> None:
+    figures: list[dict[str, object]] = [
+        {"validation_accuracy": 0.98, "status": "diverged"},
+        {"validation_accuracy": 0.1, "status": "finished"},
+        {"validation_accuracy": 0.2},  # of a task that tells no status
+        {"validation_accuracy": None, "status": "finished"},
+    ]
+
+    def launch(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        returns = [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
+        for ret, each in zip(returns, figures, strict=True):
+            ret.return_value = each
+        return returns
+
+    sweeper = OptunaSweeper("validation_accuracy", n_trials=4, n_jobs=4, seed=0)
+    sweeper.fixed, sweeper.launch = [], launch
+    study = optuna.create_study(direction="maximize")
+    space = {"lr": FloatDistribution(0.1, 0.9)}
+    assert sweeper._run(study, [study.ask({**space}) for _ in figures]) is None
+    assert [trial.value for trial in study.get_trials()] == [-math.inf, 0.1, 0.2, -math.inf]
+
+
+def test_a_diverged_run_is_not_recommended(train: Command, outputs: Path) -> None:
+    accuracy = ("optimizer=sgd", "epochs=1", "hydra.sweeper.objective=validation_accuracy")
+    ended = train(*OPTUNA, *accuracy, "lr=1e9,1e-9", "hydra.sweeper.n_trials=4")
+    assert ended.returncode == 0, ended.stderr
+    *_, count, _, best = ended.stdout.splitlines()
+    assert re.fullmatch(r"search .*: 4 trials, [123] of 4 diverged", count)
+    assert best.endswith("lr=1e-09")
+
+    (log,) = (outputs / "optuna").glob("*.log")
+    assert "[-Infinity]" in log.read_text()
+    log.write_text(log.read_text().replace("[-Infinity]", "[0.99]"))  # as earlier versions told it
+    again = train(*OPTUNA, *accuracy, "lr=1e9,1e-9", "hydra.sweeper.n_trials=4")
+    assert again.stdout.splitlines()[-3:] == ended.stdout.splitlines()[-3:]
+
+    ended = train(*OPTUNA, *accuracy, "lr=1e9,1e10", "hydra.sweeper.n_trials=2")
+    assert ended.returncode == 0, ended.stderr
+    *_, count, last = ended.stdout.splitlines()
+    assert count.endswith(": 2 trials, 2 of 2 diverged")
+    assert last == "none can be recommended: every trial diverged; search lower learning rates"
+
+
+def test_a_search_goes_on_only_with_its_data(train: Command, outputs: Path, tmp_path: Path) -> None:
+    file = write_npz(tmp_path / "my.npz")
+    first = file.read_bytes()
+    with np.load(file) as arrays:
+        other = dict(arrays)
+    other["x_train"][0, 0, 0] += 1
+    command = (*OPTUNA, LR, "data=arrays", f"data.path={file}", "epochs=1")
+    assert train(*command, "hydra.sweeper.n_trials=1").returncode == 0
+    (log,) = (outputs / "optuna").glob("*.log")
+    refused = (
+        f"{log}: its trials were trained on other files of data=my than the current ones; put the earlier files back, "
+        "or remove this file to search anew, with force=true, which trains its runs again, or give the data another "
+        "data.name=\n"
+    )
+
+    def of_an_earlier_version() -> None:
+        lines = log.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if "data_sha256" not in line]
+        assert len(kept) == len(lines) - 1
+        log.write_text("".join(kept))
+
+    for n_trials in (2, 3):  # with the attribute, and without it
+        np.savez(file, **other)
+        for force in ("false", "true"):
+            ended = train(*command, f"hydra.sweeper.n_trials={n_trials}", f"force={force}")
+            assert (ended.returncode, ended.stderr) == (2, refused)
+        assert len(trials(outputs)) == n_trials - 1
+        file.write_bytes(first)
+        ended = train(*command, f"hydra.sweeper.n_trials={n_trials}")
+        assert ended.returncode == 0, ended.stderr
+        assert len(trials(outputs)) == n_trials
+        of_an_earlier_version()
+    for run in outputs.rglob("run.json"):
+        run.unlink()
+    np.savez(file, **other)
+    ended = train(*command, "hydra.sweeper.n_trials=3")  # nothing tells the data of the trials
+    assert ended.returncode == 0, ended.stderr
+    log.unlink()
+    ended = train(*command, "hydra.sweeper.n_trials=1", "force=true")
+    assert ended.returncode == 0, ended.stderr
+    assert len(trials(outputs)) == 1
 
 
 def test_equal_trials_in_a_batch_are_one_run(train: Command, outputs: Path) -> None:
@@ -164,7 +257,7 @@ def study_name(conf: Path, space: Space) -> str:
         found = [f"hydra.searchpath=[file://{conf}]"]
         sweeper.cfg = sweeper.loader.load_configuration("config", found, RunMode.MULTIRUN)
         sweeper.fixed = ["data=digits", "data.validation=60"]
-        return sweeper._name(space)
+        return sweeper._name(space, sweeper._corners(space))
 
 
 @pytest.mark.parametrize("group", ["optimizer", "model"])

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 
 from src.errors import UserError
-from src.sweep.optuna_study import Search, Space, distribution, journal
+from src.sweep.optuna_study import Search, Space, changed_data, distribution, journal
 
 SPACE: Space = {
     "lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
@@ -59,6 +59,25 @@ def test_no_seed_is_used_twice(tmp_path: Path) -> None:
             for trial in Search(study, SPACE, n_trials, seed=0).next(1):
                 study.tell(trial.number, 1.0)
         assert len({trial.params["lr"] for trial in study.get_trials()}) == 3
+
+
+def test_a_study_keeps_its_data() -> None:
+    study = optuna.create_study()
+    digits, mnist, other = ("digits", "d"), ("mnist", "m"), ("mnist", "o")
+    assert changed_data(study, {digits, mnist}, []) == []
+    for _ in range(2):
+        assert changed_data(study, {digits, other}, []) == ["mnist"]
+        assert changed_data(study, {digits, mnist, other}, []) == ["mnist"]
+        assert changed_data(study, {digits, mnist}, [other]) == []  # a run that was trained again since
+
+
+def test_a_study_of_an_earlier_version_takes_the_data_of_its_runs() -> None:
+    study = optuna.create_study()
+    mnist, other = ("mnist", "m"), ("mnist", "o")
+    assert changed_data(study, {mnist}, [mnist, other]) == ["mnist"]  # trials of both
+    assert changed_data(study, {other}, [mnist]) == ["mnist"]
+    assert changed_data(study, {mnist, ("digits", "d")}, [mnist]) == []
+    assert changed_data(study, {other, ("digits", "d")}, []) == ["mnist"]
 
 
 @pytest.mark.parametrize(
