@@ -1,6 +1,7 @@
 """The table of cells: test accuracy by optimizer, batch size and lr."""
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
@@ -14,20 +15,66 @@ from src.runs.record import chance
 from src.runs.state import State
 
 ALWAYS = ("optimizer", "batch")
+TARGET = re.compile(r"'_target_': '([^']+)'")
+OURS = ("torch", "src")  # packages whose code is not the user's own
 
 
 def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
-    """Return a caption and a table per data set: accuracies on different data sets are never compared."""
+    """Return a caption and a table per data set: accuracies on different data sets are never compared.
+
+    Data sets are one if they have the same name and files. A run that was not begun has read no files yet: it belongs
+    to most of the runs whose data are given by the same settings.
+    """
+    states = list(states)
+    sizes: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)  # runs by files, by settings of the data
+    for state in states:
+        if state.data_sha256:
+            sizes[_data(state)][state.data_sha256] += 1
     by_data: defaultdict[tuple[str, ...], list[State]] = defaultdict(list)
     for state in states:
-        settings = state.settings
-        by_data[settings.data, str(settings.test_share), str(settings.source)].append(state)
-    return [(f"{data}: {_legend(of_it)}", cells(of_it)) for (data, *_), of_it in by_data.items()]
+        data = _data(state)
+        files = state.data_sha256 or (sizes[data].most_common(1)[0][0] if sizes[data] else "")
+        by_data[(data[0], files) if files else data].append(state)
+    names = Counter(name for name, *_ in by_data)
+    return [
+        (_caption(name, files if names[name] > 1 else "", of_it), cells(of_it))
+        for (name, files, *_), of_it in by_data.items()
+    ]
+
+
+def _data(state: State) -> tuple[str, ...]:
+    """Return the settings that name the data of a run."""
+    settings = state.settings
+    return settings.data, "", str(settings.test_share), str(settings.source)
+
+
+def _caption(name: str, files: str, states: list[State]) -> str:
+    caption = f"{name} (files {files[:8]}): {_legend(states)}" if files else f"{name}: {_legend(states)}"
+    if (number := _versions(states)) < 2:
+        return caption
+    warning = f"trained by {number} versions of your own code: their numbers should not be compared or averaged"
+    return f"{caption}\n{warning}"
+
+
+def _versions(states: Iterable[State]) -> int:
+    """Return the number of versions of the user's own code that runs of the same classes were trained by.
+
+    A run's digest covers all code of the user's own: of two classes, it differs without being another version.
+    """
+    codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for state in states:
+        if state.code is not None:
+            settings = state.settings
+            classes = set(TARGET.findall(str([settings.model, settings.optimizer, settings.schedule])))
+            codes[tuple(sorted(name for name in classes if name.partition(".")[0] not in OURS))].add(state.code)
+    return max(map(len, codes.values()), default=0)
 
 
 def _legend(states: list[State]) -> str:
     """Return what the numbers are, and by which images the highest is chosen: validation images if there are any."""
     seeds = "; (n): mean of n seeds" if len({state.settings.seed for state in states}) > 1 else ""
+    if seeds and any(state.status == "diverged" for state in states):
+        seeds += ", a diverged run counted as guessing"
     text = f"test accuracy in %, last epoch{seeds}; * highest"
     validate = [state.settings.validation > 0 for state in states]
     if not any(validate):
@@ -105,31 +152,48 @@ def _differs(key: str, rows: list[dict[str, str]]) -> bool:
     return any(len(alternatives) > 1 for alternatives in values.values())
 
 
-def _finished(cell: Iterable[State]) -> list[float]:
-    return [s.test_accuracy for s in cell if s.status == "finished" and s.test_accuracy is not None]
+def _counted(cell: Iterable[State], on_validation: bool = False) -> list[float | None]:
+    """Return the accuracies of the ended runs as they count: a diverged run counts as guessing."""
+    return [
+        (state.validation_guess if on_validation else state.test_guess)
+        if state.status == "diverged"
+        else (state.validation_accuracy if on_validation else state.test_accuracy)
+        for state in cell
+        if state.ended
+    ]
+
+
+def _mean(cell: list[State], on_validation: bool = False) -> float | None:
+    """Return the mean accuracy; None if no run has finished, an accuracy is not known, or the code is not the same."""
+    ended = [state for state in cell if state.ended]
+    known = [accuracy for accuracy in _counted(ended, on_validation) if accuracy is not None]
+    comparable = any(state.status == "finished" for state in ended) and _versions(ended) < 2
+    return mean(known) if comparable and len(known) == len(ended) else None
 
 
 def _score(cell: list[State]) -> float | None:
-    """Return the mean accuracy by which the highest is chosen; None if a run has not finished."""
-    scores = [each.validation_accuracy if each.settings.validation else each.test_accuracy for each in cell]
-    finished = all(each.status == "finished" for each in cell)
-    return mean(score for score in scores if score is not None) if finished and None not in scores else None
+    """Return the mean accuracy by which the highest is chosen; None if a run has not ended, or none has finished."""
+    ended = all(state.ended for state in cell)
+    return _mean(cell, on_validation=cell[0].settings.validation > 0) if ended else None
 
 
 def _text(cell: list[State], best: dict[int, float]) -> Text:
-    """Return the mean over the finished runs, and the number of runs with each other status."""
+    """Return the mean over the ended runs, and the number of runs of each status but finished."""
     parts: list[Text] = [] if cell else [Text("-")]
-    if accuracies := _finished(cell):
-        number, style = f"{100 * mean(accuracies):.2f}", ""
+    ended = [state for state in cell if state.ended]
+    if (accuracy := _mean(cell)) is not None:
+        number, style = f"{100 * accuracy:.2f}", ""
         if len(cell) > 1:
-            number += f" ({len(accuracies)})"
-        if mean(accuracies) <= chance(next(state.classes for state in cell if state.status == "finished")):
+            number += f" ({len(ended)})"
+        if accuracy <= max(chance(ended[0].classes), ended[0].test_guess):
             number, style = f"{number} at chance", "dim"
         elif (score := _score(cell)) is not None and score == best[cell[0].settings.validation]:
             number, style = f"{number} *", "bold green"
         parts.append(Text(number, style))
+    elif (versions := _versions(ended)) > 1:
+        parts.append(Text(f"{versions} codes", "red"))
     others = [state.status for state in cell if state.status != "finished"]
     for status in dict.fromkeys(others):
-        text = f"{status} {others.count(status)}/{len(cell)}" if len(cell) > 1 else status
+        text = f"{others.count(status)} of {len(cell)} {status}" if len(cell) > 1 else status
         parts.append(Text(text, "red" if status in ("diverged", "failed") else ""))
     return Text(", ").join(parts)

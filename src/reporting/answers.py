@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 
 from src.reporting.comparisons import Pair, compare_all
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import Cell, Grid, with_divergence
 from src.reporting.statistics import MCNEMAR, counted, percent, seeds_needed
-from src.reporting.tables import accuracy
+from src.reporting.tables import told
 
 CLOSE = 0.005  # accuracy: half a point
 
@@ -44,17 +45,19 @@ def learning_rate(grid: Grid) -> Answer:
     best, rows, beyond = [], [], []
     for name in grid.optimizers:
         tried = sorted({key[2] for key, cell in grid.cells.items() if key[0] == name and len(cell.runs)})
-        scores = {lr: max(each) for lr in tried if (each := _scores(grid, name, lr))}
+        cells = {lr: cell for lr in tried if (cell := _best_at(grid, name, lr))}
+        scores = {lr: grid.score(cell) for lr, cell in cells.items()}
         if not scores:
-            rows.append([name, "none: diverged or missing", ""])
+            rows.append([name, "none: no run finished", ""])
             continue
         lr = max(scores, key=lambda each: scores[each])
+        named = with_divergence(f"{lr:g}", cells[lr])
         low, high = close_range(tried, scores, lr)
         if len(tried) > 1 and lr in (tried[0], tried[-1]):
             beyond.append(f"{name} {'below' if lr == tried[0] else 'above'} {lr:g}")
-        best.append(f"{name} {lr:g}")
+        best.append(f"{name} {named}")
         close = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        rows.append([name, f"{lr:g}", close if len(tried) > 1 else "no other was tried"])
+        rows.append([name, named, close if len(tried) > 1 else "no other was tried"])
     evidence = [f"Best on the grid's edge; try {', '.join(beyond)}."] if beyond else []
     evidence.append(f"By {grid.chosen_on} accuracy at the best batch size, among the values tried only.")
     return Answer("Which learning rate?", ", ".join(best), evidence, ["", "best", "within half a point"], rows)
@@ -79,7 +82,9 @@ def batch_size(grid: Grid) -> Answer:
     if target := common_target(list(cells.values())):
         heads += ["epochs", "updates", "seconds"]
         rows = [[*row, *needed(cells[row[0]], target)] for row in rows]
-        evidence.append(f"Epochs, updates and seconds until {100 * target:g} % of the test images are right: medians.")
+        until = f"Epochs, updates and seconds until {100 * target:g} % of the test images are right: medians"
+        lost = "; a diverged run never gets there" if any(cell.diverged for cell in cells.values()) else ""
+        evidence.append(f"{until}{lost}.")
     return replace(ranked, heads=heads, rows=rows, evidence=evidence)
 
 
@@ -88,12 +93,15 @@ def common_target(cells: list[Cell]) -> float | None:
 
     Cells at chance are left out; None if all are.
     """
-    means = [float(cell.finished.test_accuracy.mean()) for cell in cells if not cell.at_chance]
+    means = [fmean(cell.values("test_accuracy").values()) for cell in cells if not cell.at_chance]
     return math.floor(1000 * (min(means) - CLOSE)) / 1000 if means else None
 
 
 def needed(cell: Cell, target: float) -> list[str]:
-    """Return the epochs, updates and training seconds, medians over runs, until `target` test accuracy is reached."""
+    """Return the epochs, updates and training seconds, medians over runs, until `target` test accuracy is reached.
+
+    A run that diverged or did not get there takes for ever.
+    """
     updates, seconds = cell.by_epoch("updates"), cell.by_epoch("seconds").cumsum()
     reached = cell.reached(target).items()
     figures = [
@@ -104,9 +112,9 @@ def needed(cell: Cell, target: float) -> list[str]:
     return ["never" if math.isinf(m) else f"{m:{form}}" for m, form in zip(medians, ("g", ",.0f", ",.1f"), strict=True)]
 
 
-def _scores(grid: Grid, optimizer: str, lr: float) -> list[float]:
+def _best_at(grid: Grid, optimizer: str, lr: float) -> Cell | None:
     cells = [cell for key, cell in grid.cells.items() if (key[0], key[2]) == (optimizer, lr)]
-    return [grid.score(cell) for cell in cells if grid.can_be_chosen(cell)]
+    return grid.highest(filter(grid.can_be_chosen, cells))
 
 
 def close_range(tried: list[float], scores: dict[float, float], best: float) -> tuple[float, float]:
@@ -125,13 +133,15 @@ def _ranked(grid: Grid, question: str, cells: dict[str, Cell]) -> Answer:
     first, *others = sorted(cells, key=lambda name: -grid.score(cells[name]))
     pairs = compare_all([cells[name] for name in (first, *others)])
     against = dict(zip(others, pairs, strict=False))  # the first pairs are those with the first cell
+    named = {name: with_divergence(name, cell) for name, cell in cells.items()}
     level = [name for name in others if against[name].winner is None]
-    *most, last = [first, *level]
-    answer = f"{', '.join(most)} or {last} (cannot be told apart)" if level else first
-    if better := [name for name in others if against[name].winner is cells[name]]:
+    *most, last = [named[name] for name in (first, *level)]
+    answer = f"{', '.join(most)} or {last} (cannot be told apart)" if level else last
+    if better := [named[name] for name in others if against[name].winner is cells[name]]:
         answer += f", though {' and '.join(better)} did better on the test set"
     differences = [
-        f"{first} minus {name}: {percent(pair.comparison.difference)} points{', significant' if pair.winner else ''}"
+        f"{named[first]} minus {named[name]}: {percent(pair.comparison.difference)} points"
+        + (", significant" if pair.winner else "")
         for name, pair in against.items()
         if pair.comparison.difference.n
     ]
@@ -140,13 +150,13 @@ def _ranked(grid: Grid, question: str, cells: dict[str, Cell]) -> Answer:
     tests = {pair.comparison.test for pair in against.values()}
     basis = f"Each at its best cell by {grid.chosen_on} accuracy"
     if not others:
-        evidence.append("No other has a cell of finished runs only.")
+        evidence.append("No other has a finished run.")
     elif MCNEMAR in tests:
         evidence.append(f"{basis}; {MCNEMAR} on the test images, which says nothing about other seeds.")
         answer += " by one seed" if not level else ""
     else:
         evidence.append(f"{basis}; tested over shared seeds.")
-    rows = [[name, accuracy(cells[name], "test_accuracy")] for name in (first, *others)]
+    rows = [[name, told(cells[name], "test_accuracy")] for name in (first, *others)]
     return Answer(question, answer, evidence, ["", "test %"], rows)
 
 

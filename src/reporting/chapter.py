@@ -7,7 +7,7 @@ import pandas as pd
 
 from src.reporting.grid import OF_THE_DATA, labels, setting, title
 from src.reporting.section import Section
-from src.reporting.tables import accuracy
+from src.reporting.tables import told
 
 COMMON = ["data", "model", "epochs", "validation"]
 
@@ -17,6 +17,7 @@ class Chapter:
     """Sections that differ in further settings than optimizer, batch size and lr; often a single one."""
 
     sections: list[Section]
+    files: str = ""  # of data, if another chapter's data have the same name
 
     @cached_property
     def varying(self) -> list[str]:
@@ -29,7 +30,8 @@ class Chapter:
 
     @property
     def title(self) -> str:
-        return title(self.sections[0].grid.first, self.varying)
+        named = title(self.sections[0].grid.first, self.varying)
+        return f"{named}, files {self.files}" if self.files else named
 
     @property
     def id(self) -> str:
@@ -73,15 +75,23 @@ class Chapter:
             best = section.grid.best_cell
             first = section.grid.first
             values = ["" if pd.isna(first[key]) else setting(first[key]) for key in self.varying]
-            found = [best.name, accuracy(best, "test_accuracy")] if best else ["none: runs diverged or are missing", ""]
+            found = [best.name, told(best, "test_accuracy")] if best else ["none: no run finished", ""]
             score = section.grid.score(best) if best else -1.0
             rows.append((score, section, [*values, *found]))
         return [(section, row) for _, section, row in sorted(rows, key=lambda each: -each[0])]
 
 
 def chapters(sections: list[Section]) -> list[Chapter]:
-    """Gather the sections of the same network, data set, epochs and validation images, in order of appearance."""
-    found: dict[tuple[object, ...], list[Section]] = {}
+    """Gather the sections of the same network, data set, epochs and validation images, in order of appearance.
+
+    Data sets of one name are one if their files are.
+    """
+    found: dict[tuple[object, ...], dict[str, list[Section]]] = {}
     for section in sections:
-        found.setdefault(tuple(section.grid.first[COMMON]), []).append(section)
-    return [Chapter(each) for each in found.values()]
+        by_files = found.setdefault(tuple(section.grid.first[COMMON]), {})
+        by_files.setdefault(section.grid.data_sha256 or "", []).append(section)
+    return [
+        Chapter(each, files[:8] if len(by_files) > 1 else "")
+        for by_files in found.values()
+        for files, each in by_files.items()
+    ]

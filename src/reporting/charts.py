@@ -17,7 +17,7 @@ from src.reporting.figures import (
     seconds_to,
     time_caption,
 )
-from src.reporting.grid import Grid
+from src.reporting.grid import Grid, divergence
 
 Spec = dict[str, Any]
 
@@ -37,7 +37,7 @@ CHOSEN: Spec = {
 }
 OF_SEED: Spec = {"filter": "seed === null || seed === datum.seed"}
 FINISHED, DIVERGED = ({"filter": f"datum.status === '{status}'"} for status in ("finished", "diverged"))
-OF_CELL = ["cell", "optimizer", "batch_size", "lr", "status", "epoch"]
+OF_CELL = ["cell", "optimizer", "batch_size", "lr", "status", "diverged", "epoch"]
 MEAN: Spec = {
     "aggregate": [
         *({"op": "mean", "field": field, "as": field} for field in ("at", "value", "updates", "seconds")),
@@ -62,21 +62,25 @@ def tables(grid: Grid, cells: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
     times: list[dict[str, Any]] = []
     scores = [f"{split}_{what}" for split in grid.splits for what in ("loss", "accuracy")]
     for (optimizer, batch_size, lr), cell in grid.cells.items():
+        lost = divergence(cell).removesuffix(" diverged") or "none"
         for run in cell.runs.itertuples():
             curve = cell.curves.loc[run.Index]
             seconds = curve.seconds.cumsum()
             points = curve[scores].assign(updates=curve.updates.astype(int), epoch=curve.index, seconds=seconds)
             curves.append(points.assign(run=len(runs)))
             row = {"cell": cell.name, "optimizer": optimizer, "batch_size": batch_size, "lr": lr}
-            runs.append(row | {"seed": int(run.seed), "status": run.status, "best": cell.name in best})
+            runs.append(
+                row | {"seed": int(run.seed), "status": run.status, "diverged": lost, "best": cell.name in best}
+            )
         for target in TARGETS if cell.name in best else ():
             took = {
                 "cell": cell.name,
                 "optimizer": optimizer,
                 "batch_size": batch_size,
                 "target": f"to {100 * target:g} %",
+                "diverged": lost,
             }
-            seeds = dict(zip(cell.finished.index, cell.finished.seed, strict=True))
+            seeds = dict(zip(cell.runs.index, cell.runs.seed, strict=True))
             times += [took | {"seed": int(seeds[run]), "seconds": s} for run, s in seconds_to(cell, target).items()]
     return {
         "cells": by_column(cells.assign(cell=[cell.name for cell in grid.cells.values()])),
@@ -91,15 +95,17 @@ def charts(grid: Grid) -> dict[str, tuple[str, Spec]]:
     found = {}
     if len(grid.lrs) > 1 and not grid.is_sparse:
         found["by_lr"] = (
-            "Accuracy by learning rate, with 95 % intervals. Crosses: cells with diverged runs",
+            "Accuracy by learning rate, with 95 % intervals. "
+            "Crosses: cells with diverged runs, which count as guessing",
             by_lr(grid),
         )
     if len(grid.best_cells) > 1:
         caption = f"Each optimizer and batch size at its best learning rate, chosen on the {grid.chosen_on} set"
-        found["best"] = f"{caption}: mean of the seeds. Equal epochs are not equal updates", best_curves(grid)
+        found["best"] = f"{caption}: mean of the finished runs. Equal epochs are not equal updates", best_curves(grid)
     if grid.cells:
         caption = (
-            "All cells, a line per learning rate: mean and range of the seeds. Thin lines with a cross: diverged runs. "
+            "All cells, a line per learning rate: mean and range of the finished runs. Thin lines with a cross: "
+            "diverged runs. "
             f"Losses above {HIGHEST:g} and those that are not finite are drawn at {HIGHEST:g}"
         )
         found["curves"] = caption, curves(grid)
@@ -194,13 +200,13 @@ def times(grid: Grid) -> Spec:
     y |= {"axis": {"labelLimit": 260, "grid": True}}
     x = {"field": "seconds", "type": "quantitative", "title": "seconds of training", "scale": {"zero": True}}
     reached, never = {"filter": "isValid(datum.seconds)"}, {"filter": "!isValid(datum.seconds)"}
-    tips = [tip("cell"), tip("seconds", ".1f")]
+    tips = [tip("cell"), tip("diverged"), tip("seconds", ".1f")]
     point = {"type": "point", "filled": True, "size": 60, "opacity": 0.5, "color": PALETTE[0]}
     tick = {"type": "tick", "thickness": 3, "size": 20, "color": PALETTE[1]}
     layer = [
         {"transform": [reached], "mark": point, "encoding": {"x": x, "y": y, "tooltip": tips}},
         {"transform": [reached], "mark": tick, "encoding": {"x": x | {"aggregate": "median"}, "y": y}},
-        {"transform": [never], "mark": CROSS, "encoding": {"x": {"value": "width"}, "y": y, "tooltip": tips[:1]}},
+        {"transform": [never], "mark": CROSS, "encoding": {"x": {"value": "width"}, "y": y, "tooltip": tips[:2]}},
     ]
     facet = {"field": "target", "title": None, "header": BOLD}
     panel: Spec = {"width": 400, "height": {"step": 26}, "layer": layer}
@@ -212,7 +218,15 @@ def times(grid: Grid) -> Spec:
 
 def _lines(colour: Spec) -> list[Spec]:
     """Return the layers that curves share, from back to front: range, mean, diverged runs, points for the mouse."""
-    tips = [tip("cell"), tip("status"), tip("runs"), tip("epoch"), tip("updates", ",.0f"), tip("seconds", ".1f")]
+    tips = [
+        tip("cell"),
+        tip("status"),
+        tip("runs"),
+        tip("diverged"),
+        tip("epoch"),
+        tip("updates", ",.0f"),
+        tip("seconds", ".1f"),
+    ]
     nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
     band = {"y": Y["y"] | {"field": "least"}, "y2": {"field": "most"}}
     hovered = {"condition": {"param": "hover", "empty": False, "value": 1}, "value": 0}

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from src.reporting.grid import Cell, Grid
 from src.reporting.statistics import (
@@ -68,7 +72,7 @@ class Pair:
 
 
 def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
-    """Compare two cells' test accuracies over the seeds that finished in both; for one seed, their predictions.
+    """Compare two cells' test accuracies over the seeds that ended in both; for one seed, their predictions.
 
     Also return the damaged predictions files, with the reasons.
     """
@@ -76,13 +80,24 @@ def paired(one: Cell, other: Cell) -> tuple[Comparison, dict[Path, str]]:
     shared = sorted(set(ones) & set(others))
     stored, damaged = [], {}
     for cell in (one, other) if len(shared) == 1 else ():
-        run = Run(Path(cell.finished.index[cell.finished.seed == shared[0]][0]))
+        directory = cell.runs.index[cell.runs.seed == shared[0]][0]
+        run = Run(Path(directory))
         try:
             if (predictions := run.predictions(one.images)) is not None:
-                stored.append(predictions)
+                stored.append(predictions if directory in cell.finished.index else _guessed(predictions))
         except Damaged as error:
             damaged[run.predictions_file] = str(error)
     return compare_predictions(*stored) if len(stored) == 2 else over_shared(ones, others), damaged
+
+
+def _guessed(predictions: NDArray[Any]) -> NDArray[Any]:
+    """Return predictions (2, N) of the largest class for every image, beside the same labels.
+
+    A diverged run counts as guessing, whatever it predicted when it was stopped: its predictions must have the accuracy
+    that is reported for it.
+    """
+    labels = predictions[1]
+    return np.stack([np.full_like(labels, np.bincount(labels).argmax()), labels])
 
 
 def over_shared(ones: dict[int, float], others: dict[int, float]) -> Comparison:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullFormatter
 
 from src.reporting import escapes
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import Cell, Grid, with_divergence
 from src.reporting.statistics import counted
 
 # Okabe & Ito's palette, distinguishable for the colour-blind and, with the line styles, in grey.
@@ -29,11 +29,14 @@ TARGETS = (0.97, 0.985)  # test accuracies of the time-to-accuracy figure
 def figures(grid: Grid) -> Iterator[tuple[str, str, Figure]]:
     """Yield the name, caption and figure of each."""
     for optimizer in grid.optimizers:
-        caption = f"{optimizer}: loss after each epoch. Mean and range of the seeds; diverged runs are thin lines"
+        caption = (
+            f"{optimizer}: loss after each epoch. Mean and range of the finished runs; diverged runs are thin lines"
+        )
         if any(len(cell.curves) for key, cell in grid.cells.items() if key[0] == optimizer):
             yield f"loss {optimizer}", caption, loss_curves(grid, optimizer)
     if len(grid.lrs) > 1:
-        caption = "Final test accuracy (logit scale) by lr, with 95 % intervals. Crosses: cells with diverged runs"
+        caption = "Final test accuracy (logit scale) by lr, with 95 % intervals. "
+        caption += "Crosses: cells with diverged runs, which count as guessing"
         if grid.chosen_on != "test":
             caption += f". The best lr is chosen on the {grid.chosen_on} set"
         yield "lr sensitivity", caption, lr_sensitivity(grid)
@@ -114,7 +117,10 @@ def epochs_and_updates(grid: Grid) -> Figure:
 
 
 def seconds_to(cell: Cell, target: float) -> dict[str, float]:
-    """Return each finished run's training seconds until its test accuracy first reached `target`; infinite if never."""
+    """Return each run's training seconds until its test accuracy first reached `target`; infinite if never.
+
+    A diverged run never did.
+    """
     seconds = cell.by_epoch("seconds").cumsum()
     epochs = cell.reached(target).items()
     return {run: math.inf if epoch is None else float(seconds.loc[epoch, run]) for run, epoch in epochs}
@@ -133,7 +139,7 @@ def time_to_accuracy(grid: Grid) -> Figure:
             axis.plot(points, [row] * len(points), "o", color=COLOURS[0], alpha=0.6)
             axis.plot(np.median(points), row, "|", color=COLOURS[1], markersize=18, markeredgewidth=2)
         axis.set(title=f"to {100 * target:g} %", xlabel="seconds of training", xlim=(0, 1.25 * longest))
-    axes[0].set_yticks(range(len(rows)), [escapes.matplotlib(cell.name) for cell in rows])
+    axes[0].set_yticks(range(len(rows)), [escapes.matplotlib(cell.caption) for cell in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
@@ -166,8 +172,7 @@ def _draw(axis: Axes, cell: Cell, figure: str, label: str, colour: str, style: s
     curves = cell.by_epoch(figure)
     at = curves.index if x == "epoch" else cell.by_epoch(x).mean(axis=1)
     finished = curves[cell.finished.index]
-    diverged = f" (diverged {cell.diverged}/{len(cell.runs)})" if cell.diverged else ""
-    name = escapes.matplotlib(label + diverged)
+    name = escapes.matplotlib(with_divergence(label, cell))
     axis.plot(at, finished.mean(axis=1), style, color=colour, label=name, linewidth=1.5)
     axis.fill_between(at, finished.min(axis=1), finished.max(axis=1), color=colour, alpha=0.15, linewidth=0)
     axis.plot(at, curves.drop(columns=finished.columns), style, color=colour, linewidth=0.6)

@@ -5,13 +5,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import mean
+from typing import get_args
 
+import numpy as np
 import pandas as pd
 
 from src.config.settings import optimizer_order
+from src.reporting.current import newest_files, on_other_code
 from src.reporting.statistics import Estimate, binomial_interval, counted, mean_interval
 from src.runs.dataframe import Frames
-from src.runs.record import ENDED, chance
+from src.runs.record import ENDED, Split, chance
 
 Key = tuple[str, int, float]  # an optimizer's label, a batch size, an lr
 
@@ -45,6 +49,11 @@ class Cell:
         optimizer, batch, lr = self.key
         return f"{optimizer}, batch {batch}, lr {lr:g}"
 
+    @property
+    def caption(self) -> str:
+        """The name, and how many runs diverged."""
+        return with_divergence(self.name, self)
+
     @cached_property
     def finished(self) -> pd.DataFrame:
         return self.runs[self.runs.status == "finished"]
@@ -53,19 +62,35 @@ class Cell:
     def diverged(self) -> int:
         return int((self.runs.status == "diverged").sum())
 
+    @cached_property
+    def counted(self) -> pd.DataFrame:
+        """The ended runs as they count: a diverged run has the accuracies of guessing, and the loss ln(classes).
+
+        Without it, a setting would be judged by the seeds that it did not lose.
+        """
+        finished, uniform = self.runs.status == "finished", np.log(self.runs.classes.astype(float))
+        accuracies = {
+            f"{split}_accuracy": self.runs[f"{split}_accuracy"].where(finished, self.runs[f"{split}_guess"])
+            for split in get_args(Split)
+        }
+        losses = {f"{split}_loss": self.runs[f"{split}_loss"].where(finished, uniform) for split in get_args(Split)}
+        return self.runs.assign(**accuracies, **losses)
+
     def values(self, figure: str) -> dict[int, float]:
-        """Return a final figure of each finished run, by seed."""
-        return dict(zip(self.finished.seed, self.finished[figure], strict=True))
+        """Return a final figure of each ended run as it counts, by seed."""
+        return dict(zip(self.counted.seed, self.counted[figure], strict=True))
 
     def estimate(self, figure: str) -> Estimate | None:
-        """Return a figure's mean and interval over the finished runs, None if there are none.
+        """Return a figure's mean and interval over the ended runs as they count, None if no run finished.
 
         For the test accuracy of a single run, the interval is that of the number of test images.
         """
         values = list(self.values(figure).values())
+        if not len(self.finished):
+            return None
         if len(values) == 1 and figure == "test_accuracy":
             return binomial_interval(values[0], self.images)
-        return mean_interval(values) if values else None
+        return mean_interval(values)
 
     @property
     def images(self) -> int:
@@ -73,20 +98,39 @@ class Cell:
         return int(self.runs.test_images.iloc[0])
 
     def reached(self, target: float) -> dict[str, int | None]:
-        """Return the epoch in which each finished run's test accuracy first reached `target`; None if never."""
+        """Return the epoch in which each ended run's test accuracy first reached `target`.
+
+        None if never, and for a diverged run, which did not keep what it reached.
+        """
         accuracy = self.by_epoch("test_accuracy")[self.finished.index]
         first = {run: column.index[column >= target][:1] for run, column in accuracy.items()}
-        return {str(run): int(epochs[0]) if len(epochs) else None for run, epochs in first.items()}
+        return {str(run): int(first[run][0]) if len(first.get(run, ())) else None for run in self.runs.index}
+
+    @property
+    def chance(self) -> float:
+        """The test accuracy up to which its runs guess; a diverged run does."""
+        first = self.runs.iloc[0]
+        return max(chance(int(first.classes)), float(first.test_guess))
 
     @property
     def at_chance(self) -> bool:
-        """True if its finished runs guess, on average."""
-        finished = self.finished
-        return bool(len(finished)) and bool(finished.test_accuracy.mean() <= chance(int(finished.classes.iloc[0])))
+        """True if some of its runs finished, and its runs guess, on average."""
+        return bool(len(self.finished)) and mean(self.values("test_accuracy").values()) <= self.chance
 
     def by_epoch(self, figure: str) -> pd.DataFrame:
         """Return a figure's curves: a row per epoch, a column per finished or diverged run."""
         return self.curves[figure].unstack("directory")
+
+
+def divergence(*cells: Cell) -> str:
+    """Say how many runs of these cells diverged, `1 of 20 diverged`; empty if none did."""
+    diverged = sum(cell.diverged for cell in cells)
+    return f"{diverged:,} of {sum(len(cell.runs) for cell in cells):,} diverged" if diverged else ""
+
+
+def with_divergence(text: str, *cells: Cell) -> str:
+    """Return the text, and in brackets how many runs of these cells diverged, if any."""
+    return f"{text} ({lost})" if (lost := divergence(*cells)) else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +148,7 @@ class Grid:
     validates: bool  # whether its runs hold validation images out
     data_sha256: str | None = None  # of the data files
     on_other_files: tuple[str, ...] = ()  # directories of ended runs on other data files, which count as missing
+    on_other_code: tuple[str, ...] = ()  # likewise, by other code of the user's own
 
     @property
     def is_sparse(self) -> bool:
@@ -122,7 +167,7 @@ class Grid:
 
     def score(self, cell: Cell) -> float:
         """Return a cell's mean accuracy on the split on which choices are made."""
-        return float(cell.finished[f"{self.chosen_on}_accuracy"].mean())
+        return float(cell.counted[f"{self.chosen_on}_accuracy"].mean())
 
     @cached_property
     def optimizers(self) -> list[str]:
@@ -149,8 +194,8 @@ class Grid:
         return [cell for key, cell in self.cells.items() if key[:2] == (optimizer, batch_size) and len(cell.runs)]
 
     def can_be_chosen(self, cell: Cell) -> bool:
-        """Return True if the cell has finished runs and no diverged ones."""
-        return not cell.diverged and not math.isnan(self.score(cell))
+        """Return True if the cell has finished runs; diverged ones lower its score."""
+        return bool(len(cell.finished)) and not math.isnan(self.score(cell))
 
     @cached_property
     def best_cell(self) -> Cell | None:
@@ -194,9 +239,11 @@ def labels(runs: pd.DataFrame) -> "pd.Series[str]":
 def _grid(frames: Frames) -> Grid:
     runs = frames.runs.assign(label=labels(frames.runs))
     ended = runs[runs.status.isin(ENDED)]
-    newest = _newest_files(ended)
+    newest = newest_files(ended)
     others = ended.index[ended.data_sha256.notna() & (ended.data_sha256 != newest)]
     ended = ended.drop(others)
+    other_code = on_other_code(ended)
+    ended = ended.drop(other_code)
     first = runs.iloc[0]
     order = {label: place for place, label in enumerate(sorted(set(runs.label), key=optimizer_order))}
     keys = sorted(
@@ -211,7 +258,8 @@ def _grid(frames: Frames) -> Grid:
         missing = tuple(sorted(int(seed) for seed in set(part.seed) - set(done.seed)))
         of_cell = [curves[directory] for directory in done.index]
         cells[key] = Cell(key, done, pd.concat(of_cell) if of_cell else frames.curves.iloc[:0], missing)
-    return Grid(title(first), str(first.grid), first, cells, bool(first.validation), newest, tuple(others))
+    validates = bool(first.validation)
+    return Grid(title(first), str(first.grid), first, cells, validates, newest, tuple(others), tuple(other_code))
 
 
 def title(run: pd.Series, varying: Collection[str] = ()) -> str:
@@ -225,13 +273,6 @@ def title(run: pd.Series, varying: Collection[str] = ()) -> str:
 def setting(value: object) -> str:
     """Format a setting; a whole number may have become a float beside runs that lack it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _newest_files(ended: pd.DataFrame) -> str | None:
-    """Return the data files' hash of the last run to end, most likely that of the files now present."""
-    known = ended[ended.data_sha256.notna()]
-    times = known.ended.where(known.ended.notna(), known.began).fillna("")
-    return max(zip(times, known.data_sha256, strict=True))[1] if len(known) else None
 
 
 def _in_title(run: pd.Series, key: str) -> bool:

@@ -1,18 +1,17 @@
 """The grid as a heat map: accuracies as colours on a logit scale, for each split, over all seeds and for each."""
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, to_hex
 from scipy.special import expit, logit
 
 from src.reporting import tables
-from src.reporting.grid import Cell, Grid
-from src.runs.record import chance
+from src.reporting.grid import Cell, Grid, divergence
 
 HIGHEST = 0.9999  # accuracies are shown up to here: the logit of 1 is infinite
 RAMP = colormaps["viridis"]  # ordered by brightness, so also for people with a colour vision deficiency
@@ -39,13 +38,17 @@ class HeatMap:
 
     @cached_property
     def range(self) -> dict[str, tuple[float, float]]:
-        """The logits of the lowest and highest accuracy of any run, by split."""
+        """The logits of the lowest and highest accuracy shown, of a cell or of a finished run, by split."""
         found = {}
         for split in self.grid.splits:
-            values = pd.concat(
-                [cell.finished[f"{split}_accuracy"] for cell in self.grid.cells.values()], ignore_index=True
-            )
-            found[split] = (_clamped_logit(values.min()), _clamped_logit(values.max())) if len(values) else (0.0, 0.0)
+            figure = f"{split}_accuracy"
+            values = [
+                value
+                for cell in self.grid.cells.values()
+                if len(cell.finished)
+                for value in (*cell.finished[figure], statistics.fmean(cell.values(figure).values()))
+            ]
+            found[split] = (_clamped_logit(min(values)), _clamped_logit(max(values))) if values else (0.0, 0.0)
         return found
 
     def bounds(self, split: str) -> tuple[str, str]:
@@ -56,7 +59,7 @@ class HeatMap:
     @property
     def chance(self) -> float:
         """The accuracy up to which a cell is at chance."""
-        return chance(int(next(cell.runs.classes.iloc[0] for cell in self.grid.cells.values() if len(cell.runs))))
+        return next(cell.chance for cell in self.grid.cells.values() if len(cell.runs))
 
     @property
     def ramp(self) -> list[str]:
@@ -64,24 +67,24 @@ class HeatMap:
         return [to_hex(RAMP(step / 8)) for step in range(9)]
 
     def tiles(self, cell: Cell) -> Iterator[Tile]:
-        """Yield a cell's tile of each split, over all seeds first, then for each seed."""
+        """Yield a cell's tile of each split, over all seeds first, then for each seed that finished."""
         for split in self.grid.splits:
             figure = f"{split}_accuracy"
             estimate = cell.estimate(figure)
             mean = estimate.value if estimate else math.nan
             yield self._tile(split, ALL, tables.accuracy(cell, figure) or "\N{EM DASH}", mean)
-            values = cell.values(figure)
+            values = dict(zip(cell.finished.seed, cell.finished[figure], strict=True))
             for seed in self.grid.seeds:
                 value = values.get(seed, math.nan)
                 yield self._tile(split, str(seed), f"{100 * value:.2f}" if seed in values else "\N{EM DASH}", value)
 
     def marks(self, cell: Cell) -> list[str]:
         """Name what a cell's colour does not show: diverged or missing runs, and an accuracy at chance."""
-        marks = [f"\N{MULTIPLICATION SIGN} diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
+        marks = [f"\N{MULTIPLICATION SIGN} {divergence(cell)}"] if cell.diverged else []
         if cell.at_chance:
             marks.append("at chance")
         if cell.missing:
-            marks.append(f"missing {len(cell.missing)}/{len(cell.missing) + len(cell.runs)}")
+            marks.append(f"{len(cell.missing)} of {len(cell.missing) + len(cell.runs)} missing")
         return marks
 
     def _tile(self, split: str, seed: str, text: str, accuracy: float) -> Tile:

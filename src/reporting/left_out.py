@@ -9,6 +9,7 @@ from src.reporting.statistics import counted
 
 FIRST = 5  # number of files named in a message
 OTHER_FILES = "trained on other data files than the newest run"
+OTHER_CODE = "trained by other code of your own than the newest run"
 REPAIR = (
     "repeating the run's command renames a damaged run.json or metrics.csv and trains what is missing; for any other "
     "file of a run, add force=true; src.lr_range replaces its own"
@@ -16,22 +17,23 @@ REPAIR = (
 
 
 def tell(damaged: Mapping[Path, str], grids: Sequence[Grid], other_recipes: int) -> None:
-    """Print to stderr what is left out: damaged files, runs on other data files, and runs of other recipes."""
+    """Print to stderr what is left out: damaged files, runs of other recipes, on other data files or by other code."""
     if other_recipes:
         print(f"{counted(other_recipes, 'run')} of another recipe (see CHANGELOG.md) left out", file=sys.stderr)
     if damaged:
         print(f"{counted(len(damaged), 'damaged file')} left out: {named(damaged)}; {REPAIR}", file=sys.stderr)
-    if others := on_other_files(grids):
-        print(
-            f"{counted(len(others), 'run')} left out, {OTHER_FILES}: "
-            f"{named(dict.fromkeys(others, ''))}; force=true repeats them on the current files",
-            file=sys.stderr,
-        )
+    for why, current in ((OTHER_FILES, "on the current files"), (OTHER_CODE, "with the current code")):
+        if others := {path: "" for path, reason in runs(grids).items() if reason == why}:
+            print(
+                f"{counted(len(others), 'run')} left out, {why}: {named(others)}; force=true repeats them {current}",
+                file=sys.stderr,
+            )
 
 
-def on_other_files(grids: Sequence[Grid]) -> list[Path]:
-    """Return the directories of runs on other data files than the rest of their grid."""
-    return [Path(directory) for grid in grids for directory in grid.on_other_files]
+def runs(grids: Sequence[Grid]) -> dict[Path, str]:
+    """Return the directories of ended runs that their grid leaves out, with the reasons."""
+    files = {Path(directory): OTHER_FILES for grid in grids for directory in grid.on_other_files}
+    return files | {Path(directory): OTHER_CODE for grid in grids for directory in grid.on_other_code}
 
 
 def named(files: Mapping[Path, str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.probe.noise_scale import noise_scale
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import Cell, Grid, divergence
 from src.reporting.heat_map import colours
 
 AT_LR = 0.25  # of the critical lr: a rule of thumb, from the best lrs of large batches (docs/limits.md)
@@ -121,8 +121,9 @@ class Limits:
                 best = self.grid.best(optimizer, batch)
                 if best and best in self.cells and (limit := self.cells[best].limit):
                     tried = [cell.key[2] for cell in self.grid.tried(optimizer, batch)]
-                    edge = len(tried) > 1 and best.key[2] == max(tried)
-                    at[limit].append(f"{batch} (the largest lr tried)" if edge else f"{batch}")
+                    edge = ["the largest lr tried"] if len(tried) > 1 and best.key[2] == max(tried) else []
+                    notes = [*edge, *([divergence(best)] if best.diverged else [])]
+                    at[limit].append(f"{batch} ({', '.join(notes)})" if notes else f"{batch}")
             if said := [f"by {limit} at batch {_listed(batches)}" for limit, batches in at.items() if batches]:
                 yield f"{optimizer}, at the best lr of each batch size: limited {', '.join(said)}."
 

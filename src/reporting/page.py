@@ -22,7 +22,7 @@ from src.reporting.chapter import chapters
 from src.reporting.comparisons import by_seeds
 from src.reporting.error_figures import error_figures
 from src.reporting.files import draw_figures, write_frames, write_tables
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import Cell, Grid, divergence
 from src.reporting.range_check import summary as range_summary
 from src.reporting.scatter import scatter, trials
 from src.reporting.section import Section, runs_of, sentences
@@ -72,7 +72,6 @@ def write(
     recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe at its last and best epoch
     if recipe_scores is not None:
         recipe_scores.to_csv(folder / "candidates.csv", index=False)
-    others = dict.fromkeys(left_out.on_other_files(chosen), left_out.OTHER_FILES)
     damaged = (
         frames.damaged
         | damaged_tests
@@ -87,7 +86,7 @@ def write(
         part["tables"]["trials"], part["specs"]["scatter"] = trials(chapter), spec
     page = _environment(final).get_template("page.html").render(
         report=final.name, output=shlex.quote(str(final.parent.parent)), chapters=gathered, pictures=pictures,
-        recipe_scores=recipe_scores, made=_made(frames.runs), left_out=others | damaged,
+        recipe_scores=recipe_scores, made=_made(frames.runs), left_out=left_out.runs(chosen) | damaged,
         unfinished=unfinished(frames, command), error_figures=errors.result(),
         charts=drawn, scatters=scatters, data=data,
         files=_files(folder),
@@ -119,6 +118,7 @@ def _environment(final: Path) -> jinja2.Environment:
         "range_summary": range_summary,
         "anchor": anchor,
         "runs_of": runs_of,
+        "divergence": divergence,
     }
     environment.globals |= {"settings": _settings, "link": partial(link, final)}
     return environment

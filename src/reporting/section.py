@@ -12,7 +12,7 @@ from src.reporting.answers import Answer, answers
 from src.reporting.assignment.claims import Claim, claims
 from src.reporting.assignment.reference import ReferenceCell, Verdict, is_the_assignments, reference_cells
 from src.reporting.comparisons import Pair, compare_all
-from src.reporting.grid import Cell, Grid, Key
+from src.reporting.grid import Cell, Grid, Key, with_divergence
 from src.reporting.heat_map import HeatMap
 from src.reporting.limits import Limits
 from src.reporting.range_check import RangeCheck, range_checks, summary
@@ -102,7 +102,9 @@ def runs_of(grid: Grid) -> str:
     missing = sum(len(cell.missing) for cell in cells)
     least, most = min(len(cell.runs) for cell in cells), max(len(cell.runs) for cell in cells)
     seeds = f"{f'{least} to ' if least < most else ''}{counted(most, 'seed')}"
-    lost = f", of which {diverged} diverged" if diverged else ""
+    lost = (
+        f", of which {diverged} diverged and {'counts' if diverged == 1 else 'count'} as guessing" if diverged else ""
+    )
     gaps = f"; {counted(missing, 'is', 'are')} missing" if missing else ""
     return f"{counted(runs, 'run')} in {counted(len(cells), 'cell')} of {seeds}{lost}{gaps}."
 
@@ -118,7 +120,8 @@ def _best(section: Section, best: Cell) -> str:
         some = f"significantly better than {worse} of the {number - 1} others"
         told = f"; {others.get(worse, some)}, by optimizer and batch size"
     tested = "" if grid.chosen_on == "test" else " on the test set"
-    return f"Best cell, chosen on the {grid.chosen_on} set: {best.name} with {percent(estimate)} %{tested}{told}."
+    accuracy = with_divergence(f"{percent(estimate)} %{tested}", best)
+    return f"Best cell, chosen on the {grid.chosen_on} set: {best.name} with {accuracy}{told}."
 
 
 def _assignment(section: Section) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from src.reporting import escapes
-from src.reporting.grid import SPARSE, Cell, Grid
+from src.reporting.grid import SPARSE, Cell, Grid, divergence, with_divergence
 from src.reporting.statistics import Estimate, percent
 
 LEGEND = (
@@ -21,7 +21,8 @@ FAR_APART = 0.1  # accuracy; half an interval above which the range is shown
 
 def legend(grid: Grid) -> str:
     """Return the legend of a grid's tables."""
-    return f"Accuracy in percent after the last epoch, {' / '.join(grid.splits)}. {LEGEND}"
+    counts = " A diverged run counts as guessing." if divergence(*grid.cells.values()) else ""
+    return f"Accuracy in percent after the last epoch, {' / '.join(grid.splits)}. {LEGEND}{counts}"
 
 
 def accuracy(cell: Cell, figure: str) -> str:
@@ -34,8 +35,13 @@ def accuracy(cell: Cell, figure: str) -> str:
     return percent(estimate)
 
 
+def told(cell: Cell, figure: str) -> str:
+    """Format an accuracy, and how many of the cell's runs diverged."""
+    return with_divergence(accuracy(cell, figure), cell) if cell.estimate(figure) else divergence(cell)
+
+
 def text(grid: Grid, cell: Cell | None) -> str:
-    """Format a cell: accuracies of the finished runs, and how many runs diverged or are missing."""
+    """Format a cell: accuracies, and how many runs diverged or are missing."""
     if cell is None:
         return "missing"
     test = cell.estimate("test_accuracy")
@@ -43,9 +49,9 @@ def text(grid: Grid, cell: Cell | None) -> str:
     parts = [" / ".join(accuracy(cell, f"{split}_accuracy") for split in grid.splits) + n] if test else []
     runs = len(cell.runs)
     if cell.diverged:
-        parts.append(f"diverged {cell.diverged}/{runs}")
+        parts.append(divergence(cell))
     if cell.missing:
-        parts.append(f"missing {len(cell.missing)}/{runs + len(cell.missing)}" if runs else "missing")
+        parts.append(f"{len(cell.missing)} of {runs + len(cell.missing)} missing" if runs else "missing")
     return ", ".join(parts)
 
 

@@ -48,14 +48,13 @@ def variance(grid: Grid) -> Variance | None:
 
     A diverged run counts as guessing. What settings leave unexplained differs between seeds only.
     """
-    runs = pd.concat([cell.runs.assign(optimizer=cell.key[0]) for cell in grid.cells.values()], ignore_index=True)
+    runs = pd.concat([cell.counted.assign(optimizer=cell.key[0]) for cell in grid.cells.values()], ignore_index=True)
     runs = balanced(runs)
     factors = [name for name in FACTORS if runs[name].nunique() > 1]
     depth = len(factors) if runs.seed.nunique() > 1 else len(factors) - 1  # with one seed, the last interaction is left
     if depth < 1:
         return None
-    accuracy = runs.test_accuracy.where(runs.status == "finished", 1 / runs.classes).astype(float)
-    table = runs[factors].assign(y=empirical_logit(accuracy, runs.test_images.astype(float)))
+    table = runs[factors].assign(y=empirical_logit(runs.test_accuracy.astype(float), runs.test_images.astype(float)))
     if np.ptp(table.y) < EQUAL:
         return None
     terms = " + ".join(f"C({name})" for name in factors)

@@ -26,9 +26,14 @@ def write(
     names: ConfigChoices,
     accuracy: float | list[float],
     validation_accuracy: float | None = None,
+    of_data: dict[str, Any] | None = None,
+    code: str | None = None,
     **changes: Any,
 ) -> Run:
-    """Write a finished run with this test accuracy, constant or by epoch."""
+    """Write a finished run with this test accuracy, constant or by epoch.
+
+    `of_data` is more of the record's `data`, such as `largest_class`; `code` the digest of the user's own code.
+    """
     run = Run(output / directory(settings, names))
     run.directory.mkdir(parents=True)
     accuracies = accuracy if isinstance(accuracy, list) else [accuracy] * settings.epochs
@@ -49,8 +54,11 @@ def write(
         "names": {"model": names.model, "optimizer": names.optimizer, "schedule": names.schedule},
         "settings": {key: getattr(settings, key) for key in settings.__dataclass_fields__},
         "data": {"name": settings.data, "train": 60_000, "validation": settings.validation, "test": 10_000}
-        | {"mean": 0.13, "sha256": "a" * 64},
-        "sessions": [{"began": "2026-01-01T00:00:00+00:00", "device": "cpu", "versions": {"torch": "2.15.0"}}],
+        | {"mean": 0.13, "sha256": "a" * 64}
+        | (of_data or {}),
+        "sessions": [
+            {"began": "2026-01-01T00:00:00+00:00", "device": "cpu", "versions": {"torch": "2.15.0"}, "code": code}
+        ],
         "figures": figures | {"epochs": len(rows), "initial_loss": 2.3, "training_seconds": 2.0 * len(rows)},
     }
     run.write(record | changes)
@@ -70,14 +78,16 @@ def cell(
 ) -> list[Run]:
     """Write runs of seeds 0, 1, ... with these test and validation accuracies; None is a diverged run."""
     data, epochs = more.pop("data", "mnist"), more.pop("epochs", 20)
+    model = {"_target_": more.pop("model", "src.models.LeNet")}
+    node = NODES[optimizer] | ({"_target_": more.pop("of_class")} if "of_class" in more else {})
     runs = []
     for seed, accuracy in enumerate(accuracies):
         settings = Settings(
             data,
             5000 if validation else 0,
             "half",
-            {"_target_": "src.models.LeNet"},
-            NODES[optimizer],
+            model,
+            node,
             SCHEDULES[schedule],
             lr,
             batch_size,

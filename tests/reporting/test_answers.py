@@ -40,12 +40,12 @@ def test_a_best_lr_on_the_edge_of_the_grid_is_said(tmp_path: Path) -> None:
     assert answer.evidence[0] == "Best on the grid's edge; try sgd above 0.05, adam below 0.0005."
 
 
-def test_an_optimizer_without_a_whole_cell_has_no_best_lr(tmp_path: Path) -> None:
+def test_an_optimizer_of_which_no_run_finished_has_no_best_lr(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.98])
     cell(tmp_path, "sgd", 64, 0.5, [0.97])
-    cell(tmp_path, "adam", 64, 0.5, [None, 0.99])
+    cell(tmp_path, "adam", 64, 0.5, [None, None])
     answer = answered(tmp_path)["Which learning rate?"]
-    assert answer.rows[1] == ["adam", "none: diverged or missing", ""]
+    assert answer.rows[1] == ["adam", "none: no run finished", ""]
     assert answered(tmp_path)["Which optimizer?"].answer == "sgd"
 
 

@@ -41,6 +41,20 @@ def test_data_sets_are_chapters_of_their_own(tmp_path: Path) -> None:
     assert not one.is_search
 
 
+def test_networks_on_other_files_of_one_name_are_chapters_of_their_own(tmp_path: Path) -> None:
+    """Their accuracies are not compared, and their titles tell them apart."""
+    for width, files in ((4, "a"), (8, "a"), (16, "b"), (32, "b")):
+        model = {"_target_": "mine.Net", "width": width}
+        settings = Settings("set", 0, "half", model, NODES["sgd"], SCHEDULES["constant"], 0.1, 64, 3, 0)
+        names = ConfigChoices("net", "sgd", "constant")
+        write(tmp_path, settings, names, 0.9, of_data={"sha256": files * 64})
+    chapters_found = found(tmp_path)
+    assert {chapter.title: {row[0] for _, row in chapter.ranking} for chapter in chapters_found} == {
+        "net on set, 3 epochs, files aaaaaaaa": {"4", "8"},
+        "net on set, 3 epochs, files bbbbbbbb": {"16", "32"},
+    }
+
+
 def test_a_network_whose_runs_all_diverged_comes_last(tmp_path: Path) -> None:
     for width, status in ((4, "diverged"), (8, "finished")):
         model = {"_target_": "mine.Net", "width": width}
@@ -49,5 +63,5 @@ def test_a_network_whose_runs_all_diverged_comes_last(tmp_path: Path) -> None:
     (chapter,) = found(tmp_path)
     assert [row[:2] for _, row in chapter.ranking] == [
         ["8", "sgd, batch 64, lr 0.1"],
-        ["4", "none: runs diverged or are missing"],
+        ["4", "none: no run finished"],
     ]

@@ -53,8 +53,8 @@ def test_marks_name_what_colours_do_not_show(tmp_path: Path) -> None:
     grid = only(tmp_path)
     lost, good = grid.cells.values()
     heat_map = HeatMap(grid)
-    assert heat_map.marks(lost) == ["\N{MULTIPLICATION SIGN} diverged 1/2", "at chance"]
-    assert heat_map.marks(good) == ["missing 1/3"]
+    assert heat_map.marks(lost) == ["\N{MULTIPLICATION SIGN} 1 of 2 diverged", "at chance"]
+    assert heat_map.marks(good) == ["1 of 3 missing"]
     assert grid.best_cell is grid.best_of("sgd") is good
 
 

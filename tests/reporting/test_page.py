@@ -119,7 +119,7 @@ def test_a_cell_tells_its_figures_and_opens_its_curves(browser: Browser, written
         tip = str(page.locator("#tip").text_content())
         assert tip.splitlines() == [
             "adam, batch 64, lr 0.5",
-            "train / test: 40.00 / 40.00 \N{PLUS-MINUS SIGN} 0.96, diverged 1/2",
+            "train / test: 25 [10.0 to 40.0] / 25 [10.0 to 40.0] (n=2), 1 of 2 diverged",
             "2 runs, seeds 0, 1",
         ]
         link.focus()

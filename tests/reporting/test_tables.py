@@ -9,7 +9,10 @@ from tests.reporting.synthetic import cell, only
 
 
 def test_a_cell_shows_mean_interval_diverged_and_missing_runs(tmp_path: Path) -> None:
-    """0.97, 0.98 and 0.99 have mean 98 % and half interval 4.3027 x 1 / sqrt(3) = 2.5 points."""
+    """0.97, 0.98 and 0.99 have mean 98 % and half interval 4.3027 x 1 / sqrt(3) = 2.5 points.
+
+    With 2 diverged runs, which count as 0.1, their mean is (0.97 + 0.98 + 0.99 + 0.2) / 5 = 0.628.
+    """
     cell(tmp_path, "sgd", 64, 0.05, [0.97, 0.98, 0.99])
     cell(tmp_path, "sgd", 64, 0.0005, [None, 0.97, None, 0.98, 0.99])
     _, interrupted = cell(tmp_path, "sgd", 256, 0.05, [0.99, 0.5])
@@ -19,13 +22,13 @@ def test_a_cell_shows_mean_interval_diverged_and_missing_runs(tmp_path: Path) ->
     assert table.to_dict("index") == {
         "64": {
             "lr 0.05": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3)",
-            "lr 0.0005": "98.0 ± 2.5 / 98.0 ± 2.5 (n=3), diverged 2/5",
+            "lr 0.0005": "63 [10.0 to 99.0] / 63 [10.0 to 99.0] (n=5), 2 of 5 diverged",
             "lr 5e-07": "missing",
         },
         "256": {
-            "lr 0.05": "99.00 / 99.00 ± 0.20, missing 1/2",
+            "lr 0.05": "99.00 / 99.00 ± 0.20, 1 of 2 missing",
             "lr 0.0005": "missing",
-            "lr 5e-07": "diverged 5/5",
+            "lr 5e-07": "5 of 5 diverged",
         },
     }
     numbers = tables.numbers(only(tmp_path)).set_index(["batch_size", "lr"])
@@ -43,7 +46,7 @@ def test_markdown_and_latex(tmp_path: Path) -> None:
         "| batch | lr 0.05 |\n| --- | --- |\n| 64 | 98.0 ± 2.5 / 98.0 ± 2.5 (n=3) |\n"
     )
     latex = tables.latex([("sgd grow_batch: 100 %", tables.of_optimizer(grid, "sgd grow_batch"))])
-    for part in (r"\toprule", r"\caption{sgd grow\_batch: 100 \%}", r"64 & diverged 1/1 \\", r"\bottomrule"):
+    for part in (r"\toprule", r"\caption{sgd grow\_batch: 100 \%}", r"64 & 1 of 1 diverged \\", r"\bottomrule"):
         assert part in latex
     assert r"98.0 $\pm$ 2.5" in tables.latex([("", tables.of_optimizer(grid, "sgd"))])
 

@@ -54,6 +54,18 @@ def test_a_diverged_run_counts_as_guessing(tmp_path: Path) -> None:
     assert found.shares["optimizer"] == pytest.approx(1)
 
 
+def test_a_diverged_run_counts_as_the_largest_class(tmp_path: Path) -> None:
+    """With two classes, the larger of 70 %, a diverged run equals one that is right about 70 %."""
+    two = {"classes": ["a", "b"], "largest_class": {"test": 0.7}}
+    cell(tmp_path, "sgd", 64, 0.05, [None, None], of_data=two)
+    cell(tmp_path, "sgd", 64, 0.0005, [0.7, 0.7], of_data=two)
+    cell(tmp_path, "adam", 64, 0.05, [0.9, 0.9], of_data=two)
+    cell(tmp_path, "adam", 64, 0.0005, [0.9, 0.9], of_data=two)
+    found = variance(only(tmp_path))
+    assert found
+    assert found.shares["optimizer"] == pytest.approx(1)
+
+
 def test_only_a_balanced_part_is_decomposed(tmp_path: Path) -> None:
     for optimizer, lr in product(("sgd", "adam"), LRS):
         cell(tmp_path, optimizer, 64, lr, [0.98, 0.97 + 0.01 * (optimizer == "sgd")])

@@ -75,11 +75,13 @@ def _name(run: "pd.Series", variant: str) -> str:
 
 
 def _values(cell: Cell, epoch: str) -> Values:
+    last = cell.counted[list(FIGURES)].to_numpy(float)
     if epoch == "last":
-        return 100 * cell.runs[list(FIGURES)].to_numpy(float)
-    # Runs that diverged have shorter curves, filled up with NaN.
+        return 100 * last
+    # Runs that diverged have shorter curves, filled up with NaN; they count as guessing in either case.
     curves = (cell.by_epoch(figure)[cell.runs.index].to_numpy(float) for figure in FIGURES)
-    return 100 * np.stack([np.nanmax(curve, axis=0) for curve in curves], axis=1)
+    best = np.stack([np.nanmax(curve, axis=0) for curve in curves], axis=1)
+    return 100 * np.where(cell.runs.status.eq("diverged").to_numpy()[:, None], last, best)
 
 
 def log_density(figure: float, mean: float, variance: float, freedom: int, n: int, images: int) -> float:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import product
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 
-from src.reporting.grid import Cell, Grid
+from src.reporting.grid import Cell, Grid, divergence, with_divergence
 from src.reporting.statistics import ALPHA, Comparison, counted, holm, percent, seeds_needed
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
@@ -22,34 +23,33 @@ def ended(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
 
 
 def learnt(grid: Grid, optimizer: str, batch: int, lr: float) -> Cell | None:
-    """Return a cell if none of its runs diverged and its mean test accuracy is far above chance."""
+    """Return a cell if its mean test accuracy is far above chance."""
     cell = ended(grid, optimizer, batch, lr)
-    return cell if cell and not cell.diverged and cell.finished.test_accuracy.mean() > LEARNT else None
+    return cell if cell and fmean(cell.values("test_accuracy").values()) > LEARNT else None
 
 
 def robustness(grid: Grid, optimizer: str) -> dict[int, float]:
     """Return the mean test accuracy over the assignment's cells, by seed, for seeds that ended in all of them."""
-    cells = [ended(grid, optimizer, batch, lr) for batch, lr in product(BATCHES, (HIGH, LOW, TINY))]
-    values = [_scores(cell) if cell else {} for cell in cells]
+    values = [cell.values("test_accuracy") if cell else {} for cell in assigned(grid, optimizer)]
     return {seed: float(np.mean([each[seed] for each in values])) for seed in set.intersection(*map(set, values))}
 
 
-def _scores(cell: Cell) -> dict[int, float]:
-    accuracy = cell.runs.test_accuracy.where(cell.runs.status == "finished", 0.1)
-    return dict(zip(cell.runs.seed, accuracy, strict=True))
+def assigned(grid: Grid, optimizer: str) -> list[Cell | None]:
+    """Return an optimizer's cells at the assignment's lrs and batch sizes, None where no run has ended."""
+    return [ended(grid, optimizer, batch, lr) for batch, lr in product(BATCHES, (HIGH, LOW, TINY))]
 
 
 def best_lrs(grid: Grid, batches: Sequence[int]) -> str:
     """List the best lr of each optimizer and batch size."""
-    best = {f"{o}, batch {b}": c.key[2] for o, b in product(OPTIMIZERS, batches) if (c := grid.best(o, b))}
-    return f"Best lr on the {grid.chosen_on} set: {listed({key: f'{lr:g}' for key, lr in best.items()})}"
+    best = {f"{o}, batch {b}": cell for o, b in product(OPTIMIZERS, batches) if (cell := grid.best(o, b))}
+    lrs = {key: with_divergence(f"{cell.key[2]:g}", cell) for key, cell in best.items()}
+    return f"Best lr on the {grid.chosen_on} set: {listed(lrs)}"
 
 
 def accuracy(cell: Cell) -> str:
     """Format a cell's test accuracy, and how many of its runs diverged."""
     estimate = cell.estimate("test_accuracy")
-    diverged = [f"diverged {cell.diverged}/{len(cell.runs)}"] if cell.diverged else []
-    return ", ".join([*([f"{percent(estimate)} %"] if estimate else []), *diverged])
+    return with_divergence(f"{percent(estimate)} %", cell) if estimate else divergence(cell)
 
 
 def direction(found: dict[str, Comparison]) -> Verdict:

@@ -96,13 +96,14 @@ def test_other_settings_of_one_optimizer_are_scored_beside_the_others(tmp_path: 
     assert variant.cells == 18
 
 
-def test_a_run_that_diverged_early_has_a_best_epoch(tmp_path: Path) -> None:
+def test_a_diverged_run_counts_as_guessing_in_its_last_and_its_best_epoch(tmp_path: Path) -> None:
     for seed, curve in ((0, [0.2] * 20), (1, [0.25])):
         settings = Settings("mnist", 0, "half", LENET, NODES["adam"], SCHEDULES["constant"], 0.05, 64, 20, seed)
         status = "diverged" if seed else "finished"
-        write(tmp_path, settings, ConfigChoices("lenet", "adam", "constant"), curve, status=status)
-    _, best = candidates(grids(read(tmp_path)))
-    assert best.cells["adam", 64, 0.05].tolist() == [[20, 20], [25, 25]]
+        shares = {"largest_class": {"train": 0.11, "test": 0.12}}
+        write(tmp_path, settings, ConfigChoices("lenet", "adam", "constant"), curve, status=status, of_data=shares)
+    for candidate in candidates(grids(read(tmp_path))):
+        assert candidate.cells["adam", 64, 0.05].tolist() == [[20, 20], [11, 12]]
 
 
 def test_without_enough_seeds_there_is_no_score(tmp_path: Path) -> None:
