@@ -39,7 +39,7 @@ def test_one_run_writes_all_its_files(train: Command, outputs: Path) -> None:
         "classes": list("0123456789"),
         "mean": [0.5],
         "std": [0.5],
-        **{key: record["data"][key] for key in ("brightness", "sha256")},
+        **{key: record["data"][key] for key in ("brightness", "sha256", "largest_class")},
     }
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [int(row["updates"]) for row in rows] == [4, 8, 12]

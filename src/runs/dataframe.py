@@ -107,12 +107,20 @@ def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     return (
         {"directory": str(run.directory), "status": record["status"]}
         | _asked_for(settings, names)
-        | {key: float("nan") if figures.get(key) is None else float(figures[key]) for key in (*FINAL, "initial_loss", "final_loss")}
+        | {
+            key: float("nan") if figures.get(key) is None else float(figures[key])
+            for key in (*FINAL, "initial_loss", "final_loss")
+        }
         | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
         | {"classes": number_of_classes(record), "error": record.get("error")}
         | {f"{split}_guess": guessing(record, split) for split in get_args(Split)}
-        | {"data_sha256": data.get("sha256"), "code": last.get("code"), "sessions": len(sessions), "ended": record.get("ended")}
+        | {
+            "data_sha256": data.get("sha256"),
+            "code": last.get("code"),
+            "sessions": len(sessions),
+            "ended": record.get("ended"),
+        }
         | {"group_size": max((session.get("group_size", 1) for session in sessions), default=1)}
         | {key: last.get(key) for key in ("began", "device", "kernels", "threads", "commit", "dirty")}
         | {"processor": last.get("machine", {}).get("processor")}

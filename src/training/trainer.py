@@ -67,20 +67,20 @@ class Training:
             settings.augment,
         )
         self.code = own_code(settings)
-        self.classifier = self._built()
+        self.classifier = self._built(probe)
 
-    def _built(self) -> Classifier:
+    def _built(self, probe: Probe = False) -> Classifier:
         """Return the untrained network and its optimizer."""
         settings, images = self.settings, self.images
         # Moved before the optimizer is built, since some optimizers allocate their state at once.
         model = new_model(settings, images.shape, len(images.classes)).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, model.parameters(), lr=settings.lr)
         arguments = model, optimizer, self.data.schedule, settings.lr, settings.seed
-        if not self.probe:
+        if not probe:
             return Classifier(*arguments)
         from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
 
-        return ProbedClassifier(*arguments, self.probe)
+        return ProbedClassifier(*arguments, probe)
 
     @property
     def model(self) -> nn.Module:
@@ -142,7 +142,7 @@ class Training:
             return True
         except Damaged as error:
             _rename(run.checkpoint, f"{error}; the run starts over")
-            self.classifier = self._built()  # a part of it may have been restored
+            self.classifier = self._built(self.probe)  # a part of it may have been restored
             return False
 
     def begin(self, run: Run, names: ConfigChoices, group_size: int = 1) -> bool:
