@@ -145,9 +145,10 @@ def _write(folder: Path, chosen: Frames, everything: Frames, command: str) -> Pa
 
 
 def _alike(grid: Grid, runs: pd.DataFrame) -> "pd.Index[str]":
-    """Return the runs with the settings, seeds and data files of a grid."""
+    """Return the runs with the settings, seeds, data files and code of a grid."""
     same_files = runs.data_sha256.isna() | (runs.data_sha256 == grid.data_sha256)
-    return runs.index[(runs.grid == grid.digest) & runs.seed.isin(grid.seeds) & same_files]
+    alike = runs.index[(runs.grid == grid.digest) & runs.seed.isin(grid.seeds) & same_files]
+    return alike.difference(pd.Index(list(grid.on_other_code), dtype=object), sort=False)
 
 
 @interruptible("no report was written; an earlier one is unchanged")

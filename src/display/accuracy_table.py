@@ -1,6 +1,5 @@
 """The table of cells: test accuracy by optimizer, batch size and lr."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,12 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from src.config.settings import optimizer_order
+from src.runs.own_code import own_classes
 from src.runs.record import chance
 from src.runs.state import State
 
 ALWAYS = ("optimizer", "batch")
-TARGET = re.compile(r"'_target_': '([^']+)'")
-OURS = ("torch", "src")  # packages whose code is not the user's own
 
 
 def tables(states: Iterable[State]) -> list[tuple[str, Table]]:
@@ -59,14 +57,12 @@ def _caption(name: str, files: str, states: list[State]) -> str:
 def _versions(states: Iterable[State]) -> int:
     """Return the number of versions of the user's own code that runs of the same classes were trained by.
 
-    A run's digest covers all code of the user's own: of two classes, it differs without being another version.
+    Only runs of the same classes of the user's own are compared (`own_classes`).
     """
     codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for state in states:
         if state.code is not None:
-            settings = state.settings
-            classes = set(TARGET.findall(str([settings.model, settings.optimizer, settings.schedule])))
-            codes[tuple(sorted(name for name in classes if name.partition(".")[0] not in OURS))].add(state.code)
+            codes[own_classes(state.settings)].add(state.code)
     return max(map(len, codes.values()), default=0)
 
 

@@ -1,6 +1,7 @@
 """The run that a command names: by its folder, a part of its name, or as the best of a selection."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from src.errors import UserError
 from src.runs.directory import Run
+from src.runs.own_code import own_classes
 from src.runs.state import State, read_state, records
 
 SHOWN = 5  # runs that an error names
@@ -63,14 +65,35 @@ def best(selection: Sequence[str], output: Path) -> Path:
     name = " ".join(["best", *selection])
     if not chosen:
         raise UserError(f"{name}: there is no such finished run in {output}")
-    if len(data := sorted({state.settings.data for state in chosen})) > 1:
-        raise UserError(f"{name}: these runs are of several data sets, {', '.join(data)}; add data={data[0]}")
+    _check_alike(name, chosen)
     validated = [state for state in chosen if state.validation_accuracy is not None]
     split = "validation" if validated else "test"
     top = max(validated or chosen, key=lambda state: _accuracy(state, split))
     counted = f"{len(validated or chosen)} run{'s' * (len(validated or chosen) > 1)}"
     print(f"{name}: {top.directory}/, {_accuracy(top, split):.2%} on the {split} set, of {counted}")
     return top.directory
+
+
+def _check_alike(name: str, states: Sequence[State]) -> None:
+    """Raise UserError unless all runs are on the same data, which their hash tells, and by the same code."""
+    if len(names := sorted({state.settings.data for state in states})) > 1:
+        raise UserError(f"{name}: these runs are of several data sets, {', '.join(names)}; add data={names[0]}")
+    if len(files := sorted({state.data_sha256 or "" for state in states})) > 1:
+        some = ", ".join(each[:8] for each in files)
+        raise UserError(
+            f"{name}: these runs are on {len(files)} data files named {names[0]}, whose SHA-256 begin with {some}; add "
+            f"data.sha256={files[0][:8]}"
+        )
+    codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for state in states:
+        if state.code:
+            codes[own_classes(state.settings)].add(state.code)
+    for classes, found in codes.items():
+        if len(found) > 1:
+            raise UserError(
+                f"{name}: these runs were trained by {len(found)} versions of {', '.join(classes)}; add settings that "
+                "select those of one, or train them again with force=true"
+            )
 
 
 def _accuracy(state: State, split: str) -> float:
@@ -83,13 +106,15 @@ def _settings(state: State) -> dict[str, Any]:
     settings, names = state.settings, state.names
     of_data = {f"data.{key}": getattr(settings, key) for key in ("validation", "normalize", "augment")}
     own = {f"data.{key}": value for key, value in settings.source.items()} | {"data.test": settings.test_share}
-    return settings.flat | of_data | own | asdict(names)
+    return settings.flat | of_data | own | {"data.sha256": state.data_sha256 or ""} | asdict(names)
 
 
 def _has(state: State, word: str) -> bool:
     """Return True if the run has the setting KEY=VALUE."""
     key, _, value = word.partition("=")
     own = _settings(state).get(key)
+    if key == "data.sha256":
+        return bool(value) and str(own).startswith(value)
     if isinstance(own, int | float):
         try:
             return float(value) == own

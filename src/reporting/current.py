@@ -1,15 +1,9 @@
 """Which ended runs a grid can compare: those on the same data files, and by the same code of the user's own."""
 
 import math
-import re
-from collections import defaultdict
 from datetime import datetime, timezone
 
 import pandas as pd
-
-PARTS = ("model.", "optimizer.", "schedule.")
-NESTED = re.compile(r"'_target_': '([^']+)'")  # within an argument, which a frame holds as text
-OURS = ("torch", "src")  # packages whose code is not the user's own
 
 
 def newest_files(ended: pd.DataFrame) -> str | None:
@@ -20,25 +14,14 @@ def newest_files(ended: pd.DataFrame) -> str | None:
 def on_other_code(ended: pd.DataFrame) -> list[str]:
     """Return the directories of runs whose code is known, and is not that of the last run to end.
 
-    A digest covers all code of a run that is the user's own, of network, optimizer and schedule. So only runs of the
-    same classes of the user's own are versions of each other: two optimizers of the user's own are not.
+    Only runs of the same classes of the user's own are compared (`own_classes`).
     """
-    alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for directory, run in ended[ended.code.notna()].iterrows():
-        alike[_own_classes(run)].append(str(directory))
-    others = []
-    for directories in alike.values():
-        codes = ended.code[directories]
-        others += list(codes.index[codes != _of_last(ended.loc[directories], "code")])
-    return others
-
-
-def _own_classes(run: "pd.Series") -> tuple[str, ...]:
-    """Return the names of the classes of the user's own in a run's settings."""
-    texts = {key: str(value) for key, value in run.items() if str(key).startswith(PARTS) and not pd.isna(value)}
-    names = {text for key, text in texts.items() if str(key).endswith("._target_")}
-    names |= {name for text in texts.values() for name in NESTED.findall(text)}
-    return tuple(sorted(name for name in names if name.partition(".")[0] not in OURS))
+    known = ended[ended.code.notna()]
+    return [
+        directory
+        for _, alike in known.groupby("own_classes", sort=False)
+        for directory in alike.index[alike.code != _of_last(alike, "code")]
+    ]
 
 
 def _of_last(ended: pd.DataFrame, column: str) -> str | None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from src.config.settings import ConfigChoices, Settings
 from src.runs.atomic import read_file, replace_file
@@ -25,6 +25,8 @@ class _Planned(TypedDict):
     directory: str
     settings: SettingsEntry
     names: ChoicesEntry
+    data_sha256: NotRequired[str | None]
+    code: NotRequired[str | None]
 
 
 PLANNED = TypeAdapter(list[_Planned])
@@ -42,6 +44,8 @@ def announced(output: Path, states: Sequence[State]) -> Iterator[None]:
             "directory": str(state.directory.relative_to(output)),
             "settings": asdict(state.settings),
             "names": asdict(state.names),
+            "data_sha256": state.data_sha256,
+            "code": state.code,
         }
         for state in states
     ]
@@ -64,7 +68,9 @@ def planned(output: Path) -> list[State]:
             except Timeout:
                 for run in PLANNED.validate_json(read_file(file)):
                     path = output / run["directory"]
-                    states[path] = State(path, Settings(**run["settings"]), ConfigChoices(**run["names"]))
+                    settings, names = Settings(**run["settings"]), ConfigChoices(**run["names"])
+                    known = run.get("data_sha256"), run.get("code")
+                    states[path] = State(path, settings, names, data_sha256=known[0], code=known[1])
     return list(states.values())
 
 

@@ -10,6 +10,7 @@ from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line, printable
 from src.runs.atomic import Damaged
 from src.runs.directory import Run
+from src.runs.own_code import own_classes
 from src.runs.record import OtherRecipe, Split, guessing, number_of_classes
 from src.runs.state import records
 
@@ -118,6 +119,7 @@ def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
         | {
             "data_sha256": data.get("sha256"),
             "code": last.get("code"),
+            "own_classes": " ".join(own_classes(settings)),
             "sessions": len(sessions),
             "ended": record.get("ended"),
         }

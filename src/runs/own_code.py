@@ -59,7 +59,16 @@ def own_code(settings: Settings) -> OwnCode:
     Nothing is imported. The code of data of the user's own does not count: their arrays are compared by their hash. The
     result is that of the first call in this process, which imports the code once, too.
     """
-    return _of_targets(tuple(sorted(set(_targets([settings.model, settings.optimizer, settings.schedule])))))
+    return _of_targets(own_classes(settings))
+
+
+def own_classes(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the classes of network, optimizer and schedule that are not torch's or Ravine's.
+
+    Only runs with the same ones can be by two versions of a code: `OwnCode.digest` covers all of them at once.
+    """
+    named = set(_targets([settings.model, settings.optimizer, settings.schedule]))
+    return tuple(sorted(name for name in named if name.partition(".")[0] not in OURS))
 
 
 @cache
@@ -68,8 +77,6 @@ def _of_targets(targets: tuple[str, ...]) -> OwnCode:
     versions: dict[str, str] = {}
     for target in targets:
         package = target.partition(".")[0]
-        if package in OURS:
-            continue
         if root := _root(package):
             files |= _with_imports(root, _module(root, target))
         elif number := _version(package):
