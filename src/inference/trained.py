@@ -18,7 +18,8 @@ from src.network import new_model
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import read
 from src.runs.directory import Run
-from src.runs.own_code import own_code
+from src.runs.own_code import OwnCode, own_code
+from src.runs.own_globals import put_back, variables
 from src.runs.record import ENDED
 from src.runs.restoring import restore
 
@@ -83,16 +84,24 @@ def load_network(directory: Path) -> TrainedNetwork:
     if record["status"] == "diverged":
         print(f"{directory}: this run diverged; its predictions are worth nothing", file=sys.stderr)
     shape, classes = tuple(record["data"]["shape"]), len(record["data"]["classes"])
-    run.check_code(own_code(settings))
+    run.check_code(code := own_code(settings))
     with kept_generators():
         network = new_model(settings, shape, classes)
     weights = {name.removeprefix("model."): each for name, each in checkpoint["state_dict"].items()}
     _fill(network, weights, directory)
+    if "snapshot" in checkpoint:  # not of an earlier version, or trained in a group
+        _restore(checkpoint["snapshot"], network, code, directory)
+    return TrainedNetwork(network, record)
+
+
+def _restore(snapshot: Any, network: nn.Module, code: OwnCode, directory: Path) -> None:
+    """Restore the state that `state_dict` lacks. Raises UserError."""
+    roots = {"network": network, "globals": variables(code)}
     try:
-        restore(checkpoint.get("snapshot", {"nodes": [], "roots": {"network": None}}), {"network": network})
+        restore(snapshot, roots)
     except Damaged as error:
         raise UserError(f"{directory}: cannot be loaded: {error}") from error
-    return TrainedNetwork(network, record)
+    put_back(code, roots["globals"])
 
 
 def _earlier_names(run: Run) -> list[str]:

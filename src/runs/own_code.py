@@ -29,6 +29,7 @@ class OwnCode:
 
     files: dict[str, bytes] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()  # the classes, by module and name
 
     @property
     def digest(self) -> str | None:
@@ -81,7 +82,7 @@ def _of_targets(targets: tuple[str, ...]) -> OwnCode:
             files |= _with_imports(root, _module(root, target))
         elif number := _version(package):
             versions[package] = number
-    return OwnCode(files, versions)
+    return OwnCode(files, versions, targets)
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -15,6 +15,8 @@ from src.generators import seed_all
 from src.native.chain import Chain, chain_of
 from src.native.gather import Pixels
 from src.native.update import native_update
+from src.runs.own_code import OwnCode
+from src.runs.own_globals import put_back, variables
 from src.runs.record import Row, finite
 from src.runs.restoring import restore
 from src.runs.snapshot import Snapshot
@@ -60,6 +62,7 @@ class Classifier(LightningModule):
         self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
         self.step_with = _with_closure(optimizer)
         self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
+        self.code = OwnCode()
         self.unsaved: list[str] = []  # places of state that the checkpoint lacks, so that the run cannot resume from it
 
     def configure_optimizers(self) -> Optimizer:
@@ -207,6 +210,7 @@ class Classifier(LightningModule):
         """Restore what a snapshot holds. Raises Damaged, and then leaves a part of the state restored."""
         roots = self._roots
         restore(snapshot, roots, device)
+        put_back(self.code, roots["globals"])
         for name, parameter in self.model.named_parameters():
             parameter.grad = roots["gradients"].get(name)
 
@@ -215,7 +219,8 @@ class Classifier(LightningModule):
         """The objects that hold state; torch's optimizers begin each update by clearing the gradients."""
         named = [] if self.has_torch_step else self.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
-        return {"network": self.model, "optimizer": self.optimizer, "gradients": gradients}
+        found: dict[str, Any] = {"network": self.model, "optimizer": self.optimizer, "gradients": gradients}
+        return found | {"globals": variables(self.code)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {"curve": self.curve, "snapshot": self.snapshot().content, "unsaved": self.unsaved}

@@ -10,6 +10,7 @@ from src.errors import flat
 from src.generators import kept_generators
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import check_readable
+from src.runs.own_globals import kept_variables
 from src.runs.snapshot import differing
 from src.training.classifier import Classifier
 
@@ -24,7 +25,7 @@ def unsaved_state(classifier: Classifier, file: Path, build: Callable[[], Classi
     check_readable(file)
     found = classifier.snapshot().unsaved
     checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    with kept_generators():
+    with kept_generators(), kept_variables(classifier.code):
         try:
             found |= restored(checkpoint, build(), device)
         except Damaged as error:

@@ -24,6 +24,7 @@ from src.runs.atomic import Damaged, set_aside
 from src.runs.checkpoint import DIGEST, read_fitting
 from src.runs.directory import CODE, Run, now
 from src.runs.own_code import own_code
+from src.runs.own_globals import begin_anew
 from src.runs.provenance import command_id, provenance
 from src.schedules import Schedule
 from src.training.callbacks.progress import ProgressBar
@@ -67,6 +68,7 @@ class Training:
             settings.augment,
         )
         self.code = own_code(settings)
+        begin_anew(self.code)
         self.classifier = self._built(probe)
 
     def _built(self, probe: Probe = False) -> Classifier:
@@ -76,11 +78,14 @@ class Training:
         model = new_model(settings, images.shape, len(images.classes)).to(self.device)
         optimizer = instantiate("optimizer", settings.optimizer, Optimizer, model.parameters(), lr=settings.lr)
         arguments = model, optimizer, self.data.schedule, settings.lr, settings.seed
-        if not probe:
-            return Classifier(*arguments)
-        from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
+        if probe:
+            from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
 
-        return ProbedClassifier(*arguments, probe)
+            built: Classifier = ProbedClassifier(*arguments, probe)
+        else:
+            built = Classifier(*arguments)
+        built.code = self.code
+        return built
 
     @property
     def model(self) -> nn.Module:
@@ -142,6 +147,7 @@ class Training:
             return True
         except Damaged as error:
             _rename(run.checkpoint, f"{error}; the run starts over")
+            begin_anew(self.code)
             self.classifier = self._built(self.probe)  # a part of it may have been restored
             return False
 

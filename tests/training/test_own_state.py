@@ -40,7 +40,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         name: ({"_target_": MINE + name}, {"_target_": "torch.optim.SGD", "momentum": 0.9})
         for name in (
             "Counting", "Buffered", "Random", "Normalised", "Lazy", "Tied", "Thawing", "Spectral", "Recurrent",
-            "SelfTeaching", "Remembering",
+            "SelfTeaching", "Remembering", "Global",
         )
     },
     "LBFGS": (MLP, {"_target_": "torch.optim.LBFGS", "max_iter": 3}),
