@@ -86,12 +86,13 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
             try:
                 training.train_in(run, console, resolved.names)
             except Interrupted as interruption:
-                if run.staged:
-                    interruption.hint = f"0 epochs done; the earlier training in {run.directory} is unchanged"
-                    raise
                 kept = state.epoch if (state := read_state(run)) else 0
                 interruption.hint = f"{kept} of {settings.epochs} epochs {RESUMES}"
+                if run.staged:
+                    interruption.hint = f"no epoch was done; the earlier training in {run.directory} is unchanged"
                 raise
+            finally:
+                run.abandon()
         return run.record()  # under the lock, so that no other process can clear the run first
 
 

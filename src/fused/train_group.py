@@ -64,6 +64,8 @@ def train_group(configs: Sequence[DictConfig]) -> GroupResult:
                 else:
                     result.alone |= {member.number: f"its group failed: {reason}" for member in left}
         result.begun = {member.number for member in members if member.begun and not member.run.staged}
+        for member in members:
+            member.run.abandon()
     return result
 
 

@@ -96,7 +96,7 @@ def load_network(directory: Path) -> TrainedNetwork:
 
 def _restore(snapshot: Any, network: nn.Module, code: OwnCode, directory: Path) -> None:
     """Restore the state that `state_dict` lacks. Raises UserError."""
-    roots = {"network": network, "globals": variables(code)}
+    roots: dict[str, Any] = {"network": network, "globals": variables(code)}
     try:
         restore(snapshot, roots)
     except Damaged as error:

@@ -233,6 +233,12 @@ class Run:
         self._finish_replacing()
         self._use(self.directory)
 
+    def abandon(self) -> None:
+        """Remove staged files, if there are any; the earlier training stays."""
+        if self.staged:
+            _remove(self.folder)
+            self._use(self.directory)
+
     def _finish_replacing(self) -> None:
         """Finish or undo what a killed process has begun. Links are removed, not their targets."""
         complete, moving = self.directory / COMPLETE, self.directory / MOVING
