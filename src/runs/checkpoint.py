@@ -46,10 +46,10 @@ def _plain(value: Any) -> Any:
     return value if type(value) in PLAIN or isinstance(value, Tensor) else None
 
 
-def check_readable(path: Path) -> None:
-    """Raise UserError that names the part of a checkpoint that cannot be read again."""
+def read_back(path: Path) -> dict[str, Any]:
+    """Return a checkpoint that this process has just written. Raises UserError that names what cannot be read again."""
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the user's network may have put anything into it
         whole = torch.load(path, map_location="cpu", weights_only=False)  # written by this process
         key = _unreadable(whole, "") or "it"

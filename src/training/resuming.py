@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from src.errors import flat
 from src.generators import kept_generators
 from src.runs.atomic import Damaged
-from src.runs.checkpoint import check_readable
+from src.runs.checkpoint import read_back
 from src.runs.own_globals import kept_variables
 from src.runs.snapshot import differing
 from src.training.classifier import Classifier
@@ -20,11 +18,13 @@ SHOWN = 5  # places that a message names
 def unsaved_state(classifier: Classifier, file: Path, build: Callable[[], Classifier], device: str) -> list[str]:
     """Return the places of state that a checkpoint of the classifier lacks. Raises UserError if it cannot be read.
 
-    The file is restored in a classifier that is built anew, as a resumed run does.
+    The file is restored in a classifier that is built anew, as a resumed run does. Classes of torch and Ravine need not
+    be tried in each run.
     """
-    check_readable(file)
+    checkpoint = read_back(file)
+    if classifier.code.digest is None:
+        return []
     found = classifier.snapshot().unsaved
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     with kept_generators(), kept_variables(classifier.code):
         try:
             found |= restored(checkpoint, build(), device)
