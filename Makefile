@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train study report test test-quick test-gpu check bench clean
+.PHONY: help setup train study report test test-quick test-long test-gpu check bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,6 +24,9 @@ test: .venv/tested ## run the tests (ARGS="-k resume" for some of them)
 
 test-quick: .venv/tested ## the tests that start no process, in a minute
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-long: .venv/tested ## all tests, and those that take longer
+	RAVINE_TEST_LONG=1 $(BIN)/python -m pytest $(ARGS)
 
 test-gpu: .venv/tested ## the tests that need a GPU
 	RAVINE_TEST_GPU=1 $(BIN)/python -m pytest -n0 tests/gpu $(ARGS)

@@ -100,8 +100,12 @@ SLOW = (  # modules that start processes, compile, or take more than some second
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-quick` leaves out."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what `make test-quick` leaves out, and leave out what only `make test-long` runs."""
+    if not os.environ.get("RAVINE_TEST_LONG"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     for item in items:
         module = item.path.relative_to(ROOT / "tests").as_posix()
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())) or module.startswith(SLOW):
