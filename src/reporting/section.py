@@ -16,8 +16,8 @@ from src.reporting.grid import Cell, Grid, Key, with_divergence
 from src.reporting.heat_map import HeatMap
 from src.reporting.limits import Limits
 from src.reporting.range_check import RangeCheck, range_checks, summary
-from src.reporting.statistics import ALPHA, counted, percent
-from src.reporting.tables import numbers
+from src.reporting.statistics import ALPHA, counted
+from src.reporting.tables import accuracy, numbers
 from src.reporting.variance import Variance, variance
 from src.runs.range_tests import RangeTest
 
@@ -111,8 +111,6 @@ def runs_of(grid: Grid) -> str:
 
 def _best(section: Section, best: Cell) -> str:
     grid, number = section.grid, len(section.grid.best_cells)
-    estimate = best.estimate("test_accuracy")
-    assert estimate is not None
     told = "; there are too few seeds to compare it with others" if section.pairs else ""
     if any(pair.comparison.least_p * pair.tests < ALPHA for pair in section.pairs):
         worse = sum(pair.winner is best for pair in section.pairs)
@@ -120,8 +118,8 @@ def _best(section: Section, best: Cell) -> str:
         some = f"significantly better than {worse} of the {number - 1} others"
         told = f"; {others.get(worse, some)}, by optimizer and batch size"
     tested = "" if grid.chosen_on == "test" else " on the test set"
-    accuracy = with_divergence(f"{percent(estimate)} %{tested}", best)
-    return f"Best cell, chosen on the {grid.chosen_on} set: {best.name} with {accuracy}{told}."
+    shown = with_divergence(f"{accuracy(best, 'test_accuracy')} %{tested}", best)
+    return f"Best cell, chosen on the {grid.chosen_on} set: {best.name} with {shown}{told}."
 
 
 def _assignment(section: Section) -> str:

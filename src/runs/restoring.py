@@ -1,7 +1,7 @@
 """Restores the state of a network and an optimizer from a snapshot, in the objects that were just built."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -51,6 +51,19 @@ class _Restoration:
         self.done: dict[int, Any] = {}
         self.storages: dict[int, torch.UntypedStorage] = {}  # where memory of the snapshot has its new place
         self.taken: set[int] = set()
+        self.by_kind: dict[str, Callable[[Node, int, Any], Any]] = {
+            "closed": self._closed,
+            "value": self._value,
+            "array": self._array,
+            "number": self._number,
+            "generator": self._generator,
+            "sequence": self._sequence,
+            "mapping": self._mapping,
+            "parts": self._parts,
+            "function": self._function,
+            "object": self._object,
+            "tensor": self._tensor,
+        }
 
     def restored(self, encoded: Any, present: Any = MISSING) -> Any:
         """Return what is encoded, `present` itself where it can be changed in place; MISSING if it cannot be built."""
@@ -59,7 +72,8 @@ class _Restoration:
         number = encoded["node"]
         if number not in self.done:
             self.done[number] = present  # found again where objects refer to each other in a circle
-            self.done[number] = getattr(self, f"_{self.nodes[number]['kind']}")(self.nodes[number], number, present)
+            node = self.nodes[number]
+            self.done[number] = self.by_kind[node["kind"]](node, number, present)
         return self.done[number]
 
     def _closed(self, node: Node, number: int, present: Any) -> Any:
@@ -95,7 +109,7 @@ class _Restoration:
         return present
 
     def _sequence(self, node: Node, number: int, present: Any) -> Any:
-        there = list(present) if type(present) in SEQUENCES or isinstance(present, SEQUENCES) else []
+        there = list(present) if isinstance(present, SEQUENCES) else []
         if isinstance(present, list):  # known before its items, which may refer to it
             self.done[number] = present
         padded = [*there, *[MISSING] * len(node["items"])]
@@ -168,7 +182,7 @@ class _Restoration:
             before = there.get(name, MISSING)
             hooks = hooks_in_order(name, before)
             after = self.restored(encoded, hooks)
-            if hooks is not before or after is before or after is MISSING:
+            if hooks is not before or after is before or after is MISSING or name.startswith("__"):
                 continue
             if name in getattr(present, "__dict__", {}) or not hasattr(type(present), name):
                 present.__dict__[name] = after
