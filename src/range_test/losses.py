@@ -29,8 +29,7 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
     losses: list[float] = []
     with flushed_denormals():  # as in training
         for lr, minibatch in zip(lrs.tolist(), _minibatches(training), strict=False):
-            for group in training.classifier.optimizer.param_groups:
-                group["lr"] = lr
+            training.classifier.rates.set(lr)
             (loss,), _ = training.classifier.train_on(minibatch)
             losses.append(loss.item())
             far = [each > FAR_ABOVE * losses[0] for each in losses[-IN_A_ROW:]]

@@ -22,6 +22,7 @@ from src.runs.restoring import restore
 from src.runs.snapshot import Snapshot
 from src.schedules import Schedule
 from src.training.datamodule import Block, DataModule, epoch_seed
+from src.training.learning_rates import LearningRates
 from src.training.lightning import LightningModule
 from src.training.metrics import EpochMetrics
 
@@ -57,7 +58,7 @@ class Classifier(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
-        self.optimizer = optimizer
+        self.optimizer, self.rates = optimizer, LearningRates(optimizer, lr)
         # Every step in torch.optim calls the closure first.
         self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
         self.step_with = _with_closure(optimizer)
@@ -83,8 +84,7 @@ class Classifier(LightningModule):
 
     def set_lr(self, epoch: int) -> None:
         """Set the optimizer's lr to that of an epoch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * self.schedule.lr_factor(epoch)
+        self.rates.set(self.lr * self.schedule.lr_factor(epoch))
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, correct = self.train_on(block)
@@ -188,7 +188,7 @@ class Classifier(LightningModule):
         before = self.curve[-1]["updates"] if self.curve else 0
         self.curve.append(
             {"epoch": epoch + 1, **figures}
-            | {"lr": self.optimizer.param_groups[0]["lr"], "batch_size": data.batch_size_in(epoch)}
+            | {**self.rates.columns, "batch_size": data.batch_size_in(epoch)}
             | {"updates": before + updates, "images_per_second": len(data.splits["train"]) / seconds}
             | {"seconds": seconds, "evaluation_seconds": evaluation_seconds}
         )

@@ -1,0 +1,53 @@
+"""The learning rates of an optimizer's parameter groups, which keep their ratios to the run's own lr."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.optim import Optimizer
+
+
+def optimizers_in(value: Any, depth: int = 3) -> Iterator[Optimizer]:
+    """Yield an optimizer and those that are its attributes, such as the one that a Lookahead or a SAM wraps."""
+    if isinstance(value, Optimizer):
+        yield value
+        value = [each for key, each in vars(value).items() if key not in ("state", "param_groups", "defaults")]
+    elif isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple) and depth:
+        for each in value:
+            if isinstance(each, Optimizer | list | tuple | dict):
+                yield from optimizers_in(each, depth - 1)
+
+
+class LearningRates:
+    """Sets the lr of all groups. A group that the optimizer was built with at a tenth of `lr` stays at a tenth."""
+
+    def __init__(self, optimizer: Optimizer, lr: float) -> None:
+        self.optimizer, self.lr, self.now = optimizer, lr, lr
+        self.bases: dict[tuple[int, int], float] = {}  # the lr of the constructor, by optimizer and group
+        self._groups()
+
+    def _groups(self) -> Iterator[tuple[dict[str, Any], float]]:
+        """Return each group and its base. One that was added while training has an lr that has been scaled."""
+        found = []
+        for optimizer in optimizers_in(self.optimizer):
+            for place, group in enumerate(optimizer.param_groups):
+                if group.get("lr") is not None:
+                    scale = 1.0 if self.now == self.lr else self.lr / self.now
+                    base = self.bases.setdefault((id(optimizer), place), float(group["lr"]) * scale)
+                    found.append((group, base))
+        return iter(found)
+
+    def set(self, lr: float) -> None:
+        """Set the lr of groups built with the run's own lr, and scale those of the others likewise."""
+        for group, base in self._groups():
+            # Without a rounding error where there is nothing to compute.
+            group["lr"] = lr if base == self.lr else base if lr == self.lr else lr * (base / self.lr)
+        self.now = lr
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """The lr of the first group, and those of others that differ from it: `lr`, `lr_group2` and so on."""
+        first, *others = (float(group.get("lr") or 0.0) for group in self.optimizer.param_groups)
+        differing = {f"lr_group{number}": lr for number, lr in enumerate(others, 2) if lr != first}
+        return {"lr": first} | differing
