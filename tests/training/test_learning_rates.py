@@ -84,7 +84,7 @@ def test_the_curve_shows_the_groups_that_differ(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run.curve_file.read_text())))
     assert [(float(row["lr"]), float(row["lr_group2"])) for row in rows] == [
         (0.1, 0.1 * 0.1),
-        (0.01, pytest.approx(0.001)),
+        (pytest.approx(0.01), pytest.approx(0.001)),
     ]
 
 
