@@ -21,13 +21,23 @@ def seed_others(seed: int) -> None:
     random.seed(seed)
 
 
+def states() -> Any:
+    """Return the states of the global generators of the CPU."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+
+def set_states(found: Any) -> None:
+    """Set the global generators of the CPU to what `states` returned."""
+    random.setstate(found[0])
+    np.random.set_state(found[1])  # noqa: NPY002
+    torch.set_rng_state(found[2])
+
+
 @contextmanager
 def kept_generators() -> Iterator[None]:
     """Leave the global generators of the CPU as they are, whatever is drawn within."""
-    states: Any = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    before = states()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+        set_states(before)

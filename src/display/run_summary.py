@@ -28,12 +28,17 @@ def show(run: Run, record: dict[str, Any], console: Console) -> None:
     held_out = f", {data['validation']:,} held out" if data["validation"] else ""
     lines = {
         "data": f"{data['name']}: {data['train']:,} to train on{held_out}, {data['test']:,} to test on",
-        "training": f"{_several(figures['epochs'], 'epoch')}, {_several(figures['updates'], 'update')}, "
-        f"{figures['training_seconds']:.0f} s",
+        "training": f"{_several(figures['epochs'], 'epoch')}, {_updates(figures)}, {figures['training_seconds']:.0f} s",
         "files": f"{run.directory}/",
     }
     for name, text in lines.items():
         console.print(f"{name:>9}  {text}", soft_wrap=True)
+
+
+def _updates(figures: dict[str, Any]) -> str:
+    """Return the number of updates, and that of the gradients that they took if it is not one each."""
+    updates, gradients = figures["updates"], figures.get("gradients", figures["updates"])
+    return _several(updates, "update") + ("" if updates == gradients else f" of {_several(gradients, 'gradient')}")
 
 
 def _several(number: int, noun: str) -> str:

@@ -26,6 +26,7 @@ def losses_of(settings: Settings, images: Images, lrs: NDArray[np.float64], devi
     not finite, which is the last one returned, or once `IN_A_ROW` losses in a row exceed `FAR_ABOVE` times the first.
     """
     training = Training(settings, images, device)
+    training.classifier.set_mode(training=True)
     losses: list[float] = []
     with flushed_denormals():  # as in training
         for lr, minibatch in zip(lrs.tolist(), _minibatches(training), strict=False):

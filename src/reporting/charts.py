@@ -40,7 +40,7 @@ FINISHED, DIVERGED = ({"filter": f"datum.status === '{status}'"} for status in (
 OF_CELL = ["cell", "optimizer", "batch_size", "lr", "status", "diverged", "epoch"]
 MEAN: Spec = {
     "aggregate": [
-        *({"op": "mean", "field": field, "as": field} for field in ("at", "value", "updates", "seconds")),
+        *({"op": "mean", "field": field, "as": field} for field in ("at", "value", "updates", "gradients", "seconds")),
         {"op": "min", "field": "value", "as": "least"},
         {"op": "max", "field": "value", "as": "most"},
         {"op": "count", "as": "runs"},
@@ -66,7 +66,11 @@ def tables(grid: Grid, cells: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
         for run in cell.runs.itertuples():
             curve = cell.curves.loc[run.Index]
             seconds = curve.seconds.cumsum()
-            points = curve[scores].assign(updates=curve.updates.astype(int), epoch=curve.index, seconds=seconds)
+            # One an update, in a curve of an earlier version.
+            gradients = curve.get("gradients", curve.updates).fillna(curve.updates).astype(int)
+            points = curve[scores].assign(
+                updates=curve.updates.astype(int), gradients=gradients, epoch=curve.index, seconds=seconds
+            )
             curves.append(points.assign(run=len(runs)))
             row = {"cell": cell.name, "optimizer": optimizer, "batch_size": batch_size, "lr": lr}
             runs.append(
@@ -225,6 +229,7 @@ def _lines(colour: Spec) -> list[Spec]:
         tip("diverged"),
         tip("epoch"),
         tip("updates", ",.0f"),
+        tip("gradients", ",.0f"),
         tip("seconds", ".1f"),
     ]
     nearest = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True}
@@ -255,7 +260,7 @@ def _curves(chart: Spec, filters: list[Spec] | None = None) -> Spec:
         {
             "name": "across",
             "value": "epoch",
-            "bind": {"input": "select", "options": ["epoch", "updates", "seconds"], "name": "across "},
+            "bind": {"input": "select", "options": ["epoch", "updates", "gradients", "seconds"], "name": "across "},
         },
         {"name": "up", "value": "loss", "bind": {"input": "select", "options": ["loss", "error rate"], "name": "up "}},
     ]

@@ -113,6 +113,7 @@ def _row(run: Run, record: dict[str, Any]) -> dict[str, Any]:
             for key in (*FINAL, "initial_loss", "final_loss")
         }
         | {"epochs_done": figures.get("epochs", 0), "updates": figures.get("updates", 0)}
+        | {"gradients": figures.get("gradients", figures.get("updates", 0))}
         | {"training_seconds": figures.get("training_seconds"), "test_images": data.get("test")}
         | {"classes": number_of_classes(record), "error": record.get("error")}
         | {f"{split}_guess": guessing(record, split) for split in get_args(Split)}

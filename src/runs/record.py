@@ -103,6 +103,7 @@ class _Figures(TypedDict):
     final_loss: NotRequired[Loss]
     epochs: Positive
     updates: Positive
+    gradients: NotRequired[Positive]  # that the updates took; SAM takes two an update
     training_seconds: Seconds
     evaluation_seconds: NotRequired[Seconds]
 

@@ -1,20 +1,14 @@
 """The LightningModule that trains one network, in blocks of minibatches, with metrics once an epoch."""
 
-import inspect
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from src.generators import seed_all
-from src.native.chain import Chain, chain_of
-from src.native.gather import Pixels
-from src.native.update import native_update
 from src.runs.own_code import OwnCode
 from src.runs.own_globals import put_back, variables
 from src.runs.record import Row, finite
@@ -25,26 +19,9 @@ from src.training.datamodule import Block, DataModule, epoch_seed
 from src.training.learning_rates import LearningRates
 from src.training.lightning import LightningModule
 from src.training.metrics import EpochMetrics
+from src.training.stepper import Stepper
 
-Closure = Callable[[], Tensor]
-Evaluation = tuple[Tensor, Tensor]  # losses of minibatches, and the number of correct predictions
-
-
-def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
-    """Return the optimizer's step as a function of its closure, or None if the step takes no closure.
-
-    The closure is the argument named `closure`, or else a first argument without a default.
-    """
-    step: Callable[..., object] = optimizer.step
-    parameters = inspect.signature(step).parameters
-    if "closure" in parameters and parameters["closure"].kind is not inspect.Parameter.POSITIONAL_ONLY:
-        return lambda closure: step(closure=closure)
-    first = next(iter(parameters.values()), None)
-    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
-        return None
-    return (
-        step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
-    )
+OF_STATISTICS = 50  # minibatches from which batch statistics of averaged weights are computed
 
 
 class Classifier(LightningModule):
@@ -59,9 +36,7 @@ class Classifier(LightningModule):
         self.automatic_optimization = False
         self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
         self.optimizer, self.rates = optimizer, LearningRates(optimizer, lr)
-        # Every step in torch.optim calls the closure first.
-        self.has_torch_step = optimizer.step.__module__.startswith("torch.optim.")
-        self.step_with = _with_closure(optimizer)
+        self.stepper = Stepper(model, optimizer)
         self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
         self.code = OwnCode()
         self.unsaved: list[str] = []  # places of state that the checkpoint lacks, so that the run cannot resume from it
@@ -78,6 +53,7 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         seed_all(epoch_seed(self.seed, self.current_epoch))
         self.set_lr(self.current_epoch)
+        self.set_mode(training=True)
         self.updates = 0
         self.train_metrics = EpochMetrics(self.device)
         self.started = time.perf_counter()
@@ -94,79 +70,33 @@ class Classifier(LightningModule):
 
     def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
         """Take an optimizer step on each minibatch; return their losses from before it and the correct predictions."""
-        pixels, order = block.split.augmented(block.order)
-        chain = chain_of(self.model, pixels)
-        # An optimizer that is not torch's may replace what a parameter holds, even between two evaluations.
-        current = (lambda: chain) if self.has_torch_step else partial(chain_of, self.model, pixels)
-        results: list[Evaluation] = []
-        while order:
-            # The first update is torch's, since it creates the optimizer's state.
-            if chain and (update := native_update(self.optimizer, chain.parameters)):
-                results.append(chain.train(pixels, order, update))
-                break
-            results.append(self._update(partial(self._differentiate, current, pixels, order[:1])))
-            order = order[1:]
-        losses, correct = zip(*results, strict=True)
-        return torch.cat(losses), torch.stack(correct).sum()
+        return self.stepper.train_on(block)
 
-    def _update(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
-        """Take an optimizer step on a minibatch; return its evaluation from before the step."""
-        evaluations: list[Evaluation] = []
+    def set_mode(self, training: bool) -> None:
+        """Tell an optimizer that has modes, as schedule-free ones do, whether the network is trained or evaluated.
 
-        def closure() -> Tensor:
-            evaluations.append(differentiate())
-            return evaluations[-1][0][0]
-
-        if self.has_torch_step:
-            self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant
-        elif self.step_with:
-            self.step_with(self._evaluated(closure))
-        else:
-            closure()
-            self.optimizer.step()
-        return evaluations[0]  # LBFGS evaluates more than once
-
-    def _differentiate(
-        self, current: Callable[[], Chain | None], pixels: Pixels, minibatch: Sequence[Tensor]
-    ) -> Evaluation:
-        """Compute the loss (1,), the correct predictions and the gradients of one minibatch."""
-        self.optimizer.zero_grad()
-        # Gradients that an optimizer keeps, in order to add to them, are left to autograd.
-        if (chain := current()) and all(parameter.grad is None for parameter in chain.parameters):
-            return chain.train(pixels, minibatch)
-        images, labels = pixels.minibatch(minibatch[0])
-        with torch.enable_grad():
-            logits = self.model(images)
-            loss = cross_entropy(logits, labels)
-            loss.backward()
-        return loss.detach()[None], (logits.argmax(-1) == labels).sum()
-
-    def _evaluated(self, evaluate: Closure) -> Closure:
-        """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.
-
-        An optimizer that ignores its closure uses the gradients it finds. One that calls it gets no second evaluation,
-        which would draw other random numbers. One that moves the parameters before its first call, as SAM does, gets a
-        new evaluation. Parameters are compared by value, since `Tensor._version` does not count changes to `.data`.
-        Gradients are restored, since the optimizer may have cleared them.
+        What is evaluated and saved is then the averaged network. Its batch statistics are computed anew, from the first
+        minibatches of the epoch (Defazio et al. 2024, arXiv 2405.15682, and their package's README).
         """
-        first = [evaluate()]
-        parameters = list(self.model.parameters())
-        values = [parameter.detach().clone() for parameter in parameters]
-        gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
-
-        def closure() -> Tensor:
-            loss = first.pop() if first else None
-            if loss is None or not all(map(torch.equal, parameters, values)):
-                return evaluate()
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            return loss
-
-        return closure
+        modes = [getattr(self.optimizer, name, None) for name in ("train", "eval")]
+        if not all(map(callable, modes)):
+            return
+        modes[0 if training else 1]()  # type: ignore[misc]
+        if training or not any(
+            isinstance(layer, _NormBase) and layer.track_running_stats for layer in self.model.modules()
+        ):
+            return
+        self.model.train()
+        with torch.no_grad():
+            train = self.data.splits["train"]
+            for images, _ in Block(train, self.data.first_minibatches(self.current_epoch, OF_STATISTICS)):
+                self.model(images)
+        self.model.eval()
 
     def on_validation_start(self) -> None:
         (self.train_figures,) = self.train_metrics.figures("train")  # waits for the device: training ends here
         self.trained = time.perf_counter()
+        self.set_mode(training=False)
         self.eval_metrics = {name: EpochMetrics(self.device) for name in self.data.eval_splits}
 
     def validation_step(self, block: Block, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -185,11 +115,17 @@ class Classifier(LightningModule):
         self, epoch: int, figures: Row, updates: int, data: DataModule, seconds: float, evaluation_seconds: float
     ) -> None:
         """Add an epoch's row to the curve; `updates` counts this epoch's updates."""
-        before = self.curve[-1]["updates"] if self.curve else 0
+        before = self.curve[-1] if self.curve else {"updates": 0, "gradients": 0}
+        # A curve of an earlier version has none; a run in a group takes one an update, and counts none itself.
+        gradients = before.get("gradients", before["updates"]) + (self.stepper.take_count() or updates)
         self.curve.append(
             {"epoch": epoch + 1, **figures}
             | {**self.rates.columns, "batch_size": data.batch_size_in(epoch)}
-            | {"updates": before + updates, "images_per_second": len(data.splits["train"]) / seconds}
+            | {
+                "updates": before["updates"] + updates,
+                "gradients": gradients,
+                "images_per_second": len(data.splits["train"]) / seconds,
+            }
             | {"seconds": seconds, "evaluation_seconds": evaluation_seconds}
         )
 
@@ -217,7 +153,7 @@ class Classifier(LightningModule):
     @property
     def _roots(self) -> dict[str, Any]:
         """The objects that hold state; torch's optimizers begin each update by clearing the gradients."""
-        named = [] if self.has_torch_step else self.model.named_parameters()
+        named = [] if self.stepper.is_torchs else self.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
         found: dict[str, Any] = {"network": self.model, "optimizer": self.optimizer, "gradients": gradients}
         return found | {"globals": variables(self.code)}

@@ -186,6 +186,10 @@ class DataModule(LightningDataModule):
             train.augmentation.draw(np.random.default_rng((self.seed, epoch, AUGMENT)))
         return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train))
 
+    def first_minibatches(self, epoch: int, number: int) -> tuple[Tensor, ...]:
+        """Return the indices of an epoch's first minibatches, whose augmentation has been drawn."""
+        return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(self.splits["train"]))[:number]
+
     def train_dataloader(self) -> DataLoader[Block]:
         """Return the current epoch's minibatches; the Trainer calls this every epoch."""
         assert self.trainer is not None

@@ -15,6 +15,8 @@ from src.training.datamodule import DataModule, Split
 from src.training.denormals import flushed_denormals
 from src.training.metrics import EpochMetrics, outputs
 
+COUNTS = {"epochs": "epoch", "updates": "updates", "gradients": "gradients"}
+
 
 def final_figures(classifier: Classifier, initial_loss: float, final_loss: float) -> tuple[dict[str, Any], bool]:
     """Return the last epoch's figures, with None for non-finite ones, and whether the run diverged.
@@ -27,7 +29,7 @@ def final_figures(classifier: Classifier, initial_loss: float, final_loss: float
     scores |= {"initial_loss": initial_loss, "final_loss": final_loss}
     diverged = not (classifier.finite and final_loss <= initial_loss)
     figures = {key: value if math.isfinite(value) else None for key, value in scores.items()}
-    counts = {"epochs": int(last["epoch"]), "updates": int(last["updates"])}
+    counts = {key: int(last[name]) for key, name in COUNTS.items() if name in last}
     times = {
         "training_seconds": sum(row["seconds"] for row in classifier.curve),
         "evaluation_seconds": sum(row["evaluation_seconds"] for row in classifier.curve),

@@ -293,3 +293,70 @@ class LateTracker(Base):
             self.tracker = Tracker([])
         self.tracker.seen += 1
         return parameter.grad / (1 + 0.01 * self.tracker.seen)
+
+
+class ScheduleFree(Optimizer):
+    """Schedule-free SGD (Defazio et al. 2024), with the modes of its authors' package."""
+
+    def __init__(self, params: Any, lr: float, beta: float = 0.9) -> None:
+        super().__init__(params, {"lr": lr, "beta": beta, "k": 0, "training": False})
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """Put the point at which gradients are taken into the parameters."""
+        self._move(True)
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put the average into the parameters."""
+        self._move(False)
+
+    def _move(self, training: bool) -> None:
+        for group in self.param_groups:
+            if group["training"] != training:
+                weight = 1 - group["beta"] if training else 1 - 1 / group["beta"]
+                for p in group["params"]:
+                    if "z" in self.state[p]:
+                        p.lerp_(self.state[p]["z"], weight)
+            group["training"] = training
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if not self.param_groups[0]["training"]:
+            raise RuntimeError("Optimizer was not in train mode when step is called. Please insert .train() calls")
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        for group in self.param_groups:
+            group["k"] += 1
+            share = 1 / group["k"]
+            for p in group["params"]:
+                z = self.state[p].setdefault("z", p.clone())
+                p.lerp_(z, share)
+                p.add_(p.grad, alpha=group["lr"] * (group["beta"] * (1 - share) - 1))
+                z.sub_(p.grad, alpha=group["lr"])
+
+
+class Newton(Base):
+    """Scales by the diagonal of the Hessian (Hutchinson's estimate), as AdaHessian does."""
+
+    def begin(self) -> None:
+        self.draws = torch.Generator().manual_seed(2)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            closure()
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        if any(p.grad.grad_fn is None for p in parameters):
+            raise RuntimeError("Gradient tensor does not have grad_fn. Set the option create_graph to True.")
+        signs = [torch.randint(0, 2, p.shape, generator=self.draws).float() * 2 - 1 for p in parameters]
+        along = torch.autograd.grad([p.grad for p in parameters], parameters, signs)
+        with torch.no_grad():
+            for p, sign, product in zip(parameters, signs, along, strict=True):
+                p.sub_(p.grad / (1 + (sign * product).abs()), alpha=self.param_groups[0]["lr"])
+
+
+class NewtonThatSaysSo(Newton):
+    """Says that it needs second derivatives."""
+
+    create_graph = True

@@ -33,7 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         for name in (
             "MomentumInAList", "MomentumByParameter", "MeanOfTheLast", "FlatMomentum", "FlatLater", "NumpyNumbers",
             "NoisyGradients", "GlobalNoise", "SAM", "Lookahead", "WeightAverage", "Accumulating", "InAClosure",
-            "AnOwnStateDict",
+            "AnOwnStateDict", "ScheduleFree", "Newton",
         )
     },
     **{

@@ -1,0 +1,173 @@
+"""Updates of a network: an optimizer's step on each minibatch of a block, whatever that step wants."""
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+
+from src.errors import UserError, flat
+from src.generators import set_states, states
+from src.native.build import without_native_code
+from src.native.chain import Chain, chain_of
+from src.native.gather import Pixels
+from src.native.update import native_update
+from src.runs.restoring import restore
+from src.runs.snapshot import Snapshot
+from src.training.datamodule import Block
+
+Closure = Callable[[], Tensor]
+Evaluation = tuple[Tensor, Tensor]  # losses of minibatches, and the number of correct predictions
+ASKS_FOR_A_GRAPH = re.compile(r"create_graph|grad_fn|does not require grad|not require gradients")  # errors of a step
+
+
+def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
+    """Return the optimizer's step as a function of its closure, or None if the step takes no closure.
+
+    The closure is the argument named `closure`, or else a first argument without a default.
+    """
+    step: Callable[..., object] = optimizer.step
+    parameters = inspect.signature(step).parameters
+    if "closure" in parameters and parameters["closure"].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return lambda closure: step(closure=closure)
+    first = next(iter(parameters.values()), None)
+    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
+        return None
+    return (
+        step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
+    )
+
+
+class Stepper:
+    """Steps of one optimizer on one network. `gradients` counts the gradients that were computed for them.
+
+    An optimizer that needs second derivatives, as AdaHessian does, has an attribute `create_graph` that is true, or its
+    first step raises an error that asks for it; the gradients are then part of a graph.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        # Every step in torch.optim calls the closure first.
+        self.is_torchs = optimizer.step.__module__.startswith("torch.optim.")
+        self._with_closure = _with_closure(optimizer)
+        self.create_graph = getattr(optimizer, "create_graph", False) is True
+        self._has_stepped = self.is_torchs or self.create_graph
+        self.gradients = 0
+
+    def take_count(self) -> int:
+        """Return the number of gradients since the last call."""
+        found, self.gradients = self.gradients, 0
+        return found
+
+    def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
+        """Take a step on each minibatch; return their losses from before it and the correct predictions."""
+        pixels, order = block.split.augmented(block.order)
+        chain = chain_of(self.model, pixels)
+        # An optimizer that is not torch's may replace what a parameter holds, even between two evaluations.
+        current = (lambda: chain) if self.is_torchs else partial(chain_of, self.model, pixels)
+        results: list[Evaluation] = []
+        while order:
+            # The first update is torch's, since it creates the optimizer's state.
+            if chain and (update := native_update(self.optimizer, chain.parameters)):
+                results.append(chain.train(pixels, order, update))
+                self.gradients += len(order)
+                break
+            results.append(self._update(partial(self._differentiate, current, pixels, order[:1])))
+            order = order[1:]
+        losses, correct = zip(*results, strict=True)
+        return torch.cat(losses), torch.stack(correct).sum()
+
+    def _update(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
+        """Take a step on a minibatch; return its evaluation from before the step."""
+        if self._has_stepped:
+            return self._step(differentiate)
+        roots = {"network": self.model, "optimizer": self.optimizer}
+        before, drawn, counted = deepcopy(Snapshot(roots).content), states(), self.gradients
+        self._has_stepped = True
+        try:
+            return self._step(differentiate)
+        except RuntimeError as error:
+            if not ASKS_FOR_A_GRAPH.search(str(error)):
+                raise
+            asked = flat(error)
+        restore(before, roots)
+        set_states(drawn)
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        self.gradients, self.create_graph = counted, True
+        try:
+            return self._step(differentiate)
+        except RuntimeError as error:
+            raise UserError(
+                f"optimizer: {type(self.optimizer).__name__} wants second derivatives ({asked[:120]}), but cannot use "
+                f"those of this network: {flat(error)[:200]}"
+            ) from error
+
+    def _step(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
+        evaluations: list[Evaluation] = []
+
+        def closure() -> Tensor:
+            evaluations.append(differentiate())
+            return evaluations[-1][0][0]
+
+        if self.is_torchs:
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # torch's type says float, but a tensor is meant
+        elif self._with_closure:
+            self._with_closure(self._evaluated(closure))
+        else:
+            closure()
+            self.optimizer.step()
+        return evaluations[0]  # LBFGS evaluates more than once
+
+    def _differentiate(
+        self, current: Callable[[], Chain | None], pixels: Pixels, minibatch: Sequence[Tensor]
+    ) -> Evaluation:
+        """Compute the loss (1,), the correct predictions and the gradients of one minibatch."""
+        self.gradients += 1
+        self.optimizer.zero_grad()
+        # Gradients that an optimizer keeps, in order to add to them, are left to autograd.
+        chain = None if self.create_graph else current()
+        if chain and all(parameter.grad is None for parameter in chain.parameters):
+            return chain.train(pixels, minibatch)
+        images, labels = pixels.minibatch(minibatch[0])
+        # The native operators have no second derivative.
+        with torch.enable_grad(), without_native_code() if self.create_graph else nullcontext():
+            logits = self.model(images)
+            loss = cross_entropy(logits, labels)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
+                loss.backward(create_graph=self.create_graph)
+        return loss.detach()[None], (logits.argmax(-1) == labels).sum()
+
+    def _evaluated(self, evaluate: Closure) -> Closure:
+        """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.
+
+        An optimizer that ignores its closure uses the gradients it finds. One that calls it gets no second evaluation,
+        which would draw other random numbers. One that moves the parameters before its first call, as SAM does, gets a
+        new evaluation. Parameters are compared by value, since `Tensor._version` does not count changes to `.data`.
+        Gradients are restored, since the optimizer may have cleared them.
+        """
+        first = [evaluate()]
+        parameters = list(self.model.parameters())
+        values = [parameter.detach().clone() for parameter in parameters]
+        gradients = [None if parameter.grad is None else self._kept(parameter.grad) for parameter in parameters]
+
+        def closure() -> Tensor:
+            loss = first.pop() if first else None
+            if loss is None or not all(map(torch.equal, parameters, values)):
+                return evaluate()
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            return loss
+
+        return closure
+
+    def _kept(self, gradient: Tensor) -> Tensor:
+        return gradient if self.create_graph else gradient.clone()  # a copy would be another part of the graph
