@@ -87,16 +87,15 @@ def load_network(directory: Path) -> TrainedNetwork:
     run.check_code(code := own_code(settings))
     with kept_generators():
         network = new_model(settings, shape, classes)
-    weights = {name.removeprefix("model."): each for name, each in checkpoint["state_dict"].items()}
-    _fill(network, weights, directory)
     if "snapshot" in checkpoint:  # not of an earlier version, or trained in a group
         _restore(checkpoint["snapshot"], network, code, directory)
+    _fill(network, {name.removeprefix("model."): each for name, each in checkpoint["state_dict"].items()}, directory)
     return TrainedNetwork(network, record)
 
 
 def _restore(snapshot: Any, network: nn.Module, code: OwnCode, directory: Path) -> None:
     """Restore the state that `state_dict` lacks. Raises UserError."""
-    roots: dict[str, Any] = {"network": network, "globals": variables(code)}
+    roots: dict[str, Any] = {"globals": variables(code), "network": network}
     try:
         restore(snapshot, roots)
     except Damaged as error:

@@ -3,7 +3,10 @@
 import io
 import os
 import sys
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +49,19 @@ def _plain(value: Any) -> Any:
     return value if type(value) in PLAIN or isinstance(value, Tensor) else None
 
 
+@contextmanager
+def quiet_about_sparse_tensors() -> Iterator[None]:
+    """Read checkpoints without torch's warning that it checks the indices of sparse tensors."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Validating sparse tensor invariants")
+        yield
+
+
 def read_back(path: Path) -> dict[str, Any]:
     """Return a checkpoint that this process has just written. Raises UserError that names what cannot be read again."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with quiet_about_sparse_tensors():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the user's network may have put anything into it
         whole = torch.load(path, map_location="cpu", weights_only=False)  # written by this process
         key = _unreadable(whole, "") or "it"
@@ -84,7 +96,8 @@ def read(path: Path, digest: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged_member = archive.testzip()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with quiet_about_sparse_tensors():
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         raise Damaged(flat(error)) from None
     if damaged_member is not None:
@@ -113,8 +126,10 @@ def read_fitting(
         (state,) = checkpoint["optimizer_states"]
         found = {name: getattr(each, "shape", None) for name, each in checkpoint["state_dict"].items()}
         # A snapshot is complete by itself, and an optimizer's own `state_dict` may have any form.
-        fits = found == shapes and (
-            "snapshot" in checkpoint or [len(group["params"]) for group in state["param_groups"]] == sizes
+        # A snapshot is complete by itself: buffers may have grown, and `state_dict` may have any form.
+        fits = found.keys() == shapes.keys() and (
+            "snapshot" in checkpoint
+            or (found == shapes and [len(group["params"]) for group in state["param_groups"]] == sizes)
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         fits = False

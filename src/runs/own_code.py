@@ -79,7 +79,7 @@ def _of_targets(targets: tuple[str, ...]) -> OwnCode:
     for target in targets:
         package = target.partition(".")[0]
         if root := _root(package):
-            files |= _with_imports(root, _module(root, target))
+            files |= _with_imports(root, tuple(_module(root, target)))
         elif number := _version(package):
             versions[package] = number
     return OwnCode(files, versions, targets)
@@ -96,6 +96,7 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(each)
 
 
+@cache
 def _root(package: str) -> Path | None:
     """Return the folder of a package or module of the user's own, None if it is installed, built in or not found."""
     try:
@@ -111,7 +112,7 @@ def _root(package: str) -> Path | None:
     )
     if not places:
         return None
-    place = Path(places[0]).resolve()
+    place = Path(places[0]).absolute()  # a link's name counts, as for Python
     # A folder without __init__.py has no file: its place is the folder itself.
     root = place.parent.parent if place.name == "__init__.py" else place.parent
     installed = (
@@ -135,20 +136,29 @@ def _file(root: Path, parts: list[str]) -> Path | None:
     )
 
 
-def _with_imports(root: Path, module: list[str]) -> dict[str, bytes]:
-    """Return the files of a module, the packages that it is in, and all modules below `root` that these import."""
+def _with_imports(root: Path, module: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the files of a module, the packages that it is in, and all modules of the user's own that these import."""
     found: dict[str, bytes] = {}
-    waiting = [module]
+    waiting = [(root, list(module))]
     while waiting:
-        parts = waiting.pop()
+        below, parts = waiting.pop()
         for end in range(1, len(parts) + 1):
-            file = _file(root, parts[:end])
-            if file is None or (name := file.relative_to(root).as_posix()) in found or parts[0] in OURS:
+            file = _file(below, parts[:end])
+            if file is None or (name := file.relative_to(below).as_posix()) in found or parts[0] in OURS:
                 continue
             found[name] = file.read_bytes()
             package = parts[:end] if file.name == "__init__.py" else parts[: end - 1]
-            waiting += [_module(root, dotted) for dotted in _imports(found[name], package)]
+            waiting += [_place(below, dotted) for dotted in _imports(found[name], package)]
     return found
+
+
+def _place(beside: Path, dotted: str) -> tuple[Path, list[str]]:
+    """Return the folder that an imported module is found in, and its parts; none if it is not the user's own."""
+    if here := _module(beside, dotted):
+        return beside, here
+    top = dotted.partition(".")[0]
+    elsewhere = _root(top) if top and top not in OURS else None
+    return (elsewhere, _module(elsewhere, dotted)) if elsewhere else (beside, [])
 
 
 def _imports(source: bytes, package: list[str]) -> Iterator[str]:

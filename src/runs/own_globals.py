@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ KINDS = (
     bool, int, float, complex, str, bytes, list, dict, set, deque, torch.Tensor, torch.Generator, np.ndarray,
     np.generic, np.random.Generator, np.random.RandomState, random.Random,
 )  # fmt: skip
+DEFAULTS = " defaults"
 Variables = dict[str, dict[str, Any]]  # by the name of a module, or of a class in it
 _initial: dict[tuple[str, ...], Any] = {}  # what the variables were when the code was imported
 
@@ -33,7 +35,7 @@ def put_back(code: OwnCode, found: Variables) -> None:
     """Set the variables of the code to these values."""
     for name, owner in _owners(code):
         for key, value in found.get(name, {}).items():
-            if vars(owner).get(key) is not value:
+            if not key.endswith(DEFAULTS) and vars(owner).get(key) is not value:
                 setattr(owner, key, value)
 
 
@@ -78,10 +80,15 @@ def _owners(code: OwnCode) -> Iterator[tuple[str, Any]]:
 
 def _of(owner: Any, code: OwnCode) -> dict[str, Any]:
     modules = {file.removesuffix(".py").replace("/", ".") for file in code.files}
-    return {
-        key: value
-        for key, value in list(vars(owner).items())
-        if not key.startswith("__")
-        and not isinstance(value, type)
-        and (isinstance(value, KINDS) or type(value).__module__ in modules)
-    }
+    found: dict[str, Any] = {}
+    for key, value in list(vars(owner).items()):
+        if isinstance(value, FunctionType) and value.__module__ in modules:
+            # A default that is changed, as of `def f(self, history=[])`, lives as long as the function.
+            found |= {f"{key}{DEFAULTS}": held for held in (value.__defaults__, value.__kwdefaults__) if held}
+        elif (
+            not key.startswith("__")
+            and not isinstance(value, type)
+            and (isinstance(value, KINDS) or type(value).__module__ in modules)
+        ):
+            found[key] = value
+    return found

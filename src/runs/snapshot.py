@@ -6,47 +6,41 @@ and the optimizer: nodes of plain values and tensors, which `torch.load(weights_
 shared, and so do tensors that share memory.
 """
 
-import random
-import re
-import sys
+import enum
 import warnings
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal
-from fractions import Fraction
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import sha256
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType
 from typing import Any
-from weakref import ProxyTypes, ReferenceType
 
 import cloudpickle
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.hooks import RemovableHandle
+
+from src.runs.kinds import (
+    BOUND,
+    CONSTANT,
+    FACTORIES,
+    HARMLESS,
+    SCALARS,
+    SEQUENCES,
+    VALUES,
+    attributes,
+    cells_of,
+    content_of,
+    generator_state,
+    hooks_in_order,
+    is_of_a_library,
+    is_open,
+    name_of,
+    owner_of,
+    tensor_hooks,
+)
 
 Node = dict[str, Any]
-SCALARS = (type(None), bool, int, float, str)
-SEQUENCES = (list, tuple, deque, set, frozenset)
-MAPPINGS = (dict, OrderedDict, Counter, defaultdict)
-# Values of the standard library that never change: how they are written, and how they are read.
-VALUES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    complex: (lambda value: [value.real, value.imag], lambda parts: complex(*parts)),
-    bytes: (list, bytes),
-    range: (lambda value: [value.start, value.stop, value.step], lambda parts: range(*parts)),
-    Decimal: (str, Decimal),
-    Fraction: (str, Fraction),
-    datetime: (datetime.isoformat, datetime.fromisoformat),
-    timedelta: (lambda value: [value.days, value.seconds, value.microseconds], lambda parts: timedelta(*parts)),
-    torch.Size: (list, torch.Size),
-}
-CONSTANT = (type, ModuleType, ReferenceType, *ProxyTypes, RemovableHandle, torch.dtype, torch.device, re.Pattern)
-FACTORIES = (list, dict, set, int, float)  # of dictionaries that make missing values
-HOOKS = re.compile(r"_\w*_hooks(_\w+)?")
 
 
 class Snapshot:
@@ -58,7 +52,16 @@ class Snapshot:
         self.unsaved: dict[str, str] = {}  # the type of what is there
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []  # an object's id is free once it is gone
-        self.roots = {name: self._encoded(root, name) for name, root in roots.items()}
+        self._memory: dict[int, int] = {}  # numbers of the memory of arrays and tensors, by address
+        self.roots: dict[str, Any] = {}
+        for name, root in roots.items():
+            self._add(name, root)
+
+    def _add(self, name: str, root: Any) -> None:
+        try:
+            self.roots[name] = self._encoded(root, name)
+        except RecursionError:
+            self.unsaved[name] = "nested too deeply"
 
     @property
     def content(self) -> dict[str, Any]:
@@ -74,156 +77,142 @@ class Snapshot:
             self._kept.append(value)
             self.nodes.append({})
             self.places.append(place)
-            self.nodes[number] = self._node(value, place)
+            try:
+                self.nodes[number] = self._node(value, place)
+            except RecursionError:
+                raise
+            except Exception:  # a user's class may raise anything
+                self.nodes[number] = {"kind": "closed", "type": name_of(type(value)), "hash": ""}
+                self.unsaved[place] = type(value).__name__
         return {"node": self._numbers[id(value)]}
 
     def _node(self, value: Any, place: str) -> Node:
         kind = type(value)
+        typed = {"type": name_of(kind)}
         if isinstance(value, Tensor):
-            return tensor_node(value)
-        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcSUmM":
-            return {"kind": "array" if isinstance(value, np.ndarray) else "number", **_array(value)}
+            return self._tensor(value, place)
+        if kind is np.ndarray and value.dtype.kind in "biufcSUmM":
+            return {"kind": "array", "memory": self._memory_of(value), **_bytes(value)}
+        if isinstance(value, np.generic) and value.dtype.kind in "biufcSUmM":
+            return {"kind": "number", **_bytes(value)}
         if kind in VALUES:
-            return {"kind": "value", "type": name_of(kind), "value": VALUES[kind][0](value)}
+            return {"kind": "value", **typed, "value": VALUES[kind][0](value)}
+        if isinstance(value, enum.Enum):
+            return {"kind": "enum", **typed, "name": value.name}
         if (state := generator_state(value)) is not None:
-            return {"kind": "generator", "type": name_of(kind), "state": self._encoded(state, place)}
+            return {"kind": "generator", **typed, "state": self._encoded(state, place), **self._own(value, place)}
         if isinstance(value, SEQUENCES):
-            items = self._ordered(value) if isinstance(value, set | frozenset) else value
-            children = [self._encoded(each, f"{place}[{at}]") for at, each in enumerate(items)]
-            limit = {"limit": value.maxlen} if isinstance(value, deque) else {}
-            return (
-                {"kind": "sequence", "type": name_of(kind), "items": children} | limit | self._attributes(value, place)
-            )
+            return self._sequence(value, place)
         if isinstance(value, dict):
-            pairs = [
-                [self._encoded(key, f"{place} key"), self._encoded(each, f"{place}[{_shown(key)}]")]
-                for key, each in value.items()
-            ]
-            makes = getattr(value, "default_factory", None)
-            factory = {"factory": name_of(makes)} if makes in FACTORIES else {}
-            return {"kind": "mapping", "type": name_of(kind), "items": pairs} | factory | self._attributes(value, place)
-        if isinstance(value, MethodType):
-            return {"kind": "parts", "items": [self._encoded(value.__self__, place)]}
+            return self._mapping(value, place)
+        if isinstance(value, BOUND) and owner_of(value) is not None:
+            parts = [owner_of(value), getattr(value, "__func__", None)]
+            return {"kind": "parts", "items": [self._encoded(part, place) for part in parts]}
         if isinstance(value, partial):
-            parts = [self._encoded(part, place) for part in (value.func, value.args, value.keywords)]
-            return {"kind": "parts", "items": parts}
-        if isinstance(value, FunctionType) and not _is_of_a_library(value.__module__ or ""):
-            cells = [self._encoded(content_of(cell), f"{place}.{name}") for name, cell in cells_of(value)]
-            return {"kind": "function", "cells": cells} | self._attributes(value, place)
-        if _is_open(value):
-            return {"kind": "object", "type": name_of(kind)} | self._attributes(value, place)
+            parts = [value.func, value.args, value.keywords]
+            return {"kind": "parts", "items": [self._encoded(part, place) for part in parts]}
+        if isinstance(value, FunctionType) and not is_of_a_library(value.__module__ or ""):
+            held = [(name, content_of(cell)) for name, cell in cells_of(value)]
+            held += [("defaults", value.__defaults__), ("defaults", value.__kwdefaults__)]
+            cells = [self._encoded(each, f"{place}.{name}") for name, each in held]
+            return {"kind": "function", "cells": cells, **self._attributes(value, place)}
+        if is_open(value):
+            return {"kind": "object", **typed, **self._attributes(value, place)}
         return self._closed(value, place)
+
+    def _tensor(self, tensor: Tensor, place: str) -> Node:
+        if tensor.layout == torch.strided and tensor.numel():
+            self._memory.setdefault(tensor.untyped_storage().data_ptr(), len(self._memory))
+        node: Node = {
+            "kind": "tensor", "value": tensor.detach(), "device": tensor.device.type,
+            "parameter": isinstance(tensor, nn.Parameter), "requires_grad": tensor.requires_grad,
+        }  # fmt: skip
+        if hooks := tensor_hooks(tensor):
+            node["hooks"] = self._encoded(hooks, f"{place} hook")
+        return node | self._attributes(tensor, place)
+
+    def _memory_of(self, array: Any) -> int:
+        """Return a number that arrays and tensors share if their memory is the same."""
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        return self._memory.setdefault(array.ctypes.data, len(self._memory))
+
+    def _sequence(self, value: Any, place: str) -> Node:
+        items = self._ordered(value, place) if isinstance(value, set | frozenset) else value
+        children = [self._encoded(each, f"{place}[{at}]") for at, each in enumerate(items)]
+        node: Node = {"kind": "sequence", "type": name_of(type(value)), "items": children}
+        if isinstance(value, deque):
+            node["limit"] = value.maxlen
+        return node | self._own(value, place)
+
+    def _mapping(self, value: Any, place: str) -> Node:
+        pairs = [
+            [self._key(key, place), self._encoded(each, f"{place}[{_shown(key)}]")] for key, each in dict.items(value)
+        ]
+        node: Node = {"kind": "mapping", "type": name_of(type(value)), "items": pairs}
+        if isinstance(value, defaultdict) and value.default_factory in FACTORIES:
+            node["factory"] = name_of(value.default_factory)
+        return node | self._own(value, place)
+
+    def _key(self, key: Any, place: str) -> Any:
+        """Return a key; the id of an object that is known becomes a reference, since another process has other ids."""
+        if type(key) is int and key in self._numbers:
+            return {"node": self._numbers[key], "by": "id"}
+        return self._encoded(key, f"{place} key")
 
     def _closed(self, value: Any, place: str) -> Node:
         """Return the node of an object whose parts are unknown: a hash tells whether it has changed."""
-        if isinstance(value, CONSTANT) or callable(value):
-            return {"kind": "closed", "type": name_of(type(value)), "hash": ""}
+        node = {"kind": "closed", "type": name_of(type(value)), "hash": ""}
+        if isinstance(value, (*CONSTANT, *HARMLESS)) or callable(value):
+            return node
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python deprecates the pickling of iterators
-                found = sha256(cloudpickle.dumps(value)).hexdigest()
+                node["hash"] = sha256(cloudpickle.dumps(value)).hexdigest()
         except Exception:  # it may raise anything
-            found = ""
-            if isinstance(value, Iterator):
-                self.unsaved[place] = type(value).__name__
-        return {"kind": "closed", "type": name_of(type(value)), "hash": found}
+            self.unsaved[place] = type(value).__name__
+        return node
+
+    def _own(self, value: Any, place: str) -> Node:
+        """Return the attributes of an object of a class that is derived from a container or a generator."""
+        return {} if is_of_a_library(type(value).__module__) else self._attributes(value, place)
 
     def _attributes(self, value: Any, place: str) -> Node:
-        found = {name: hooks_in_order(name, each) for name, each in attributes(value).items()}
+        found = {name: hooks_in_order(name, each) for name, each in attributes(value).items() if each is not value}
         return (
-            {"attributes": [[name, self._encoded(each, _at(place, name))] for name, each in found.items()]}
+            {"attributes": [[name, self._encoded(each, at(place, name))] for name, each in found.items()]}
             if found
             else {}
         )
 
-    def _ordered(self, items: Any) -> list[Any]:
-        """Return the items of a set in an order that equal sets share."""
-        return sorted(items, key=lambda each: (self._numbers.get(id(each), -1), repr(each)))
+    def _ordered(self, items: Any, place: str) -> list[Any]:
+        """Return the items of a set: in their order if they are numbers, else in one that equal sets share."""
+        found = list(items)
+        if not all(type(each) in (int, float, bool) for each in found):
+            return sorted(found, key=lambda each: (self._numbers.get(id(each), -1), repr(each)))
+        if list(set(found)) != found:  # its order comes from its history, and cannot be made again
+            self.unsaved[place] = "set in an order of its own"
+        return found
 
 
-def _at(place: str, name: str) -> str:
+def named(places: Mapping[str, str]) -> list[str]:
+    """Return places, each with the type of what is there."""
+    return [f"{place} ({kind})" for place, kind in places.items()]
+
+
+def at(place: str, name: str) -> str:
     """Return a place as its author would write it: a module's parts are its attributes."""
     return place if name in ("_modules", "_parameters", "_buffers") else f"{place}.{name}"
 
 
 def _shown(key: Any) -> str:
-    if isinstance(key, Tensor | nn.Module):
-        return type(key).__name__
-    return repr(key)[:40]
+    return type(key).__name__ if isinstance(key, Tensor | nn.Module) else repr(key)[:40]
 
 
-def name_of(kind: type) -> str:
-    """Return the name of a type by its module."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def tensor_node(tensor: Tensor) -> Node:
-    """Return the node of a tensor; `torch.save` writes memory that several tensors share once."""
-    parameter = isinstance(tensor, nn.Parameter)
-    return {
-        "kind": "tensor", "value": tensor.detach(), "device": tensor.device.type,
-        "parameter": parameter, "requires_grad": tensor.requires_grad,
-    }  # fmt: skip
-
-
-def _array(array: Any) -> Node:
-    array = np.asarray(array)
+def _bytes(value: Any) -> Node:
+    array = np.ascontiguousarray(value)
     content = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.size else torch.empty(0)
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": content}
-
-
-def generator_state(value: Any) -> Any:
-    """Return the state of a generator of random numbers, None for anything else."""
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, np.random.Generator):
-        return value.bit_generator.state
-    if isinstance(value, np.random.BitGenerator):
-        return value.state
-    if isinstance(value, np.random.RandomState):
-        return value.get_state(legacy=False)
-    return value.getstate() if type(value) is random.Random else None
-
-
-def hooks_in_order(name: str, value: Any) -> Any:
-    """Return the hooks of a network or an optimizer as a list: their keys differ from process to process."""
-    return list(value.values()) if HOOKS.fullmatch(name) and isinstance(value, dict) else value
-
-
-def attributes(value: Any) -> dict[str, Any]:
-    """Return an object's attributes, those in slots included."""
-    found = {}
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ()) if not _is_of_a_library(cls.__module__) else ()
-        for name in [slots] if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                found[name] = getattr(value, name)
-    return found | getattr(value, "__dict__", {})
-
-
-def _is_of_a_library(module: str) -> bool:
-    package = module.partition(".")[0]
-    return package in ("torch", "numpy") or package in sys.stdlib_module_names
-
-
-def _is_open(value: Any) -> bool:
-    """Return True if the attributes of an object are its state: those of a user's class, a network, an optimizer."""
-    if isinstance(value, nn.Module | Optimizer | LRScheduler):
-        return True
-    return not (isinstance(value, CONSTANT) or _is_of_a_library(type(value).__module__)) and bool(attributes(value))
-
-
-def cells_of(function: FunctionType) -> list[tuple[str, Any]]:
-    """Return the variables of its surroundings that a function keeps."""
-    return list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-
-
-def content_of(cell: Any) -> Any:
-    """Return what a variable of a function's surroundings holds, None if it is empty."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
+    return {"dtype": array.dtype.str, "shape": list(np.shape(value)), "bytes": content}
 
 
 def differing(content: Any, snapshot: Snapshot) -> dict[str, str]:
@@ -253,7 +242,7 @@ class _Comparison:
             return
         self._seen.add(pair)
         mine, its, place = self.nodes[pair[0]], self.snapshot.nodes[pair[1]], self.snapshot.places[pair[1]]
-        kind = str(mine.get("type", mine["kind"])).rpartition(".")[2]
+        kind = _kind(one, self.nodes)
         same = mine.keys() == its.keys() and all(self._same(key, mine[key], its[key], place) for key in mine)
         if not same:
             self.found.setdefault(place, kind)
@@ -262,19 +251,20 @@ class _Comparison:
         """Compare parts of two nodes; parts that are nodes themselves are reported by themselves."""
         if isinstance(one, Tensor):
             return self._same_tensor(one, other)
-        if key == "state":
+        if key in ("state", "hooks"):
             self._compare(one, other, place)
             return True
         if key == "attributes":
             ones, others = dict(one), dict(other)
             for name in ones.keys() & others.keys():
-                self._compare(ones[name], others[name], _at(place, name))
-            for name in ones.keys() ^ others.keys():
-                self.found.setdefault(_at(place, name), "attribute")
+                self._compare(ones[name], others[name], at(place, name))
+            for some, rest, nodes in ((ones, others, self.nodes), (others, ones, self.snapshot.nodes)):
+                for name in some.keys() - rest.keys():
+                    self.found.setdefault(at(place, name), _kind(some[name], nodes))
             return True
         if key in ("items", "cells"):
             for each, its in zip(one, other, strict=False):
-                pairs = zip(each, its, strict=True) if isinstance(each, list) else [(each, its)]
+                pairs: Iterator[Any] = zip(each, its, strict=True) if isinstance(each, list) else iter([(each, its)])
                 for part, its_part in pairs:
                     self._compare(part, its_part, place)
             return len(one) == len(other)
@@ -283,10 +273,19 @@ class _Comparison:
     def _same_tensor(self, one: Tensor, other: Tensor) -> bool:
         if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
             return False
-        if one.layout == torch.strided and one.numel():
+        if one.layout != torch.strided:
+            one, other = one.to_dense(), other.to_dense()
+        elif one.numel():
             memory, its = (tensor.untyped_storage().data_ptr() for tensor in (one, other))
             shared = self._memory.setdefault(memory, its) == its and self._back.setdefault(its, memory) == memory
             if not shared or one.stride() != other.stride():
                 return False
-        same = (one == other) | ((one != one) & (other != other))
-        return bool(same.to_dense().all() if same.layout != torch.strided else same.all())
+        return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _kind(encoded: Any, nodes: list[Node]) -> str:
+    """Return the name of the type of what is encoded."""
+    if not isinstance(encoded, dict):
+        return type(encoded).__name__
+    node = nodes[encoded["node"]]
+    return str(node.get("type", node["kind"])).rpartition(".")[2]

@@ -6,7 +6,7 @@ from typing import Any
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from src.runs.atomic import replace_files
-from src.runs.checkpoint import serialised
+from src.runs.checkpoint import quiet_about_sparse_tensors, serialised
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -24,5 +24,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *arguments: Any, **keywords: Any) -> dict[str, Any]:
         """Return a checkpoint; a snapshot in it has been restored by now, so Lightning need not load less than that."""
-        checkpoint = super().load_checkpoint(path, *arguments, **keywords)
+        with quiet_about_sparse_tensors():
+            checkpoint = super().load_checkpoint(path, *arguments, **keywords)
         return checkpoint | ({"optimizer_states": []} if "snapshot" in checkpoint else {})

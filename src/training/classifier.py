@@ -13,7 +13,7 @@ from src.runs.own_code import OwnCode
 from src.runs.own_globals import put_back, variables
 from src.runs.record import Row, finite
 from src.runs.restoring import restore
-from src.runs.snapshot import Snapshot
+from src.runs.snapshot import Snapshot, named
 from src.schedules import Schedule
 from src.training.datamodule import Block, DataModule, epoch_seed
 from src.training.learning_rates import LearningRates
@@ -155,11 +155,14 @@ class Classifier(LightningModule):
         """The objects that hold state; torch's optimizers begin each update by clearing the gradients."""
         named = [] if self.stepper.is_torchs else self.model.named_parameters()
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
-        found: dict[str, Any] = {"network": self.model, "optimizer": self.optimizer, "gradients": gradients}
-        return found | {"globals": variables(self.code)}
+        # Constants of modules come first, since a network may hold one now and another object later.
+        found: dict[str, Any] = {"globals": variables(self.code), "network": self.model, "optimizer": self.optimizer}
+        return found | {"gradients": gradients}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"curve": self.curve, "snapshot": self.snapshot().content, "unsaved": self.unsaved}
+        snapshot = self.snapshot()
+        unsaved = self.unsaved + [place for place in named(snapshot.unsaved) if place not in self.unsaved]
+        checkpoint |= {"curve": self.curve, "snapshot": snapshot.content, "unsaved": unsaved}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curve = checkpoint["curve"]

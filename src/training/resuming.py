@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.errors import flat
 from src.generators import kept_generators
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import read_back
-from src.runs.own_globals import kept_variables
-from src.runs.snapshot import differing
+from src.runs.own_globals import begin_anew, kept_variables
+from src.runs.snapshot import differing, named
 from src.training.classifier import Classifier
 
 SHOWN = 5  # places that a message names
@@ -25,12 +24,18 @@ def unsaved_state(classifier: Classifier, file: Path, build: Callable[[], Classi
     if classifier.code.digest is None:
         return []
     found = classifier.snapshot().unsaved
-    with kept_generators(), kept_variables(classifier.code):
+    if checkpoint["unsaved"]:
+        return named(found)
+    with kept_generators():
         try:
-            found |= restored(checkpoint, build(), device)
+            with kept_variables(classifier.code):
+                begin_anew(classifier.code)
+                found = restored(checkpoint, build(), device) | found
+            # The two may share objects, such as a constant of a module or a registry of a class.
+            restored(read_back(file), classifier, device)
         except Damaged as error:
             return [str(error)[:200]]
-    return [f"{place} ({kind})" for place, kind in found.items()]
+    return named(found)
 
 
 def restored(checkpoint: dict[str, Any], classifier: Classifier, device: str) -> dict[str, str]:
@@ -38,15 +43,18 @@ def restored(checkpoint: dict[str, Any], classifier: Classifier, device: str) ->
 
     Raises Damaged.
     """
-    try:
-        classifier.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise Damaged(flat(error)) from None
     classifier.restore(checkpoint["snapshot"], device)
+    if (roots := checkpoint["snapshot"]["roots"].keys()) != classifier.snapshot().roots.keys():
+        raise Damaged(f"its snapshot has only {', '.join(roots)}")
+    weights, found = checkpoint["state_dict"], classifier.state_dict()
+    for name in found.keys() | weights.keys():
+        sizes = [tuple(getattr(some.get(name), "shape", ())) for some in (found, weights)]
+        if sizes[0] != sizes[1]:
+            raise Damaged(f"its {name} is of shape {sizes[1]}, not {sizes[0]}")
     return differing(checkpoint["snapshot"], classifier.snapshot())
 
 
-def named(places: list[str]) -> str:
+def listed(places: list[str]) -> str:
     """List the first few places, and the number of the others."""
     more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
     return ", ".join(places[:SHOWN]) + more

@@ -35,7 +35,7 @@ from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, final_loss, initial_loss, logits_of
 from src.training.lightning import fit
-from src.training.resuming import changes, named, restored, unsaved_state
+from src.training.resuming import changes, listed, restored, unsaved_state
 
 
 def set_up_process(threads: int, cores: int) -> None:
@@ -140,10 +140,10 @@ class Training:
             if (checkpoint := self.checkpoint(run)) is None:
                 return False
             if unsaved := checkpoint.get("unsaved"):
-                print(f"{run.directory}: starts over, since it lacks {named(unsaved)}", file=sys.stderr)
+                print(f"{run.directory}: starts over, since it lacks {listed(unsaved)}", file=sys.stderr)
                 return False
             if "snapshot" in checkpoint and (lost := restored(checkpoint, self.classifier, self.device)):
-                raise Damaged(f"it does not restore {named(list(lost))}")
+                raise Damaged(f"it does not restore {listed(list(lost))}")
             return True
         except Damaged as error:
             _rename(run.checkpoint, f"{error}; the run starts over")
@@ -218,7 +218,7 @@ class Training:
         self.classifier.unsaved = unsaved_state(self.classifier, checkpoint, self._built, self.device)
         if self.classifier.unsaved:
             print(
-                f"cannot be resumed: state in {named(self.classifier.unsaved)}; a run that is killed starts over",
+                f"cannot be resumed: state in {listed(self.classifier.unsaved)}; a run that is killed starts over",
                 file=sys.stderr,
             )
         return bool(self.classifier.unsaved)

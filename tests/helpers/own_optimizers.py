@@ -1,8 +1,14 @@
 """Optimizers as users write them, with state where `state_dict` does not look."""
 
+import enum
+import itertools
+import queue
 import random
-from collections import deque
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -283,7 +289,7 @@ class Cyclic(Base):
 
 
 class LateTracker(Base):
-    """An object of its own class, made at the first step, which nothing can build again."""
+    """An object of its own class, made at the first step."""
 
     tracker: Tracker
 
@@ -293,6 +299,281 @@ class LateTracker(Base):
             self.tracker = Tracker([])
         self.tracker.seen += 1
         return parameter.grad / (1 + 0.01 * self.tracker.seen)
+
+
+class LateCount(Base):
+    """An iterator, made at the first step."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        if not hasattr(self, "counter"):
+            self.counter = itertools.count(1)
+        return parameter.grad / (1 + 0.01 * next(self.counter))
+
+
+class SharedArrays(Base):
+    """Two arrays of one memory, made at the first step."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        if not hasattr(self, "flat"):
+            self.flat = np.ones(4)
+            self.head = self.flat[:2]
+        self.head += 0.01
+        return parameter.grad / float(self.flat.sum())
+
+
+class Ordered(Base):
+    """A set of numbers, from which one is taken at a time."""
+
+    def begin(self) -> None:
+        self.left = {0}
+        self.left |= {8 * number for number in range(1000, 0, -1)}
+        self.left -= set(range(8, 7000, 8))
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad / (1 + next(iter(self.left)) / 8000)
+
+
+class Nested(Base):
+    """A list in a list in a list."""
+
+    def begin(self) -> None:
+        self.history: list[Any] = []
+        for number in range(2000):
+            self.history = [number, self.history]
+
+
+class ByIdentity(Base):
+    """A dictionary of momenta by the id of a parameter, which differs from process to process."""
+
+    def begin(self) -> None:
+        self.of: dict[int, Tensor] = {}
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return self.of.setdefault(id(parameter), torch.zeros_like(parameter)).mul_(0.9).add_(parameter.grad)
+
+
+class Phase(enum.Enum):
+    """Phases of a training."""
+
+    WARM, TRAIN = "warm", "train"
+
+
+class Phases(Base):
+    """An enumeration, compared by identity."""
+
+    def begin(self) -> None:
+        self.phase, self.steps = Phase.WARM, 0
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.steps += 1
+        self.phase = Phase.TRAIN if self.steps % 50 > 25 else Phase.WARM
+        return parameter.grad * (0.1 if self.phase is Phase.WARM else 1.0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An unchangeable state."""
+
+    number: int
+
+
+FIRST = Stage(0)
+
+
+class Constant(Base):
+    """A constant of the module, in whose place comes another object."""
+
+    def begin(self) -> None:
+        self.stage = FIRST
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.stage = Stage(self.stage.number + 1) if self.stage.number < 30 else FIRST
+        return parameter.grad / (1 + 0.1 * self.stage.number + FIRST.number)
+
+
+class Recent(Base):
+    """An ordered dictionary whose oldest entry is dropped."""
+
+    def begin(self) -> None:
+        self.recent: OrderedDict[int, float] = OrderedDict()
+        self.steps = 0
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.steps += 1
+        self.recent[self.steps % 7] = float(parameter.grad.norm())
+        self.recent.move_to_end(self.steps % 7)
+        if len(self.recent) > 4:
+            self.recent.popitem(last=False)
+        return parameter.grad / (1 + next(iter(self.recent.values())))
+
+
+class TensorWithAttributes(Base):
+    """Momenta that are attributes of the parameters."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        tensor: Any = parameter
+        tensor.velocity = 0.9 * getattr(tensor, "velocity", 0.0) + parameter.grad
+        return tensor.velocity
+
+
+class StepInBackward(Base):
+    """Hooks on the parameters' gradients, with a memory in their surroundings."""
+
+    def begin(self) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.register_hook(self.hook())
+
+    def hook(self) -> Callable[[Tensor], Tensor]:
+        """Return a hook that counts."""
+        count = 0
+
+        def scale(gradient: Tensor) -> Tensor:
+            nonlocal count
+            count += 1
+            return gradient / (1 + 0.05 * count)
+
+        return scale
+
+
+class Defaults(Base):
+    """Default arguments that remember."""
+
+    def direction(self, place: int, parameter: Tensor, norms: list[float] = []) -> Tensor:  # noqa: B006
+        assert parameter.grad is not None
+        norms.append(float(parameter.grad.norm()))
+        return parameter.grad / (1 + sum(norms[-3:]))
+
+
+class BoundMethods(Base):
+    """Methods of generators that are no attributes themselves."""
+
+    def begin(self) -> None:
+        self.one, self.other = random.Random(3).random, np.random.default_rng(4).random
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return parameter.grad * (0.5 + self.one() * float(self.other()))
+
+
+class Spawning(Base):
+    """A generator that makes others."""
+
+    def begin(self) -> None:
+        self.parent = np.random.default_rng(4)
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        (child,) = self.parent.spawn(1)
+        return parameter.grad * (0.5 + float(child.random()))
+
+
+class OnceTheSame(Base):
+    """Two names of one tensor, and later of two."""
+
+    def begin(self) -> None:
+        self.fast = self.slow = torch.zeros(())
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.fast = 0.5 * self.fast + 0.5 * parameter.grad.norm()
+        self.slow = 0.9 * self.slow + 0.1 * parameter.grad.norm()
+        return parameter.grad * (1 + self.fast) / (1 + self.slow)
+
+
+class Sparse(Base):
+    """A sparse tensor in the state."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        large = parameter.grad * (parameter.grad.abs() > parameter.grad.abs().mean())
+        state["large"] = (0.5 * state["large"].to_dense() + large if "large" in state else large).to_sparse()
+        return parameter.grad + state["large"].to_dense()
+
+
+class AttributeDictionary(dict[str, Any]):
+    """Entries as attributes, as configurations have them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+class Attributes(Base):
+    """A dictionary whose entries are attributes."""
+
+    def begin(self) -> None:
+        self.options = AttributeDictionary(steps=0, rate=0.01)
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.options["steps"] += 1
+        return parameter.grad / (1 + self.options.rate * self.options.steps)
+
+
+class Holders(Base):
+    """Holders of the standard library: a namespace with a lock, and a queue."""
+
+    def begin(self) -> None:
+        self.held = SimpleNamespace(steps=0, lock=threading.Lock(), names={"a", "b", "c"})
+        self.norms: queue.Queue[float] = queue.Queue()
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.held.steps += 1
+        self.norms.put(float(parameter.grad.norm()))
+        oldest = self.norms.get() if self.norms.qsize() > 9 else 1.0
+        return parameter.grad / (1 + oldest + 0.01 * self.held.steps)
+
+
+MOMENTA: dict[Tensor, Tensor] = {}  # of all optimizers of a process
+
+
+class Registered(Base):
+    """Momenta in a dictionary of the module."""
+
+    def begin(self) -> None:
+        MOMENTA.update((parameter, torch.zeros_like(parameter)) for parameter in self.param_groups[0]["params"])
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        return MOMENTA[parameter].mul_(0.9).add_(parameter.grad) / len(MOMENTA)
+
+
+class Slow:
+    """A strategy."""
+
+    rate = 0.1
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+class Fast(Slow):
+    """Another one."""
+
+    rate = 1.0
+
+
+class Strategies(Base):
+    """An object in whose place comes one of another class, after the first epoch."""
+
+    def begin(self) -> None:
+        self.strategy = Slow()
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        self.strategy.steps += 1
+        if self.strategy.steps > 80:
+            self.strategy = Fast() if type(self.strategy) is Slow else Slow()
+        return parameter.grad * self.strategy.rate
 
 
 class ScheduleFree(Optimizer):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from src.config.settings import ConfigChoices, Settings, directory
+from src.runs.checkpoint import quiet_about_sparse_tensors
 from src.runs.directory import Run
 
 TIMED = ("seconds", "evaluation_seconds", "images_per_second")
@@ -37,7 +38,8 @@ def state(run: Path) -> tuple[list[dict[str, str]], dict[str, Any], dict[str, An
             del row[key]
     figures = json.loads((run / "run.json").read_text())["figures"]
     del figures["training_seconds"], figures["evaluation_seconds"]
-    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    with quiet_about_sparse_tensors():
+        checkpoint = torch.load(run / "last.ckpt", weights_only=True)
     return rows, figures, {"weights": checkpoint["state_dict"], "optimizer": checkpoint["optimizer_states"]}
 
 

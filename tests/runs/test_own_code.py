@@ -27,6 +27,7 @@ def settings(model: str, optimizer: dict[str, Any] = SGD) -> Settings:
 def found(wanted: Settings) -> OwnCode:
     """Return what another process would find."""
     module._of_targets.cache_clear()
+    module._root.cache_clear()
     return own_code(wanted)
 
 
@@ -103,6 +104,16 @@ def test_classes_within_arguments_count(folder: Path) -> None:
     outer: dict[str, Any] = {"_target_": "torch.optim.SGD", "base": {"_target_": "ravine_base.Own"}}
     assert found(settings("src.models.LeNet", outer)).files.keys() == {"ravine_base.py"}
     assert own_classes(settings("src.models.LeNet", outer)) == ("ravine_base.Own",)
+
+
+def test_a_linked_module_and_one_of_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "versions").mkdir()
+    (folder / "versions" / "one.py").write_text("import ravine_far")
+    (folder / "ravine_link.py").symlink_to(folder / "versions" / "one.py")
+    (folder / "far").mkdir()
+    (folder / "far" / "ravine_far.py").write_text("")
+    monkeypatch.syspath_prepend(str(folder / "far"))
+    assert found(settings("ravine_link.Net")).files == {"ravine_link.py": b"import ravine_far", "ravine_far.py": b""}
 
 
 def test_installed_packages_count_by_version(monkeypatch: pytest.MonkeyPatch) -> None:
