@@ -17,7 +17,7 @@ LAYERS = [
     {"config"},
     {"data", "models"},
     {"native", "probe"},
-    {"schedules", "instantiate", "generators"},
+    {"schedules", "instantiate", "generators", "optimizers"},
     {"errors"},
     {"hints", "interrupts"},
 ]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import nn
-from torch.optim import Optimizer
 
 from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_name
 from src.data.images import Images, brightness, largest_class
@@ -35,6 +34,7 @@ from src.training.classifier import Classifier
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, final_loss, initial_loss, logits_of
 from src.training.lightning import fit
+from src.training.new_optimizer import new_optimizer
 from src.training.resuming import changes, listed, restored, unsaved_state
 
 
@@ -76,7 +76,7 @@ class Training:
         settings, images = self.settings, self.images
         # Moved before the optimizer is built, since some optimizers allocate their state at once.
         model = new_model(settings, images.shape, len(images.classes)).to(self.device)
-        optimizer = instantiate("optimizer", settings.optimizer, Optimizer, model.parameters(), lr=settings.lr)
+        optimizer = new_optimizer(settings.optimizer, model, settings.lr)
         arguments = model, optimizer, self.data.schedule, settings.lr, settings.seed
         if probe:
             from src.training.probed_classifier import ProbedClassifier  # imports SciPy, which other runs do not need
