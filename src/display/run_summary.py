@@ -31,6 +31,8 @@ def show(run: Run, record: dict[str, Any], console: Console) -> None:
         "training": f"{_several(figures['epochs'], 'epoch')}, {_updates(figures)}, {figures['training_seconds']:.0f} s",
         "files": f"{run.directory}/",
     }
+    if slow := record.get("slow"):
+        lines["slow"] = slow
     for name, text in lines.items():
         console.print(f"{name:>9}  {text}", soft_wrap=True)
 

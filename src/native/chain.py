@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from src.native import convolution
-from src.native.build import in_plain_eager, library, supports
+from src.native.build import backend, in_plain_eager, library, supports
 from src.native.gather import Pixels
 from src.native.threads import THREADS
 from src.native.update import NO_UPDATE, Update
@@ -53,31 +53,54 @@ class _Minibatches(ctypes.Structure):
 
 
 def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
-    """Return the chain of a network that the native code can train on this data, or None if autograd is needed.
-
-    Hooks need it, and frozen, shared or computed parameters, transforms, autocast and more than one thread. Hooks on
-    autograd's graph, such as `register_multi_grad_hook`, are not seen.
-    """
+    """Return the chain of a network that the native code can train on this data, or None if autograd is needed."""
     layers = _layers(model)
     parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
     plain = [parameter for parameter in parameters if parameter is not None and _is_plain(parameter)]
-    if not layers or len(set(map(id, plain))) < len(parameters):
-        return None
+    return None if _obstacle(model, data, layers, parameters, plain) else Chain(layers, plain)
+
+
+def why_autograd(model: nn.Module, data: Pixels) -> str:
+    """Return the reason why a network needs autograd, in a few words; empty if the native code can train it."""
+    layers = _layers(model)
+    parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
+    plain = [parameter for parameter in parameters if parameter is not None and _is_plain(parameter)]
+    return _obstacle(model, data, layers, parameters, plain)
+
+
+def _obstacle(
+    model: nn.Module,
+    data: Pixels,
+    layers: Sequence[Layer],
+    parameters: Sequence[nn.Parameter | None],
+    plain: Sequence[nn.Parameter],
+) -> str:
+    """Return the first reason against the native code. Hooks on autograd's graph (`register_multi_grad_hook`) are not
+    seen."""
+    if not layers:
+        return f"{type(model).__name__} is not a chain of LeNet's and the MLP's layers"
+    if len(set(map(id, plain))) < len(parameters):
+        return "parameters are frozen, shared, computed or have hooks"
     if any("forward" in vars(each) or any(getattr(each, hook) for hook in HOOKS) for each in model.modules()):
-        return None
-    return (
-        Chain(layers, plain)
-        if torch.get_num_threads() == 1
-        and in_plain_eager()
-        and not _has_any_global_hook()
-        and not torch.is_anomaly_enabled()
-        and supports(data.mean, data.std, *plain)
-        and (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
-        and data.images.is_contiguous()
-        and data.labels.is_contiguous()
-        and _are_classes(data.labels, len(plain[-1]))
-        else None
-    )
+        return "a layer has hooks or a forward of its own"
+    if torch.get_num_threads() != 1:
+        return f"threads={torch.get_num_threads()}"
+    if not in_plain_eager() or _has_any_global_hook() or torch.is_anomaly_enabled():
+        return "a transform, a compiler, autocast, a global hook or anomaly detection is active"
+    if not supports(data.mean, data.std, *plain):
+        return _unsupported(data, plain)
+    plain_data = (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64) and data.labels.is_contiguous()
+    if not (plain_data and data.images.is_contiguous() and _are_classes(data.labels, len(plain[-1]))):
+        return "the images or labels are not plain"
+    return ""
+
+
+def _unsupported(data: Pixels, plain: Sequence[nn.Parameter]) -> str:
+    device = data.mean.device.type
+    if device != "cpu":
+        return f"it is trained on {device}"
+    kinds = {str(each.dtype).removeprefix("torch.") for each in (data.mean, data.std, *plain)} - {"float32"}
+    return f"numbers are {', '.join(sorted(kinds))}" if kinds else backend().removeprefix("torch: ")
 
 
 class Chain:

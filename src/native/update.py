@@ -69,15 +69,7 @@ class Update:
 
 def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> Update | None:
     """Return the update of an optimizer of exactly these parameters, or None if only torch can make it."""
-    groups = optimizer.param_groups
-    if type(optimizer) not in RULES or len(groups) != 1 or "step" in vars(optimizer) or _has_hooks(optimizer):
-        return None
-    (group,) = groups
-    if (
-        any(group.get(option) for option in TORCH_ONLY)
-        or (isinstance(optimizer, RMSprop) and group["momentum"])
-        or set(map(id, group["params"])) != set(map(id, parameters))
-    ):
+    if why_python(optimizer) or set(map(id, optimizer.param_groups[0]["params"])) != set(map(id, parameters)):
         return None
     try:
         update = Update(optimizer, parameters)
@@ -91,6 +83,22 @@ def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> U
         for tensor in state
     )
     return update if fits and len({step.item() for step in update.steps}) < 2 else None
+
+
+def why_python(optimizer: Optimizer) -> str:
+    """Return the reason why an optimizer's updates are its own Python code; empty if the native code can make them."""
+    groups = optimizer.param_groups
+    name = type(optimizer).__name__
+    if type(optimizer) not in RULES:
+        return f"updates of {name} are Python; native ones are {', '.join(each.__name__ for each in RULES)}"
+    if len(groups) != 1:
+        return f"{name} has {len(groups)} parameter groups"
+    if "step" in vars(optimizer) or _has_hooks(optimizer):
+        return f"{name} has hooks or a step of its own"
+    options = [option for option in TORCH_ONLY if groups[0].get(option)]
+    if isinstance(optimizer, RMSprop) and groups[0]["momentum"]:
+        options.append("momentum")
+    return f"{name} has {', '.join(options)}" if options else ""
 
 
 def _has_hooks(optimizer: Optimizer) -> bool:

@@ -126,6 +126,7 @@ class _Ended(TypedDict):
     data: _Data
     sessions: Annotated[list[_Session], Field(min_length=1)]
     figures: _Figures
+    slow: NotRequired[str]  # why the native code did not train it; empty if it did
 
 
 RECORD: TypeAdapter[Any] = TypeAdapter(Annotated[_Begun | _Ended, Field(discriminator="status")])

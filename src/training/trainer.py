@@ -16,8 +16,10 @@ from src.data.images import Images, brightness, largest_class
 from src.errors import UserError, one_line
 from src.instantiate import instantiate
 from src.native.build import backend
+from src.native.chain import why_autograd
 from src.native.malloc import keep_freed_memory
 from src.native.threads import THREADS
+from src.native.update import why_python
 from src.network import new_model
 from src.runs.atomic import Damaged, set_aside
 from src.runs.checkpoint import DIGEST, read_fitting
@@ -241,7 +243,19 @@ class Training:
         run.write_error_figure(pixels)
         board.error_figure(run.error_figure_file, figures["epochs"])
         board.end(success=not diverged)
-        run.update(status="diverged" if diverged else "finished", figures=figures, ended=now())
+        status = "diverged" if diverged else "finished"
+        run.update(status=status, figures=figures, slow=self._why_slow(), ended=now())
+
+    def _why_slow(self) -> str:
+        """Return why the native code did not train this run; empty if it did, or on a GPU."""
+        if self.device != "cpu":
+            return ""
+        stepper = self.classifier.stepper
+        if stepper.create_graph:
+            return "trained by autograd: the optimizer wants second derivatives"
+        if reason := why_autograd(self.model, self.data.splits["train"].pixels):
+            return f"trained by autograd: {reason}"
+        return why_python(stepper.optimizer)
 
     def _description(self) -> dict[str, Any]:
         arrays = self.data.arrays
