@@ -8,7 +8,7 @@ shared, and so do tensors that share memory.
 
 import enum
 import warnings
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import sha256
@@ -52,10 +52,15 @@ class Snapshot:
         self.unsaved: dict[str, str] = {}  # the type of what is there
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []  # an object's id is free once it is gone
-        self._memory: dict[int, int] = {}  # numbers of the memory of arrays and tensors, by address
+        self._arrays: dict[int, int] = {}  # numbers of the memory of arrays, by address
+        self._tensors: set[int] = set()  # addresses of the memory of tensors
         self.roots: dict[str, Any] = {}
         for name, root in roots.items():
             self._add(name, root)
+        for address, number in self._arrays.items():
+            for node in self.nodes:
+                if node.get("memory") == number:
+                    node["is_a_tensors"] = address in self._tensors
 
     def _add(self, name: str, root: Any) -> None:
         try:
@@ -122,7 +127,7 @@ class Snapshot:
 
     def _tensor(self, tensor: Tensor, place: str) -> Node:
         if tensor.layout == torch.strided and tensor.numel():
-            self._memory.setdefault(tensor.untyped_storage().data_ptr(), len(self._memory))
+            self._tensors.add(tensor.untyped_storage().data_ptr())
         node: Node = {
             "kind": "tensor", "value": tensor.detach(), "device": tensor.device.type,
             "parameter": isinstance(tensor, nn.Parameter), "requires_grad": tensor.requires_grad,
@@ -132,10 +137,10 @@ class Snapshot:
         return node | self._attributes(tensor, place)
 
     def _memory_of(self, array: Any) -> int:
-        """Return a number that arrays and tensors share if their memory is the same."""
+        """Return a number that arrays share if their memory is the same."""
         while isinstance(array.base, np.ndarray):
             array = array.base
-        return self._memory.setdefault(array.ctypes.data, len(self._memory))
+        return self._arrays.setdefault(array.ctypes.data, len(self._arrays))
 
     def _sequence(self, value: Any, place: str) -> Node:
         items = self._ordered(value, place) if isinstance(value, set | frozenset) else value
@@ -146,8 +151,9 @@ class Snapshot:
         return node | self._own(value, place)
 
     def _mapping(self, value: Any, place: str) -> Node:
+        base: Any = OrderedDict if isinstance(value, OrderedDict) else dict  # not what a user's class overrides
         pairs = [
-            [self._key(key, place), self._encoded(each, f"{place}[{_shown(key)}]")] for key, each in dict.items(value)
+            [self._key(key, place), self._encoded(each, f"{place}[{_shown(key)}]")] for key, each in base.items(value)
         ]
         node: Node = {"kind": "mapping", "type": name_of(type(value)), "items": pairs}
         if isinstance(value, defaultdict) and value.default_factory in FACTORIES:

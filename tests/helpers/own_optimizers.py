@@ -323,6 +323,18 @@ class SharedArrays(Base):
         return parameter.grad / float(self.flat.sum())
 
 
+class TensorOfAnArray(Base):
+    """An array and a tensor of one memory, made at the first step."""
+
+    def direction(self, place: int, parameter: Tensor) -> Tensor:
+        assert parameter.grad is not None
+        if not hasattr(self, "array"):
+            self.array = np.ones(4)
+            self.tensor = torch.from_numpy(self.array)
+        self.array += 0.01
+        return parameter.grad / float(self.tensor.sum())
+
+
 class Ordered(Base):
     """A set of numbers, from which one is taken at a time."""
 
@@ -407,11 +419,12 @@ class Recent(Base):
     def direction(self, place: int, parameter: Tensor) -> Tensor:
         assert parameter.grad is not None
         self.steps += 1
-        self.recent[self.steps % 7] = float(parameter.grad.norm())
-        self.recent.move_to_end(self.steps % 7)
+        key = self.steps**2 % 11
+        self.recent[key] = float(parameter.grad.norm())
+        self.recent.move_to_end(key)
         if len(self.recent) > 4:
             self.recent.popitem(last=False)
-        return parameter.grad / (1 + next(iter(self.recent.values())))
+        return parameter.grad / (1 + next(iter(self.recent.values())) + next(iter(self.recent)))
 
 
 class TensorWithAttributes(Base):

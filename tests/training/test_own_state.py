@@ -105,6 +105,7 @@ def test_kills_at_random_epochs_change_nothing(
         ("Cyclic", "optimizer.factors (generator)"),
         ("LateCount", "optimizer.counter (count)"),
         ("SharedArrays", "optimizer.head (array)"),
+        ("TensorOfAnArray", "optimizer.array (array)"),
         ("Ordered", "optimizer.left (set in an order of its own)"),
         ("Nested", "optimizer (nested too deeply)"),
     ],
