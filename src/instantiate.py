@@ -9,6 +9,7 @@ from src.errors import UserError, flat, one_line
 
 T = TypeVar("T")
 
+EXTRAS = {"pytorch_optimizer": "optimizers"}  # the extra in pyproject.toml that installs a package
 OF_YOUR_OWN = {
     "data": "; your own data need a method arrays() that returns x_train, y_train, x_test and y_test (docs/data.md has "
     "an example)",
@@ -41,6 +42,9 @@ def instantiate(
     try:
         cls = pkgutil.resolve_name(target)
     except (Exception, SystemExit) as error:  # the user's module may raise anything
+        if (package := target.partition(".")[0]) in EXTRAS and isinstance(error, ModuleNotFoundError):
+            extra = f"pip install -e '.[{EXTRAS[package]}]'"
+            raise UserError(f"{group}._target_={target}: {package} is not installed; {extra}") from error
         reason = f"{type(error).__name__}: {flat(error)}"
         raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):

@@ -147,6 +147,7 @@ class Classifier(LightningModule):
         roots = self._roots
         restore(snapshot, roots, device)
         put_back(self.code, roots["globals"])
+        self.stepper.create_graph = bool(roots["steps"]["create_graph"])
         for name, parameter in self.model.named_parameters():
             parameter.grad = roots["gradients"].get(name)
 
@@ -157,7 +158,7 @@ class Classifier(LightningModule):
         gradients = {name: parameter.grad for name, parameter in named if parameter.grad is not None}
         # Constants of modules come first, since a network may hold one now and another object later.
         found: dict[str, Any] = {"globals": variables(self.code), "network": self.model, "optimizer": self.optimizer}
-        return found | {"gradients": gradients}
+        return found | {"gradients": gradients, "steps": {"create_graph": self.stepper.create_graph}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         snapshot = self.snapshot()

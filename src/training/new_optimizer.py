@@ -62,7 +62,7 @@ def _built(
         fields[key] = _built(inner, model, parameters, lr)
         if key == first:
             positional = []
-        if "lr" not in names and not takes_any:
+        if "lr" not in names and (key == first or not takes_any):  # the inner one has it
             keywords = {}
     if groups and not positional:
         raise UserError(f"optimizer.groups: {node.get('_target_')} takes no parameter groups; leave them out")

@@ -87,7 +87,16 @@ class Stepper:
     def _update(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
         """Take a step on a minibatch; return its evaluation from before the step."""
         if self._has_stepped:
-            return self._step(differentiate)
+            try:
+                return self._step(differentiate)
+            except RuntimeError as error:
+                if self.is_torchs or self.create_graph or not ASKS_FOR_A_GRAPH.search(str(error)):
+                    raise
+                name = type(self.optimizer).__name__
+                raise UserError(
+                    f"optimizer: {name} wants second derivatives ({flat(error)[:120]}), and only after its first step; "
+                    f"say so by an attribute of the class, create_graph = True"
+                ) from error
         roots = {"network": self.model, "optimizer": self.optimizer}
         before, drawn, counted = deepcopy(Snapshot(roots).content), states(), self.gradients
         self._has_stepped = True

@@ -654,3 +654,18 @@ class NewtonThatSaysSo(Newton):
     """Says that it needs second derivatives."""
 
     create_graph = True
+
+
+class NewtonSometimes(Newton):
+    """Uses second derivatives at the first step and at every tenth, and the last ones between them."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.steps = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if self.steps % 10 == 0:
+            super().step(closure)
+        else:
+            Base.step(self, closure)
+        self.steps += 1

@@ -94,6 +94,25 @@ class Impossible(own_optimizers.Newton):
         raise RuntimeError("create_graph is wanted")
 
 
+class Late(own_optimizers.Base):
+    """Asks for a graph at its second step."""
+
+    def begin(self) -> None:
+        self.steps = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step(closure)
+        self.steps += 1
+        if self.steps == 2:
+            raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+
+
+def test_who_asks_late_is_told_how(tmp_path: Path) -> None:
+    wanted = settings(MLP, {"_target_": f"{__name__}.Late"})
+    with pytest.raises(UserError, match=r"only after its first step; say so by .*, create_graph = True$"):
+        train(tmp_path, wanted)
+
+
 def test_a_graph_that_does_not_help_is_one_line(tmp_path: Path) -> None:
     wanted = settings(MLP, {"_target_": f"{__name__}.Impossible"})
     with pytest.raises(UserError, match=r"^optimizer: Impossible wants second derivatives \(create_graph is wanted\)"):

@@ -33,7 +33,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         for name in (
             "MomentumInAList", "MomentumByParameter", "MeanOfTheLast", "FlatMomentum", "FlatLater", "NumpyNumbers",
             "NoisyGradients", "GlobalNoise", "SAM", "Lookahead", "WeightAverage", "Accumulating", "InAClosure",
-            "AnOwnStateDict", "ScheduleFree", "Newton", "LateTracker", "ByIdentity", "Phases", "Constant", "Recent",
+            "AnOwnStateDict", "ScheduleFree", "Newton", "NewtonSometimes", "LateTracker", "ByIdentity", "Phases",
+            "Constant", "Recent",
             "TensorWithAttributes", "StepInBackward", "Defaults", "BoundMethods", "Spawning", "OnceTheSame", "Sparse",
             "Attributes", "Holders", "Registered", "Strategies",
         )
