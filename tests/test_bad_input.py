@@ -125,11 +125,11 @@ BAD = {
     "~lrr": "'lrr' does not exist",
     "~model._target_": "model._target_=None: must be a class",
     # Members of the groups.
-    "optimizer=adamm": "optimizer=adamm: there is no such optimizer; choose one of: adagrad, adam, adamw, nadam",
+    "optimizer=adamm": "optimizer=adamm: there is no such optimizer; choose one of: adabelief, adadelta, adafactor",
     "model=vgg": "model=vgg: there is no such model; choose one of: lenet, mlp",
     "model=MLP": "model=MLP: there is no such model; choose one of: lenet, mlp",
     "model=": "model=: there is no such model; choose one of: lenet, mlp",
-    "-m optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of: adagrad",
+    "-m optimizer=adam,adamm": "optimizer=adamm: there is no such optimizer; choose one of: adabelief",
     "data=cifar": "data=cifar: there is no such data; choose one of: arrays, auto, cifar10",
     "model=../mlp": f"model=../mlp: {NAME}",
     "model=sub/../mlp": f"model=sub/../mlp: {NAME}",

@@ -180,13 +180,13 @@ def test_a_module_and_an_optimizer_by_target(train: Command, outputs: Path, tmp_
     )
     own_choice(tmp_path, "model/mine", "_target_: mine.Net\nwidth: 32\ndrop: 0.2\n", module)
     adamax = "# @package _global_\nlr: 0.02\noptimizer:\n  _target_: torch.optim.Adamax\n  eps: 1e-8\n"
-    found = own_choice(tmp_path, "optimizer/adamax", adamax)
+    found = own_choice(tmp_path, "optimizer/own_adamax", adamax)
     ended = train(
-        *(*found, "model=mine", "model.width=48", "optimizer=adamax", "epochs=6"),
+        *(*found, "model=mine", "model.width=48", "optimizer=own_adamax", "epochs=6"),
         PYTHONPATH=str(tmp_path),
     )
     assert ended.returncode == 0, ended.stderr
-    record = runs(outputs)["adamax-bs64-lr0.02-seed0"]
+    record = runs(outputs)["own_adamax-bs64-lr0.02-seed0"]
     assert record["figures"]["test_accuracy"] > 0.8
     assert record["settings"]["model"] == {"_target_": "mine.Net", "width": 48, "drop": 0.2}
 

@@ -223,7 +223,9 @@ class Run:
         return self.folder != self.directory
 
     def stage(self) -> None:
-        """Write to a hidden folder until `adopt`; the caller holds the lock."""
+        """Write to a hidden folder until `adopt`, if there is anything to keep; the caller holds the lock."""
+        if all(path == self._lock for path in self.directory.iterdir()):
+            return
         self._use(self.directory / NEW)
         self.folder.mkdir()
 

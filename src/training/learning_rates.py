@@ -32,10 +32,13 @@ class LearningRates:
         found = []
         for optimizer in optimizers_in(self.optimizer):
             for place, group in enumerate(optimizer.param_groups):
-                if group.get("lr") is not None:
-                    scale = 1.0 if self.now == self.lr else self.lr / self.now
-                    base = self.bases.setdefault((id(optimizer), place), float(group["lr"]) * scale)
-                    found.append((group, base))
+                key = id(optimizer), place
+                if group.get("lr") is None:
+                    continue
+                if key not in self.bases:
+                    scale = self.lr / self.now if self.now and self.now != self.lr else 1.0
+                    self.bases[key] = float(group["lr"]) * scale
+                found.append((group, self.bases[key]))
         return iter(found)
 
     def set(self, lr: float) -> None:

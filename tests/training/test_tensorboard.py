@@ -35,6 +35,7 @@ def test_curves_and_error_figure_equal_the_runs_files(written: Path) -> None:
             "run/lr",
             "run/batch_size",
             "run/updates",
+            "run/gradients",
             "run/images_per_second",
             "run/seconds",
             "run/evaluation_seconds",
