@@ -33,6 +33,7 @@ from src.training.callbacks.recorder import Recorder
 from src.training.callbacks.tensorboard import TensorBoard
 from src.training.checkpoint_io import AtomicCheckpointIO
 from src.training.classifier import Classifier
+from src.training.continuing import continue_shorter
 from src.training.datamodule import DataModule
 from src.training.evaluation import final_figures, final_loss, initial_loss, logits_of
 from src.training.lightning import fit
@@ -160,8 +161,9 @@ class Training:
         """
         for file, why in run.damage().items():
             _rename(file, why)
+        begun = continue_shorter(run, self.settings, self.identity, self.probe) if group_size == 1 else {}
         resumed = self._resume(run)
-        sessions = run.record().get("sessions", []) if resumed else []
+        sessions = (run.record() or begun).get("sessions", []) if resumed else []
         session: dict[str, Any] = {
             "began": now(),
             "command": sys.argv,

@@ -64,6 +64,8 @@ def as_its_readme_says(name: str, node: dict[str, Any], lr: float, model: nn.Mod
     given = {key: value for key, value in node.items() if key != "_target_"}
     if name == "preset sam":
         return pytorch_optimizer.SAM(parameters, torch.optim.SGD, rho=0.05, lr=lr, momentum=0.9)
+    if name == "preset prodigy":
+        return pytorch_optimizer.Prodigy(parameters, lr=lr, betas=(0.9, 0.999), d0=1e-5)
     if name == "preset lookahead":
         return pytorch_optimizer.Lookahead(torch.optim.SGD(parameters, lr=lr, momentum=0.9), k=5, alpha=0.5)
     package, _, cls = node["_target_"].rpartition(".")

@@ -1,0 +1,70 @@
+"""A longer run that goes on from a shorter one of the same settings."""
+
+import glob
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+from src.config.settings import Settings
+from src.instantiate import instantiate
+from src.runs.atomic import Damaged, replace_files
+from src.runs.checkpoint import read, serialised
+from src.runs.directory import Run
+from src.runs.record import lacks_probe
+from src.schedules import Schedule
+
+
+def continue_shorter(
+    run: Run, settings: Settings, identity: dict[str, str | None], probe: bool | str
+) -> dict[str, Any]:
+    """Copy the checkpoint of the longest finished run that this one begins with; return its record, else an empty one.
+
+    It has the same settings except `epochs`, the same data and code, and a schedule whose first epochs are the same. So
+    what follows is this run, bit for bit.
+    """
+    if run.staged or os.path.lexists(run.checkpoint):
+        return {}
+    for shorter, record in _shorter(run, settings):
+        data, session = record["data"], record["sessions"][-1]
+        same = (data["sha256"], session.get("code")) == (identity["data_sha256"], identity["code"])
+        if not same or lacks_probe(record, probe) or record.get("fused"):
+            continue
+        try:
+            checkpoint = read(shorter.checkpoint, shorter.digest)
+        except Damaged:
+            continue
+        if "snapshot" in checkpoint and not checkpoint.get("unsaved"):
+            replace_files({run.checkpoint: serialised(checkpoint | identity)})
+            print(
+                f"{run.directory}: goes on from the {len(checkpoint['curve'])} epochs of {shorter.directory}",
+                file=sys.stderr,
+            )
+            return record
+    return {}
+
+
+def _shorter(run: Run, settings: Settings) -> list[tuple[Run, dict[str, Any]]]:
+    """Return the finished runs beside this one that differ in `epochs` alone, the longest first."""
+    stem = run.directory.name[:-8]
+    found = []
+    for directory in run.directory.parent.glob(f"{glob.escape(stem)}*"):
+        other = Run(directory)
+        record = other.record()
+        if record.get("status") != "finished":
+            continue
+        its = Settings(**record["settings"])
+        if (
+            its.epochs < settings.epochs
+            and replace(its, epochs=settings.epochs) == settings
+            and _begins_alike(its, settings)
+        ):
+            found.append((other, record))
+    return sorted(found, key=lambda each: -each[1]["settings"]["epochs"])
+
+
+def _begins_alike(short: Settings, long: Settings) -> bool:
+    """Return True if lr and batch size are the same in all epochs of the shorter run."""
+    one, other = (instantiate("schedule", each.schedule, Schedule, epochs=each.epochs) for each in (short, long))
+    factors = [(each.lr_factor, each.batch_factor) for each in (one, other)]
+    return all(factors[0][kind](epoch) == factors[1][kind](epoch) for kind in (0, 1) for epoch in range(short.epochs))
