@@ -34,6 +34,7 @@ PACKAGED = (
     "AdaBelief", "AdaBound", "AdaHessian", "AdaMod", "AdaPNM", "Adan", "ADOPT", "AdEMAMix", "DAdaptAdam", "DiffGrad",
     "Lamb", "LARS", "Lion", "MADGRAD", "NovoGrad", "Prodigy", "QHAdam", "Ranger", "ScheduleFreeAdamW", "SOAP", "Yogi",
 )  # fmt: skip
+USUAL = ("preset muon", "preset sam", "preset lookahead", "preset schedule_free", "preset soap", "package AdaHessian")
 PRESETS = sorted(file.stem for file in (ROOT / "conf" / "optimizer").glob("*.yaml"))
 LRS = {"Adadelta": 1.0, "Prodigy": 1.0, "DAdaptAdam": 1.0, "LBFGS": 1.0, "LARS": 0.1, "AdaHessian": 0.05}
 
@@ -134,7 +135,7 @@ def settings(lr: float, node: dict[str, Any]) -> Settings:
 @pytest.mark.parametrize(
     ("name", "lr", "node"),
     [
-        pytest.param(name, *each, id=name, marks=[] if name.startswith("preset") else [pytest.mark.long])
+        pytest.param(name, *each, id=name, marks=[] if name in USUAL else [pytest.mark.long])
         for name, each in NODES.items()
     ],
 )

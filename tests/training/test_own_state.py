@@ -79,7 +79,19 @@ def train(output: Path, wanted: Settings, kill_in: int | None = None, images: Im
     return run
 
 
-@pytest.mark.parametrize(("model", "optimizer"), CASES.values(), ids=CASES.keys())
+# Kinds of which another one is tried, too, and which only `make test-long` tries.
+ALSO = {
+    "MomentumByParameter", "MeanOfTheLast", "FlatMomentum", "GlobalNoise", "WeightAverage", "AnOwnStateDict", "Newton",
+    "Recent", "Defaults", "BoundMethods", "Spawning", "Attributes", "Strategies", "Normalised", "Lazy", "Tied",
+    "Spectral", "Recurrent", "SelfTeaching", "LBFGS", "SAM of a network that counts", "Lookahead of LeNet", "Constant",
+    "TensorWithAttributes", "OnceTheSame",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [pytest.param(*case, id=name, marks=[pytest.mark.long] if name in ALSO else []) for name, case in CASES.items()],
+)
 def test_kills_at_random_epochs_change_nothing(
     model: dict[str, Any], optimizer: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
