@@ -96,7 +96,8 @@ SLOW = (  # modules that start processes, compile, or take more than some second
     "reporting/assignment/test_claims", "reporting/test_charts", "reporting/test_choice",
     "reporting/test_error_figures", "reporting/test_escapes", "reporting/test_page", "runs/test_damage", "sweep/",
     "reporting/test_divergence", "training/test_continuing", "training/test_lightning", "training/test_modes",
-    "training/test_optimizers", "training/test_own_state", "training/test_resume", "training/test_tensorboard", "test_bad_input", "test_errors",
+    "training/test_optimizers", "training/test_own_state", "training/test_resume", "training/test_tensorboard",
+    "test_bad_input", "test_errors",
     "test_lr_range", "test_readme", "test_report", "test_status",
 )  # fmt: skip
 
