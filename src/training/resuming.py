@@ -7,8 +7,9 @@ from typing import Any
 from src.generators import kept_generators
 from src.runs.atomic import Damaged
 from src.runs.checkpoint import read_back
+from src.runs.comparison import differing
 from src.runs.own_globals import begin_anew, kept_variables
-from src.runs.snapshot import differing, named
+from src.runs.snapshot import named
 from src.training.classifier import Classifier
 
 SHOWN = 5  # places that a message names
