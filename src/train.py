@@ -91,6 +91,10 @@ def _train(resolved: Resolved, images: Images, cfg: DictConfig, console: Console
                 if run.staged:
                     interruption.hint = f"no epoch was done; the earlier training in {run.directory} is unchanged"
                 raise
+            except Exception:
+                if run.staged:
+                    print(f"{run.directory}: the earlier training is unchanged", file=sys.stderr)
+                raise
             finally:
                 run.abandon()
         return run.record()  # under the lock, so that no other process can clear the run first

@@ -1,7 +1,7 @@
 """The run that a command names: by its folder, a part of its name, or as the best of a selection."""
 
 import math
-from collections import defaultdict
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from src.errors import UserError
 from src.runs.directory import Run
-from src.runs.own_code import own_classes
+from src.runs.own_code import own_code
 from src.runs.state import State, read_state, records
 
 SHOWN = 5  # runs that an error names
@@ -65,6 +65,7 @@ def best(selection: Sequence[str], output: Path) -> Path:
     name = " ".join(["best", *selection])
     if not chosen:
         raise UserError(f"{name}: there is no such finished run in {output}")
+    chosen = _of_current_code(name, chosen)
     _check_alike(name, chosen)
     validated = [state for state in chosen if state.validation_accuracy is not None]
     split = "validation" if validated else "test"
@@ -75,7 +76,7 @@ def best(selection: Sequence[str], output: Path) -> Path:
 
 
 def _check_alike(name: str, states: Sequence[State]) -> None:
-    """Raise UserError unless all runs are on the same data, which their hash tells, and by the same code."""
+    """Raise UserError unless all runs are on the same data, which their hash tells."""
     if len(names := sorted({state.settings.data for state in states})) > 1:
         raise UserError(f"{name}: these runs are of several data sets, {', '.join(names)}; add data={names[0]}")
     if len(files := sorted({state.data_sha256 or "" for state in states})) > 1:
@@ -84,16 +85,19 @@ def _check_alike(name: str, states: Sequence[State]) -> None:
             f"{name}: these runs are on {len(files)} data files named {names[0]}, whose SHA-256 begin with {some}; add "
             f"data.sha256={files[0][:8]}"
         )
-    codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
-    for state in states:
-        if state.code:
-            codes[own_classes(state.settings)].add(state.code)
-    for classes, found in codes.items():
-        if len(found) > 1:
+
+
+def _of_current_code(name: str, states: list[State]) -> list[State]:
+    """Return the runs that the current code has trained; a run of earlier code can be neither loaded nor compared."""
+    current = [state for state in states if state.code in (None, own_code(state.settings).digest)]
+    if others := len(states) - len(current):
+        runs = f"{others} run{'s' * (others > 1)}"
+        if not current:
             raise UserError(
-                f"{name}: these runs were trained by {len(found)} versions of {', '.join(classes)}; add settings that "
-                "select those of one, or train them again with force=true"
+                f"{name}: {runs} found, trained by other code than the current one; put it back, or train anew"
             )
+        print(f"{name}: left out {runs} trained by other code than the current one", file=sys.stderr)
+    return current
 
 
 def _accuracy(state: State, split: str) -> float:

@@ -88,17 +88,17 @@ def native_update(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> U
 def why_python(optimizer: Optimizer) -> str:
     """Return the reason why an optimizer's updates are its own Python code; empty if the native code can make them."""
     groups = optimizer.param_groups
-    name = type(optimizer).__name__
+    name = " + ".join(type(each).__name__ for each in getattr(optimizer, "optimizers", [optimizer]))
     if type(optimizer) not in RULES:
         return f"updates of {name} are Python; native ones are {', '.join(each.__name__ for each in RULES)}"
     if len(groups) != 1:
-        return f"{name} has {len(groups)} parameter groups"
+        return f"updates are Python: {name} has {len(groups)} parameter groups, and native code takes one"
     if "step" in vars(optimizer) or _has_hooks(optimizer):
-        return f"{name} has hooks or a step of its own"
+        return f"updates are Python: {name} has hooks or a step of its own"
     options = [option for option in TORCH_ONLY if groups[0].get(option)]
     if isinstance(optimizer, RMSprop) and groups[0]["momentum"]:
         options.append("momentum")
-    return f"{name} has {', '.join(options)}" if options else ""
+    return f"updates are Python: {name} has {', '.join(options)}" if options else ""
 
 
 def _has_hooks(optimizer: Optimizer) -> bool:

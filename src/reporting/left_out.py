@@ -22,7 +22,7 @@ def tell(damaged: Mapping[Path, str], grids: Sequence[Grid], other_recipes: int)
         print(f"{counted(other_recipes, 'run')} of another recipe (see CHANGELOG.md) left out", file=sys.stderr)
     if damaged:
         print(f"{counted(len(damaged), 'damaged file')} left out: {named(damaged)}; {REPAIR}", file=sys.stderr)
-    for why, current in ((OTHER_FILES, "on the current files"), (OTHER_CODE, "with the current code")):
+    for why, current in ((OTHER_FILES, "on the current files"), (OTHER_CODE, "with the code as it is now")):
         if others := {path: "" for path, reason in runs(grids).items() if reason == why}:
             print(
                 f"{counted(len(others), 'run')} left out, {why}: {named(others)}; force=true repeats them {current}",

@@ -49,7 +49,7 @@ def test_runs_by_other_code_than_the_newest_are_left_out(tmp_path: Path, capsys:
     tell({}, [grid], 0)
     line = capsys.readouterr().err
     assert line.startswith("2 runs left out, trained by other code of your own than the newest run: ")
-    assert line.endswith("; force=true repeats them with the current code\n")
+    assert line.endswith("; force=true repeats them with the code as it is now\n")
     text = report([f"output_dir={tmp_path}"]).read_text()
     assert f"<li>{old.directory}: {OTHER_CODE}</li>" in text
 
