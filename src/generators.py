@@ -12,12 +12,8 @@ import torch
 def seed_all(seed: int) -> None:
     """Seed the global generators of torch, NumPy and Python; `seed` is 0 or more."""
     torch.manual_seed(seed)
-    seed_others(seed)
-
-
-def seed_others(seed: int) -> None:
-    """Seed NumPy's and Python's global generators. NumPy takes 32 bits, so larger seeds are folded."""
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002  # the one that a user's code may draw from
+    # Words of 32 bits, since NumPy takes no larger number. A user's code may draw from this generator.
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
     random.seed(seed)
 
 

@@ -55,10 +55,7 @@ def _caption(name: str, files: str, states: list[State]) -> str:
 
 
 def _versions(states: Iterable[State]) -> int:
-    """Return the number of versions of the user's own code that runs of the same classes were trained by.
-
-    Only runs of the same classes of the user's own are compared (`own_classes`).
-    """
+    """Return the largest number of versions of the user's own code that runs of the same classes were trained by."""
     codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for state in states:
         if state.code is not None:

@@ -54,32 +54,32 @@ class _Minibatches(ctypes.Structure):
 
 def chain_of(model: nn.Module, data: Pixels) -> "Chain | None":
     """Return the chain of a network that the native code can train on this data, or None if autograd is needed."""
-    layers = _layers(model)
-    parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
-    plain = [parameter for parameter in parameters if parameter is not None and _is_plain(parameter)]
-    return None if _obstacle(model, data, layers, parameters, plain) else Chain(layers, plain)
+    chain, _ = _chain_or_reason(model, data)
+    return chain
 
 
 def why_autograd(model: nn.Module, data: Pixels) -> str:
     """Return the reason why a network needs autograd, in a few words; empty if the native code can train it."""
+    _, reason = _chain_or_reason(model, data)
+    return reason
+
+
+def _chain_or_reason(model: nn.Module, data: Pixels) -> "tuple[Chain, str] | tuple[None, str]":
     layers = _layers(model)
     parameters = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
     plain = [parameter for parameter in parameters if parameter is not None and _is_plain(parameter)]
-    return _obstacle(model, data, layers, parameters, plain)
+    reason = _obstacle(model, data, len(parameters), plain)
+    return (None, reason) if reason else (Chain(layers, plain), "")
 
 
-def _obstacle(
-    model: nn.Module,
-    data: Pixels,
-    layers: Sequence[Layer],
-    parameters: Sequence[nn.Parameter | None],
-    plain: Sequence[nn.Parameter],
-) -> str:
-    """Return the first reason against the native code. Hooks on autograd's graph (`register_multi_grad_hook`) are not
-    seen."""
-    if not layers:
+def _obstacle(model: nn.Module, data: Pixels, number: int, plain: Sequence[nn.Parameter]) -> str:
+    """Return the first reason against the native code, which needs all of the `number` parameters plain and distinct.
+
+    Hooks on autograd's graph, such as `register_multi_grad_hook`, are not seen.
+    """
+    if number == 0:
         return f"{type(model).__name__} is not a chain of LeNet's and the MLP's layers"
-    if len(set(map(id, plain))) < len(parameters):
+    if len(set(map(id, plain))) < number:
         return "parameters are frozen, shared, computed or have hooks"
     if any("forward" in vars(each) or any(getattr(each, hook) for hook in HOOKS) for each in model.modules()):
         return "a layer has hooks or a forward of its own"

@@ -21,7 +21,7 @@ from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
 
 DIGEST = "digest"  # the key of the settings' digest in a checkpoint
-PLAIN = (type(None), bool, int, float, complex, str, Tensor)
+PLAIN = (type(None), bool, int, float, complex, str)
 
 
 def serialised(checkpoint: dict[str, Any]) -> bytes:
@@ -125,7 +125,6 @@ def read_fitting(
     try:
         (state,) = checkpoint["optimizer_states"]
         found = {name: getattr(each, "shape", None) for name, each in checkpoint["state_dict"].items()}
-        # A snapshot is complete by itself, and an optimizer's own `state_dict` may have any form.
         # A snapshot is complete by itself: buffers may have grown, and `state_dict` may have any form.
         fits = found.keys() == shapes.keys() and (
             "snapshot" in checkpoint

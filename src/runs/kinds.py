@@ -132,8 +132,5 @@ def generator_state(value: Any) -> Any:
         return {"bits": bits.state, "spawned": getattr(bits.seed_seq, "n_children_spawned", 0)}
     if isinstance(value, np.random.RandomState):
         return value.get_state(legacy=False)
-    return value.getstate() if isinstance(value, random.Random) and not _is_systems(value) else None
-
-
-def _is_systems(value: random.Random) -> bool:
-    return isinstance(value, random.SystemRandom)
+    has_state = isinstance(value, random.Random) and not isinstance(value, random.SystemRandom)
+    return value.getstate() if has_state else None

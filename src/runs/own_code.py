@@ -11,7 +11,7 @@ import sysconfig
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class OwnCode:
     versions: dict[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()  # the classes, by module and name
 
-    @property
+    @cached_property
     def digest(self) -> str | None:
         """16 hexadecimal digits, which changes of comments and blank lines leave as they are; None without own code."""
         if not self.files and not self.versions:
@@ -79,7 +79,7 @@ def _of_targets(targets: tuple[str, ...]) -> OwnCode:
     for target in targets:
         package = target.partition(".")[0]
         if root := _root(package):
-            files |= _with_imports(root, tuple(_module(root, target)))
+            files |= _with_imports(root, _module(root, target))
         elif number := _version(package):
             versions[package] = number
     return OwnCode(files, versions, targets)
@@ -103,13 +103,9 @@ def _root(package: str) -> Path | None:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         return None
-    places = (
-        [spec.origin]
-        if spec and spec.has_location and spec.origin
-        else list(spec.submodule_search_locations or [])
-        if spec
-        else []
-    )
+    if spec is None:
+        return None
+    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or [])
     if not places:
         return None
     place = Path(places[0]).absolute()  # a link's name counts, as for Python
@@ -136,10 +132,10 @@ def _file(root: Path, parts: list[str]) -> Path | None:
     )
 
 
-def _with_imports(root: Path, module: tuple[str, ...]) -> dict[str, bytes]:
+def _with_imports(root: Path, module: list[str]) -> dict[str, bytes]:
     """Return the files of a module, the packages that it is in, and all modules of the user's own that these import."""
     found: dict[str, bytes] = {}
-    waiting = [(root, list(module))]
+    waiting = [(root, module)]
     while waiting:
         below, parts = waiting.pop()
         for end in range(1, len(parts) + 1):
@@ -196,15 +192,14 @@ def _without_comments(source: bytes) -> bytes:
 @cache
 def _version(package: str) -> str | None:
     """Return the version of the distribution that installed a package, None if it is not known."""
-    names = (
-        [package, *metadata.packages_distributions().get(package, [])] if not _has_distribution(package) else [package]
-    )
-    return next((metadata.version(name) for name in names if _has_distribution(name)), None)
+    if number := _of_distribution(package):
+        return number
+    names = metadata.packages_distributions().get(package, [])
+    return next(filter(None, map(_of_distribution, names)), None)
 
 
-def _has_distribution(name: str) -> bool:
+def _of_distribution(name: str) -> str | None:
     try:
-        metadata.distribution(name)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -47,24 +47,33 @@ def begin_anew(code: OwnCode) -> None:
     for target in code.targets:
         with suppress(Exception, SystemExit):  # told when it is instantiated
             pkgutil.resolve_name(target)
-    now, key = variables(code), tuple(sorted(code.files))
-    if key not in _initial:
-        _initial[key] = deepcopy(Snapshot({"globals": now}).content)
-        return
-    restore(deepcopy(_initial[key]), {"globals": now})
-    put_back(code, now)
+    key = tuple(sorted(code.files))
+    if key in _initial:
+        _restore(code, deepcopy(_initial[key]))
+    else:
+        _initial[key] = _content(code)
 
 
 @contextmanager
 def kept_variables(code: OwnCode) -> Iterator[None]:
     """Leave the variables as they are, whatever happens to them within."""
-    before = deepcopy(Snapshot({"globals": variables(code)}).content)
+    before = _content(code)
     try:
         yield
     finally:
-        now = variables(code)
-        restore(before, {"globals": now})
-        put_back(code, now)
+        _restore(code, before)
+
+
+def _content(code: OwnCode) -> Any:
+    """Return a copy of the variables, as a snapshot's content."""
+    return deepcopy(Snapshot({"globals": variables(code)}).content)
+
+
+def _restore(code: OwnCode, content: Any) -> None:
+    """Restore a content, whose tensors the variables then hold. Raises Damaged."""
+    now = variables(code)
+    restore(content, {"globals": now})
+    put_back(code, now)
 
 
 def _owners(code: OwnCode) -> Iterator[tuple[str, Any]]:

@@ -257,16 +257,12 @@ class _Restoration:
             present.data = saved.to(present.device)
             return
         storage, own = saved.untyped_storage(), present.untyped_storage()
-        fits = _layout(saved) == _layout(present)
-        if storage.data_ptr() not in self.storages and fits and own.data_ptr() not in self.taken:
+        key, fits = storage.data_ptr(), _layout(saved) == _layout(present)
+        if key not in self.storages and fits and own.data_ptr() not in self.taken:
             own.copy_(storage, False)
-            self.storages[storage.data_ptr()] = own
+            self.storages[key] = own
             self.taken.add(own.data_ptr())
-        if (
-            not fits
-            or self.storages.get(storage.data_ptr()) is None
-            or _place(self.storages[storage.data_ptr()]) != _place(own)
-        ):
+        if not fits or key not in self.storages or self.storages[key].data_ptr() != own.data_ptr():
             present.data = self._view(saved, present.device)
 
     def _view(self, saved: Tensor, device: torch.device) -> Tensor:
@@ -284,10 +280,6 @@ class _Restoration:
 
 def _layout(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.untyped_storage().nbytes()
-
-
-def _place(storage: torch.UntypedStorage) -> int:
-    return storage.data_ptr()
 
 
 def _new_generator(kind: str, state: Any) -> Any:

@@ -89,7 +89,7 @@ class Classifier(LightningModule):
         self.model.train()
         with torch.no_grad():
             train = self.data.splits["train"]
-            for images, _ in Block(train, self.data.first_minibatches(self.current_epoch, OF_STATISTICS)):
+            for images, _ in Block(train, self.data.minibatches_of(self.current_epoch)[:OF_STATISTICS]):
                 self.model(images)
         self.model.eval()
 

@@ -184,11 +184,11 @@ class DataModule(LightningDataModule):
         if self.augment != "none":
             train.augmentation = train.augmentation or Augmentation(self.augment, len(train), train.images.device)
             train.augmentation.draw(np.random.default_rng((self.seed, epoch, AUGMENT)))
-        return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(train))
+        return self.minibatches_of(epoch)
 
-    def first_minibatches(self, epoch: int, number: int) -> tuple[Tensor, ...]:
-        """Return the indices of an epoch's first minibatches, whose augmentation has been drawn."""
-        return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(self.splits["train"]))[:number]
+    def minibatches_of(self, epoch: int) -> tuple[Tensor, ...]:
+        """Return the indices of an epoch's minibatches."""
+        return minibatches(self.seed, epoch, self.batch_size_in(epoch), len(self.splits["train"]))
 
     def train_dataloader(self) -> DataLoader[Block]:
         """Return the current epoch's minibatches; the Trainer calls this every epoch."""

@@ -27,7 +27,7 @@ class LearningRates:
         self.bases: dict[tuple[int, int], float] = {}  # the lr of the constructor, by optimizer and group
         self._groups()
 
-    def _groups(self) -> Iterator[tuple[dict[str, Any], float]]:
+    def _groups(self) -> list[tuple[dict[str, Any], float]]:
         """Return each group and its base. One that was added while training has an lr that has been scaled."""
         found = []
         for optimizer in optimizers_in(self.optimizer):
@@ -39,7 +39,7 @@ class LearningRates:
                     scale = self.lr / self.now if self.now and self.now != self.lr else 1.0
                     self.bases[key] = float(group["lr"]) * scale
                 found.append((group, self.bases[key]))
-        return iter(found)
+        return found
 
     def set(self, lr: float) -> None:
         """Set the lr of groups built with the run's own lr, and scale those of the others likewise."""

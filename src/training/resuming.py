@@ -45,14 +45,15 @@ def restored(checkpoint: dict[str, Any], classifier: Classifier, device: str) ->
     Raises Damaged.
     """
     classifier.restore(checkpoint["snapshot"], device)
-    if (roots := checkpoint["snapshot"]["roots"].keys()) != classifier.snapshot().roots.keys():
+    snapshot = classifier.snapshot()
+    if (roots := checkpoint["snapshot"]["roots"].keys()) != snapshot.roots.keys():
         raise Damaged(f"its snapshot has only {', '.join(roots)}")
     weights, found = checkpoint["state_dict"], classifier.state_dict()
     for name in found.keys() | weights.keys():
         sizes = [tuple(getattr(some.get(name), "shape", ())) for some in (found, weights)]
         if sizes[0] != sizes[1]:
             raise Damaged(f"its {name} is of shape {sizes[1]}, not {sizes[0]}")
-    return differing(checkpoint["snapshot"], classifier.snapshot())
+    return differing(checkpoint["snapshot"], snapshot)
 
 
 def listed(places: list[str]) -> str:
@@ -63,22 +64,18 @@ def listed(places: list[str]) -> str:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return in words what differs between two sessions and changes the last bits of results; empty if nothing does."""
-    found = []
-    for key, one, other in zip(BITS, _of_bits(before), _of_bits(now), strict=True):
-        if one is not None and one != other:
-            found.append(f"{key} {other} after {one}")
-    return ", ".join(found)
-
-
-BITS = ("device", "threads", "kernels", "processor", "torch")
-
-
-def _of_bits(session: Mapping[str, Any]) -> tuple[Any, ...]:
-    kernels = session.get("kernels")
-    return (
-        session.get("device"),
-        session.get("threads"),
-        kernels.partition(":")[0] if isinstance(kernels, str) else None,  # without the reason
-        session.get("machine", {}).get("processor"),
-        session.get("versions", {}).get("torch"),
+    found = _of_bits(now)
+    return ", ".join(
+        f"{key} {found[key]} after {one}" for key, one in _of_bits(before).items() if one not in (None, found[key])
     )
+
+
+def _of_bits(session: Mapping[str, Any]) -> dict[str, Any]:
+    kernels = session.get("kernels")
+    return {
+        "device": session.get("device"),
+        "threads": session.get("threads"),
+        "kernels": kernels.partition(":")[0] if isinstance(kernels, str) else None,  # without the reason
+        "processor": session.get("machine", {}).get("processor"),
+        "torch": session.get("versions", {}).get("torch"),
+    }

@@ -3,8 +3,8 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 
@@ -43,6 +43,14 @@ def _with_closure(optimizer: Optimizer) -> Callable[[Closure], object] | None:
     return (
         step if first.kind is first.VAR_POSITIONAL or first.default is first.empty or first.name == "closure" else None
     )
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    """Compute without the native operators, which have none, and without torch's warning that a graph may leak."""
+    with without_native_code(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
+        yield
 
 
 class Stepper:
@@ -146,13 +154,10 @@ class Stepper:
         if chain and all(parameter.grad is None for parameter in chain.parameters):
             return chain.train(pixels, minibatch)
         images, labels = pixels.minibatch(minibatch[0])
-        # The native operators have no second derivative.
-        with torch.enable_grad(), without_native_code() if self.create_graph else nullcontext():
+        with torch.enable_grad(), _second_derivatives() if self.create_graph else nullcontext():
             logits = self.model(images)
             loss = cross_entropy(logits, labels)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
-                loss.backward(create_graph=self.create_graph)
+            loss.backward(create_graph=self.create_graph)
         return loss.detach()[None], (logits.argmax(-1) == labels).sum()
 
     def _evaluated(self, evaluate: Closure) -> Closure:

@@ -201,11 +201,8 @@ class Training:
     def _fit(self, run: Run, console: Console, names: ConfigChoices, resumed: bool) -> None:
         board = self.board(run, names)
         progress = ProgressBar(console, display_name(self.settings, names))
-        callbacks = [
-            Recorder(run, self._misses_state),
-            board,
-            progress,
-        ]  # in this order, so that an epoch is shown once it is on disk
+        # In this order, so that an epoch is shown once it is on disk.
+        callbacks = [Recorder(run, self._misses_state), board, progress]
         try:
             try:
                 checkpoint = run.checkpoint if resumed else None
