@@ -34,21 +34,7 @@ def instantiate(
     """
     fields = dict(node)
     target = fields.pop("_target_", None)
-    allowed = (
-        f"name a subclass of {base.__module__}.{base.__qualname__}, by module and class{OF_YOUR_OWN.get(group, '')}"
-    )
-    if not isinstance(target, str):
-        raise UserError(f"{group}._target_={target}: must be a class; {allowed}")
-    try:
-        cls = pkgutil.resolve_name(target)
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
-        if (package := target.partition(".")[0]) in EXTRAS and isinstance(error, ModuleNotFoundError):
-            extra = f"pip install -e '.[{EXTRAS[package]}]'"
-            raise UserError(f"{group}._target_={target}: {package} is not installed; {extra}") from error
-        reason = f"{type(error).__name__}: {flat(error)}"
-        raise UserError(f"{group}._target_={target}: cannot be imported ({reason}); {allowed}") from error
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(f"{group}._target_={target}: is not a subclass of {base.__qualname__}; {allowed}")
+    cls = named_class(f"{group}._target_={target}:", target, base, OF_YOUR_OWN.get(group, ""))
     keywords |= {key: value for key, value in (told or {}).items() if key in _argument_names(cls)}
     _check_keys(group, cls, fields, arguments, keywords, told or {})
     try:
@@ -59,6 +45,26 @@ def instantiate(
         # The message of a ValueError explains the arguments well enough without its type.
         reason = flat(error) if isinstance(error, ValueError) else one_line(error)
         raise UserError(f"{group}: {target} cannot be built from {fields}: {reason}") from error
+
+
+def named_class(said: str, target: Any, base: type[T], more: str = "") -> type[T]:
+    """Return the subclass of `base` that a dotted name means.
+
+    Raises UserError, which begins with `said` and ends with what is allowed and `more`.
+    """
+    allowed = f"name a subclass of {base.__module__}.{base.__qualname__}, by module and class{more}"
+    if not isinstance(target, str):
+        raise UserError(f"{said} must be a class; {allowed}")
+    try:
+        cls = pkgutil.resolve_name(target)
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        if (package := target.partition(".")[0]) in EXTRAS and isinstance(error, ModuleNotFoundError):
+            raise UserError(f"{said} {package} is not installed; pip install -e '.[{EXTRAS[package]}]'") from error
+        reason = f"{type(error).__name__}: {flat(error)}"
+        raise UserError(f"{said} cannot be imported ({reason}); {allowed}") from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{said} is not a subclass of {base.__qualname__}; {allowed}")
+    return cls
 
 
 def _argument_names(cls: type) -> set[str]:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from src.errors import UserError
-from src.instantiate import instantiate
+from src.instantiate import instantiate, named_class
 from src.optimizers import Combined
 
 KINDS = ("matrices", "convolutions", "biases", "norms", "last_layer")
@@ -56,7 +56,7 @@ def _built(
         if not (isinstance(inner, dict) and "_target_" in inner):
             continue
         if takes_any and "params" in names:
-            fields[key] = _class(inner["_target_"])
+            fields[key] = named_class(f"optimizer: {inner['_target_']}", inner["_target_"], Optimizer)
             fields |= {name: value for name, value in inner.items() if name != "_target_"}
             continue
         fields[key] = _built(inner, model, parameters, lr)
@@ -91,16 +91,6 @@ def _arguments(target: Any) -> tuple[list[str], bool]:
         names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
         return names, inspect.Parameter.VAR_KEYWORD in kinds
     return [], False
-
-
-def _class(target: Any) -> Any:
-    try:
-        found = pkgutil.resolve_name(target)
-    except Exception as error:  # the user's module may raise anything
-        raise UserError(f"optimizer: {target} cannot be imported ({type(error).__name__}: {error})") from error
-    if not (isinstance(found, type) and issubclass(found, Optimizer)):
-        raise UserError(f"optimizer: {target} is not a subclass of torch.optim.Optimizer")
-    return found
 
 
 def _divided(

@@ -163,6 +163,18 @@ def test_what_does_not_fit_is_one_line(node: dict[str, Any], message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_module_of_an_inner_optimizer_that_exits_when_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "an_optimizer_script.py").write_text("raise SystemExit('two\\nlines')")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"_target_": HERE + "Wrapper", "base": {"_target_": "an_optimizer_script.Inner"}}
+    with pytest.raises(
+        UserError, match=r"^optimizer: an_optimizer_script.Inner cannot be imported \(SystemExit: two l"
+    ):
+        new_optimizer(node, LeNet(), 0.1)
+
+
 def test_a_combined_optimizer_is_its_parts_and_resumes(tmp_path: Path) -> None:
     """Beside a plain loop with both optimizers."""
     groups = [{"params": "biases", "_target_": ADAMW, "lr_factor": 0.5}]
