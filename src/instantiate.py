@@ -13,8 +13,8 @@ EXTRAS = {"pytorch_optimizer": "optimizers"}  # the extra in pyproject.toml that
 OF_YOUR_OWN = {
     "data": "; your own data need a method arrays() that returns x_train, y_train, x_test and y_test (docs/data.md has "
     "an example)",
-    "schedule": "; your own schedule needs a method decay(epoch) that returns the factor of the lr, and a file "
-    "conf/schedule/NAME.yaml with its _target_ (docs/settings.md has an example)",
+    "schedule": ", or of torch.optim.lr_scheduler.LRScheduler; your own Schedule needs a method decay(epoch) that "
+    "returns the factor of the lr, and a file conf/schedule/NAME.yaml with its _target_ (docs/schedules.md has one)",
 }
 
 

@@ -17,7 +17,8 @@ LAYERS = [
     {"config"},
     {"data", "models"},
     {"native", "probe"},
-    {"schedules", "instantiate", "generators", "optimizers"},
+    {"schedules"},
+    {"instantiate", "generators", "optimizers"},
     {"errors"},
     {"hints", "interrupts"},
 ]

@@ -43,10 +43,16 @@ def resolve(cfg: DictConfig, choices: Mapping[str, str]) -> Resolved:
     settings, data_root = check(cfg, choices["data"]), str(cfg.data_root)
     if settings.data == "auto":
         settings = replace(settings, data=datasets.choose("auto", data_root))
-    names = ConfigChoices(choices["model"], choices["optimizer"], choices["schedule"])
+    names = ConfigChoices(choices["model"], choices["optimizer"], _schedule_name(choices["schedule"], settings))
     path = Path(cfg.output_dir) / directory(settings, names)
     source = settings.source | ({"path": cfg.data.path} if settings.source and "path" in cfg.data else {})
     return Resolved(settings, names, path, data_root, source, class_names(cfg))
+
+
+def _schedule_name(choice: str, settings: Settings) -> str:
+    """Return the name of a schedule, which is that of its class if `schedule._target_=` has replaced that of a file."""
+    target = str(settings.schedule.get("_target_"))
+    return target.rpartition(".")[2] if choice == "constant" and target != "src.schedules.Schedule" else choice
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

@@ -30,7 +30,7 @@ class SeedGroup:
         """Set each lr and reset the metrics."""
         self.training = [member for member in self.members if member.finite]
         for member in self.training:
-            member.set_lr(epoch)
+            member.set_rates(epoch, self.data.updates)
         for metrics in self.metrics.values():
             metrics.reset()
 

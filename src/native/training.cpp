@@ -43,6 +43,7 @@ struct Update {
     int64_t rule, flag, number_of_parameters;
     double steps, lr, first, second, eps, weight_decay;
     const Parameter* parameters;
+    const double *lrs, *firsts;  // one for each minibatch, or null if `lr` and `first` are those of all
 };
 
 // The formulas are those of torch.optim's documentation; `step` counts from 1.
@@ -225,7 +226,10 @@ int64_t train(const Network* network, const Minibatches* data, const Update* by,
         step.backward(n, first > 0);
         if (first + n < whole) return;
         losses[i] = total / whole, total = 0;
-        update(*by, by->steps + i + 1);
+        Update now = *by;
+        if (by->lrs) now.lr = by->lrs[i];
+        if (by->firsts) now.first = by->firsts[i];
+        update(now, by->steps + i + 1);
     };
     return for_each_slice(*network, *data, learn) ? correct : -1;
 }

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import c_double, c_int64, c_void_p
+from ctypes import Array, c_double, c_int64, c_void_p
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class _Update(ctypes.Structure):
     _fields_ = [
         *((name, c_int64) for name in ("rule", "flag", "number_of_parameters")),
         *((name, c_double) for name in ("steps", "lr", "first", "second", "eps", "weight_decay")),
-        ("parameters", c_void_p),
+        *((name, c_void_p) for name in ("parameters", "lrs", "firsts")),
     ]
 
 
@@ -49,6 +49,11 @@ class Update:
         states = [optimizer.state.get(parameter, {}) for parameter in parameters]
         self.states = [[state[name] for name in names] for state in states]
         self.steps = [state["step"] for state in states if "step" in state]
+        self.varying: list[Array[c_double] | None] = [None, None]
+
+    def vary(self, lrs: Sequence[float], momenta: Sequence[float]) -> None:
+        """Set the lr and, if there are any, the momentum of each minibatch."""
+        self.varying = [(c_double * len(each))(*each) if each else None for each in (lrs, momenta)]
 
     def struct(self, gradients: Sequence[Tensor]) -> _Update:
         """Return the C++ struct; `gradients` are where the gradients will be."""
@@ -59,7 +64,8 @@ class Update:
         ]
         self.rows = (_Parameter * len(rows))(*rows)  # kept while the struct is used
         done = self.steps[0].item() if self.steps else 0.0
-        return _Update(self.rule, self.flag, len(rows), done, *self.numbers, ctypes.addressof(self.rows))
+        by_minibatch = [each and ctypes.addressof(each) for each in self.varying]
+        return _Update(self.rule, self.flag, len(rows), done, *self.numbers, ctypes.addressof(self.rows), *by_minibatch)
 
     def count(self, updates: int) -> None:
         """Add to the optimizer's number of updates."""

@@ -16,7 +16,10 @@ from src.reporting.heat_map import colours
 AT_LR = 0.25  # of the critical lr: a rule of thumb, from the best lrs of large batches (docs/limits.md)
 AT_BATCH = 1.0  # of the noise scale: half of the gradient's square is signal
 LIMITS = ("noise", "noise and the critical lr", "the critical lr", "neither noise nor the critical lr")
-READ = ("lr", "batch_size", "critical_lr", "gradient_noise", "gradient_squared", "sharpness", "stability_limit")
+READ = (
+    *("lr", "probed_lr", "batch_size", "critical_lr"),
+    *("gradient_noise", "gradient_squared", "sharpness", "stability_limit"),
+)
 DECADES = 2  # of the colours, above and below 1
 
 
@@ -71,7 +74,7 @@ def measured(cell: Cell) -> Measured | None:
     if curves.critical_lr.isna().all():
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        lr_share = curves.lr / curves.critical_lr
+        lr_share = curves.probed_lr.fillna(curves.lr) / curves.critical_lr
         sharpness = curves.sharpness / curves.stability_limit
         # tr(Sigma) and |G|^2 are averaged over runs before they are divided.
         epochs = curves[["batch_size", "gradient_noise", "gradient_squared"]].groupby(level="epoch").mean()

@@ -1,6 +1,7 @@
 """The LightningModule that trains one network, in blocks of minibatches, with metrics once an epoch."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,7 +37,9 @@ class Classifier(LightningModule):
         self.automatic_optimization = False
         self.model, self.schedule, self.lr, self.seed = model, schedule, lr, seed
         self.optimizer, self.rates = optimizer, LearningRates(optimizer, lr)
-        self.stepper = Stepper(model, optimizer)
+        self.stepper = Stepper(model, optimizer, self.rates)
+        self.lrs: list[float] = []  # of the epoch's updates that are to come, if they differ
+        self.momenta: list[float] = []
         self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
         self.code = OwnCode()
         self.unsaved: list[str] = []  # places of state that the checkpoint lacks, so that the run cannot resume from it
@@ -52,15 +55,18 @@ class Classifier(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         seed_all(epoch_seed(self.seed, self.current_epoch))
-        self.set_lr(self.current_epoch)
+        self.set_rates(self.current_epoch, self.data.updates)
         self.set_mode(training=True)
         self.updates = 0
         self.train_metrics = EpochMetrics(self.device)
         self.started = time.perf_counter()
 
-    def set_lr(self, epoch: int) -> None:
-        """Set the optimizer's lr to that of an epoch."""
-        self.rates.set(self.lr * self.schedule.lr_factor(epoch))
+    def set_rates(self, epoch: int, updates: Sequence[int]) -> None:
+        """Set the optimizer's lr, and a scheduled momentum, for an epoch; `updates` are the numbers of each epoch's."""
+        self.lrs, self.momenta = (each(self.lr, epoch, updates) for each in (self.schedule.lrs, self.schedule.momenta))
+        self.rates.set(self.lrs[0], *self.momenta[:1])
+        if len(self.lrs) == 1:
+            self.lrs, self.momenta = [], []
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         losses, correct = self.train_on(block)
@@ -70,7 +76,10 @@ class Classifier(LightningModule):
 
     def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
         """Take an optimizer step on each minibatch; return their losses from before it and the correct predictions."""
-        return self.stepper.train_on(block)
+        now = len(block)
+        lrs, self.lrs = self.lrs[:now], self.lrs[now:]
+        momenta, self.momenta = self.momenta[:now], self.momenta[now:]
+        return self.stepper.train_on(block, lrs, momenta)
 
     def set_mode(self, training: bool) -> None:
         """Tell an optimizer that has modes, as schedule-free ones do, whether the network is trained or evaluated.

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from src.config.settings import Settings
-from src.instantiate import instantiate
 from src.runs.atomic import Damaged, replace_files
 from src.runs.checkpoint import read, serialised
 from src.runs.directory import Run
 from src.runs.record import lacks_probe
-from src.schedules import Schedule
+from src.schedules.schedule import updates_of
+from src.schedules.torch_scheduler import new_schedule
 
 
 def continue_shorter(
@@ -57,14 +57,22 @@ def _shorter(run: Run, settings: Settings) -> list[tuple[Run, dict[str, Any]]]:
         if (
             its.epochs < settings.epochs
             and replace(its, epochs=settings.epochs) == settings
-            and _begins_alike(its, settings)
+            and _begins_alike(its, settings, record["data"]["train"])
         ):
             found.append((other, record))
     return sorted(found, key=lambda each: -each[1]["settings"]["epochs"])
 
 
-def _begins_alike(short: Settings, long: Settings) -> bool:
-    """Return True if lr and batch size are the same in all epochs of the shorter run."""
-    one, other = (instantiate("schedule", each.schedule, Schedule, epochs=each.epochs) for each in (short, long))
-    factors = [(each.lr_factor, each.batch_factor) for each in (one, other)]
-    return all(factors[0][kind](epoch) == factors[1][kind](epoch) for kind in (0, 1) for epoch in range(short.epochs))
+def _begins_alike(short: Settings, long: Settings, images: int) -> bool:
+    """Return True if lr, momentum and batch size are the same in all updates of the shorter run."""
+    values = []
+    for each in (short, long):
+        schedule = new_schedule(each.schedule, each.epochs)
+        updates = updates_of(schedule, each.batch_size, images)
+        values.append(
+            [
+                (updates[epoch], schedule.lrs(each.lr, epoch, updates), schedule.momenta(each.lr, epoch, updates))
+                for epoch in range(short.epochs)
+            ]
+        )
+    return values[0] == values[1]

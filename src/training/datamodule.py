@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.images import Images
 from src.native.gather import Pixels
-from src.schedules import Schedule
+from src.schedules.schedule import Schedule, updates_of
 from src.training.augmentation import Augmentation
 from src.training.lightning import LightningDataModule
 
@@ -157,14 +158,33 @@ class DataModule(LightningDataModule):
         super().__init__()
         images.check_sizes(validation, batch_size)
         self.schedule, self.batch_size, self.seed, self.augment = schedule, batch_size, seed, augment
+        self.images, self.validation, self.normalize = images, validation, normalize
+
+    @cached_property
+    def arrays(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The images and labels of each split. They are made when they are needed, which `dry_run` does not."""
+        images, validation = self.images, self.validation
         train = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
-        self.arrays = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
+        found = {"test": (torch.from_numpy(images.test_images), torch.from_numpy(images.test_labels))}
         if validation:
-            trained_on, validated_on = held_out(seed, len(train[1]), validation)
-            self.arrays["validation"] = train[0][validated_on], train[1][validated_on]
+            trained_on, validated_on = held_out(self.seed, len(train[1]), validation)
+            found["validation"] = train[0][validated_on], train[1][validated_on]
             train = train[0][trained_on], train[1][trained_on]
-        self.arrays["train"] = train
-        self.mean, self.std = mean_and_std(normalize, train[0])
+        return found | {"train": train}
+
+    @cached_property
+    def _mean_and_std(self) -> tuple[list[float], list[float]]:
+        return mean_and_std(self.normalize, self.arrays["train"][0])
+
+    @property
+    def mean(self) -> list[float]:
+        """Each channel's mean that pixels of 0 to 1 are normalised with."""
+        return self._mean_and_std[0]
+
+    @property
+    def std(self) -> list[float]:
+        """Each channel's standard deviation, likewise."""
+        return self._mean_and_std[1]
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
@@ -206,7 +226,17 @@ class DataModule(LightningDataModule):
 
     def batch_size_in(self, epoch: int) -> int:
         """Return the batch size of an epoch, at most the size of the training set."""
-        return min(self.batch_size * self.schedule.batch_factor(epoch), len(self.arrays["train"][1]))
+        return min(self.batch_size * self.schedule.batch_factor(epoch), self.trained_on)
+
+    @property
+    def trained_on(self) -> int:
+        """The number of training images."""
+        return len(self.images.train_labels) - self.validation
+
+    @cached_property
+    def updates(self) -> list[int]:
+        """The number of updates in each epoch."""
+        return updates_of(self.schedule, self.batch_size, self.trained_on)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # it lies there

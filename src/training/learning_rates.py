@@ -1,6 +1,6 @@
 """The learning rates of an optimizer's parameter groups, which keep their ratios to the run's own lr."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -19,11 +19,16 @@ def optimizers_in(value: Any, depth: int = 3) -> Iterator[Optimizer]:
                 yield from optimizers_in(each, depth - 1)
 
 
+def _momentum_key(group: dict[str, Any]) -> str:
+    return next((key for key in ("betas", "momentum") if key in group), "")
+
+
 class LearningRates:
     """Sets the lr of all groups. A group that the optimizer was built with at a tenth of `lr` stays at a tenth."""
 
     def __init__(self, optimizer: Optimizer, lr: float) -> None:
         self.optimizer, self.lr, self.now = optimizer, lr, lr
+        self.momentum: float | None = None  # if it is scheduled
         self.bases: dict[tuple[int, int], float] = {}  # the lr of the constructor, by optimizer and group
         self._groups()
 
@@ -41,16 +46,34 @@ class LearningRates:
                 found.append((group, self.bases[key]))
         return found
 
-    def set(self, lr: float) -> None:
-        """Set the lr of groups built with the run's own lr, and scale those of the others likewise."""
+    def set(self, lr: float, momentum: float | None = None) -> None:
+        """Set the lr of groups built with the run's own lr, and scale those of the others likewise.
+
+        A `momentum` is set in each group that has one, in Adam and its like as the first of `betas`.
+        """
         for group, base in self._groups():
-            # Without a rounding error where there is nothing to compute.
-            group["lr"] = lr if base == self.lr else base if lr == self.lr else lr * (base / self.lr)
-        self.now = lr
+            group["lr"] = self._scaled(lr, base)
+            if momentum is not None and (key := _momentum_key(group)):
+                group[key] = momentum if key == "momentum" else (momentum, *group["betas"][1:])
+        self.now, self.momentum = lr, momentum
+
+    def of_first_group(self, lrs: Sequence[float]) -> list[float]:
+        """Return what `set` would give the first group."""
+        _, base = self._groups()[0]
+        return [self._scaled(lr, base) for lr in lrs]
+
+    def _scaled(self, lr: float, base: float) -> float:
+        # Without a rounding error where there is nothing to compute.
+        return lr if base == self.lr else base if lr == self.lr else lr * (base / self.lr)
+
+    @property
+    def has_momentum(self) -> bool:
+        """True if a group has a momentum that can be set."""
+        return any(_momentum_key(group) for group, _ in self._groups())
 
     @property
     def columns(self) -> dict[str, float]:
-        """The lr of the first group, and those of others that differ from it: `lr`, `lr_group2` and so on."""
+        """The lr of the first group, those of others that differ, `lr_group2` and so on, and a scheduled `momentum`."""
         first, *others = (float(group.get("lr") or 0.0) for group in self.optimizer.param_groups)
         differing = {f"lr_group{number}": lr for number, lr in enumerate(others, 2) if lr != first}
-        return {"lr": first} | differing
+        return {"lr": first} | differing | ({} if self.momentum is None else {"momentum": self.momentum})

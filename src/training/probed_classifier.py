@@ -64,6 +64,7 @@ class ProbedClassifier(Classifier):
         self.draws = np.random.default_rng((self.seed, epoch, PROBE))
         self.moments = GradientMoments(math.nan, math.nan)
         self.factor = self.eigenvalue = math.nan
+        self.probed_lr, self.limit = self.rates.columns["lr"], math.nan
         self.probe_seconds = 0.0
 
     def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
@@ -81,6 +82,7 @@ class ProbedClassifier(Classifier):
         before, device = _flat(self.model), minibatch.split.images.device
         random = _generator(device).get_state()
         losses, correct = super().train_on(minibatch)
+        self.probed_lr, self.limit = self.rates.columns["lr"], stability_limit(self.optimizer)
         if bool(losses.isfinite()):
             began = time.perf_counter()
             with isolate_rng(include_cuda=device.type == "cuda"):
@@ -151,16 +153,18 @@ class ProbedClassifier(Classifier):
         finite = math.isfinite(self.moments.noise + self.moments.squared)
         noise, squared = (self.moments.noise, self.moments.squared) if finite else (math.nan, math.nan)
         self.curve[-1] |= {
-            "critical_lr": self.curve[-1]["lr"] * self.factor,
+            "critical_lr": self.probed_lr * self.factor,
             "gradient_noise": noise,
             "gradient_squared": squared,
             "noise_scale": noise_scale(noise, squared),
             "probe_seconds": self.probe_seconds,
         }
+        if self.schedule.by_update:
+            self.curve[-1]["probed_lr"] = self.probed_lr
         if self.probe == "sharpness":
             self.curve[-1] |= {
                 "sharpness": self.eigenvalue,
-                "stability_limit": stability_limit(self.optimizer),
+                "stability_limit": self.limit,
             }
 
 

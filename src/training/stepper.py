@@ -22,6 +22,7 @@ from src.native.update import native_update
 from src.runs.restoring import restore
 from src.runs.snapshot import Snapshot
 from src.training.datamodule import Block
+from src.training.learning_rates import LearningRates
 
 Closure = Callable[[], Tensor]
 Evaluation = tuple[Tensor, Tensor]  # losses of minibatches, and the number of correct predictions
@@ -60,8 +61,8 @@ class Stepper:
     first step raises an error that asks for it; the gradients are then part of a graph.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model: nn.Module, optimizer: Optimizer, rates: LearningRates) -> None:
+        self.model, self.optimizer, self.rates = model, optimizer, rates
         # Every step in torch.optim calls the closure first.
         self.is_torchs = optimizer.step.__module__.startswith("torch.optim.")
         self._with_closure = _with_closure(optimizer)
@@ -74,21 +75,29 @@ class Stepper:
         found, self.gradients = self.gradients, 0
         return found
 
-    def train_on(self, block: Block) -> tuple[Tensor, Tensor]:
-        """Take a step on each minibatch; return their losses from before it and the correct predictions."""
+    def train_on(self, block: Block, lrs: Sequence[float] = (), momenta: Sequence[float] = ()) -> tuple[Tensor, Tensor]:
+        """Take a step on each minibatch; return their losses from before it and the correct predictions.
+
+        `lrs` and `momenta` are those of the minibatches, if these differ.
+        """
         pixels, order = block.split.augmented(block.order)
         chain = chain_of(self.model, pixels)
         # An optimizer that is not torch's may replace what a parameter holds, even between two evaluations.
         current = (lambda: chain) if self.is_torchs else partial(chain_of, self.model, pixels)
         results: list[Evaluation] = []
         while order:
+            if lrs:
+                self.rates.set(lrs[0], *momenta[:1])
             # The first update is torch's, since it creates the optimizer's state.
-            if chain and (update := native_update(self.optimizer, chain.parameters)):
+            if chain and all(momenta) and (update := native_update(self.optimizer, chain.parameters)):
+                if lrs:
+                    update.vary(self.rates.of_first_group(lrs), momenta)
+                    self.rates.set(lrs[-1], *momenta[-1:])
                 results.append(chain.train(pixels, order, update))
                 self.gradients += len(order)
                 break
             results.append(self._update(partial(self._differentiate, current, pixels, order[:1])))
-            order = order[1:]
+            order, lrs, momenta = order[1:], lrs[1:], momenta[1:]
         losses, correct = zip(*results, strict=True)
         return torch.cat(losses), torch.stack(correct).sum()
 

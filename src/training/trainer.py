@@ -14,7 +14,6 @@ from torch import nn
 from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_name
 from src.data.images import Images, brightness, largest_class
 from src.errors import UserError, one_line
-from src.instantiate import instantiate
 from src.native.build import backend
 from src.native.chain import why_autograd
 from src.native.malloc import keep_freed_memory
@@ -27,7 +26,8 @@ from src.runs.directory import CODE, Run, now
 from src.runs.own_code import own_code
 from src.runs.own_globals import begin_anew
 from src.runs.provenance import command_id, provenance
-from src.schedules import Schedule
+from src.schedules.checking import check_schedule
+from src.schedules.torch_scheduler import new_schedule
 from src.training.callbacks.progress import ProgressBar
 from src.training.callbacks.recorder import Recorder
 from src.training.callbacks.tensorboard import TensorBoard
@@ -60,7 +60,7 @@ class Training:
             raise UserError("device=cuda: no CUDA device is available; use device=cpu or device=auto")
         self.settings, self.images, self.probe = settings, images, probe
         self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        schedule = instantiate("schedule", settings.schedule, Schedule, epochs=settings.epochs)
+        schedule = new_schedule(settings.schedule, settings.epochs)
         self.data = DataModule(
             images,
             schedule,
@@ -70,9 +70,16 @@ class Training:
             settings.normalize,
             settings.augment,
         )
+        check_schedule(schedule, settings.lr, settings.batch_size, self.data.trained_on)
         self.code = own_code(settings)
         begin_anew(self.code)
         self.classifier = self._built(probe)
+        if schedule.momenta(settings.lr, 0, self.data.updates) and not self.classifier.rates.has_momentum:
+            name = type(self.classifier.optimizer).__name__
+            raise UserError(
+                f"schedule: changes the momentum, and {name} has none; for torch's schedulers, add "
+                "++schedule.cycle_momentum=false"
+            )
 
     def _built(self, probe: Probe = False) -> Classifier:
         """Return the untrained network and its optimizer."""

@@ -71,7 +71,7 @@ def together(model: str, batch: int, graphs: bool = True) -> float:
 def alone(training: Training, batch: int) -> float:
     """Return the microseconds per update of one run."""
     classifier, train = training.classifier, training.data.to(DEVICE).splits["train"]
-    classifier.set_lr(0)
+    classifier.set_rates(0, training.data.updates)
     block = torch.arange(STEPS * batch, device=DEVICE).split(batch)
 
     def several() -> None:

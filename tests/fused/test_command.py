@@ -112,7 +112,9 @@ def test_forced_runs_of_a_failed_group_resume(train: Command, tmp_path: Path) ->
         "from src.schedules import Schedule\n"
         "class Failing(Schedule):\n"
         "    def lr_factor(self, epoch):\n"
-        "        if epoch == 15: raise OSError('broken on purpose')\n"
+        "        seen = vars(self).setdefault('seen', [])\n"
+        "        if epoch == 15 and epoch in seen: raise OSError('broken on purpose')\n"  # once seen by the check
+        "        seen.append(epoch)\n"
         "        return 1.0\n"
     )
     found = own_choice(tmp_path, "schedule/failing", "_target_: failing.Failing\n", module)

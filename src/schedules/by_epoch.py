@@ -1,40 +1,9 @@
-"""Learning rate and batch size as functions of the epoch, with no state that a resumed run would have to restore."""
+"""Schedules whose lr or batch size changes from epoch to epoch."""
 
 import math
 from dataclasses import dataclass
 
-
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value}: must be a whole number, {least} or more")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Constant lr and batch size, after `warmup` epochs in which the lr rises linearly (Goyal et al. 2017).
-
-    Epoch e of the warm-up has (e + 1) / (warmup + 1) of the lr. Raises ValueError for invalid values.
-    """
-
-    epochs: int
-    warmup: int = 0
-
-    def __post_init__(self) -> None:
-        _whole("warmup", self.warmup, 0)
-        if self.warmup >= self.epochs:
-            raise ValueError(f"warmup={self.warmup}: must be fewer than epochs={self.epochs}")
-
-    def lr_factor(self, epoch: int) -> float:
-        """Return the factor of the lr in `epoch`, counted from 0."""
-        return (epoch + 1) / (self.warmup + 1) if epoch < self.warmup else self.decay(epoch)
-
-    def decay(self, epoch: int) -> float:
-        """Return the factor of the lr after the warm-up."""
-        return 1.0
-
-    def batch_factor(self, epoch: int) -> int:
-        """Return the factor of the batch size in `epoch`."""
-        return 1
+from src.schedules.schedule import Schedule, check_whole
 
 
 @dataclass(frozen=True)
@@ -44,11 +13,11 @@ class _Milestones(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole("factor", self.factor, 2)
+        check_whole("factor", self.factor, 2)
         if not isinstance(self.milestones, list | tuple):
             raise ValueError(f"milestones={self.milestones}: must be a list of epochs, such as [10,15]")
         for milestone in self.milestones:
-            _whole("milestones", milestone, self.warmup + 1)
+            check_whole("milestones", milestone, self.warmup + 1)
         if self.milestones and (last := max(self.milestones)) >= self.epochs:
             fitting = max(self.epochs // 2, self.warmup + 1)
             way = f"schedule.milestones=[{fitting}]" if fitting < self.epochs else f"epochs={last + 1}"

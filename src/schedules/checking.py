@@ -1,0 +1,26 @@
+"""Checks of a schedule's values for a whole run, before it is trained."""
+
+import math
+
+from src.errors import UserError, flat, one_line
+from src.schedules.schedule import Schedule, check_whole, updates_of
+
+
+def check_schedule(schedule: Schedule, lr: float, batch_size: int, images: int) -> None:
+    """Raise UserError if a schedule has no valid lr, momentum and batch size for each update of a run."""
+    try:
+        for epoch in range(schedule.epochs):
+            check_whole(f"batch_factor({epoch})", schedule.batch_factor(epoch), 1)
+        updates = updates_of(schedule, batch_size, images)
+        for epoch in range(schedule.epochs):
+            for each in schedule.lrs(lr, epoch, updates):
+                if not 0 <= each < math.inf:
+                    raise ValueError(f"gives lr={each} in epoch {epoch}; must be a finite number, 0 or more")
+            for each in schedule.momenta(lr, epoch, updates):
+                if not 0 <= each < 1:
+                    raise ValueError(f"gives momentum={each} in epoch {epoch}; must be 0 or more and below 1")
+    except UserError:
+        raise
+    except Exception as error:  # the user's class may raise anything
+        reason = flat(error) if isinstance(error, ValueError) else one_line(error)
+        raise UserError(f"schedule: {type(schedule).__name__}: {reason}") from error
