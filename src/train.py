@@ -44,6 +44,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         run.check_code(own_code(settings))
     if cfg.dry_run:
         state = read_state(run)
+        if anew or not run.ended:
+            from src.training.trainer import Training  # takes seconds to import
+
+            Training(settings, images, cfg.device, cfg.probe)
         console.print(f"{state.status if state and not anew else 'to do':<9} {name}", soft_wrap=True)
         return {}
     if alone or console.is_terminal:

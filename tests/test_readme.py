@@ -87,7 +87,7 @@ def test_the_notebooks_examples_run_and_draw(checkout: Path, small_mnist: Path, 
 @pytest.mark.parametrize(
     "choice",
     [
-        "data=stripes model=mine model.width=64 optimizer=rprop schedule=polynomial",
+        "data=stripes model=mine model.width=64 optimizer=rprop schedule=inverse_sqrt",
         "schedule=power schedule.power=3 model=mlp",
     ],
 )

@@ -62,6 +62,10 @@ class Job:
             self.run.check_data(images.sha256, images.shape)
             self.run.check_code(code)
         self.refresh()
+        if cfg.dry_run and not self.over:
+            from src.training.trainer import Training  # takes seconds to import
+
+            Training(resolved.settings, images, cfg.device, cfg.probe)
 
     @property
     def identity(self) -> object:

@@ -2,6 +2,7 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRSchedul
 
 from src.instantiate import instantiate
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
+from src.schedules.torch_scheduler import new_schedule
 from tests.helpers.commands import ROOT
 
 EPOCHS = 12
@@ -86,10 +88,20 @@ def test_wrong_arguments_are_errors(schedule: type[Schedule], arguments: dict[st
 
 def test_the_documented_schedule_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(
-        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL
+        r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "schedules.md").read_text(), re.DOTALL
     )
     files = {name.rpartition("/")[2]: text for name, text in blocks}
     (tmp_path / "power.py").write_text(files["power.py"])
     monkeypatch.syspath_prepend(tmp_path)
     schedule = instantiate("schedule", dict(OmegaConf.create(files["power.yaml"])), Schedule, epochs=4)
     assert [schedule.lr_factor(epoch) for epoch in range(4)] == pytest.approx([1, 9 / 16, 4 / 16, 1 / 16])
+
+
+def test_the_documented_pictures_are_those_of_the_schedules() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([▁-█]{20})` ", (ROOT / "docs" / "schedules.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == {file.stem for file in (ROOT / "conf" / "schedule").iterdir()}
+    for name, picture in rows:
+        node: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "schedule" / f"{name}.yaml"))
+        schedule = new_schedule(node, 20)
+        middle = [lrs[len(lrs) // 2] for epoch in range(20) for lrs in [schedule.lrs(1.0, epoch, [10] * 20)]]
+        assert picture == "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * lr))] for lr in middle)

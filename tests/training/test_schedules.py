@@ -1,0 +1,138 @@
+"""Runs whose lr and momentum change in every update equal plain loops with torch's scheduler."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+
+from src.config.settings import Settings
+from src.data.images import Images
+from src.errors import UserError
+from src.fused.compatibility import why_incompatible
+from src.native.build import backend
+from src.training.datamodule import minibatches
+from src.training.trainer import Training
+from tests.helpers.images import bars
+from tests.helpers.runs import assert_same, curve, run_of
+from tests.training.test_own_state import IMAGES, Killed, train
+
+pytestmark = pytest.mark.usefixtures("blank_error_figures")
+
+EPOCHS, LR, BATCH = 3, 0.02, 32
+MLP: dict[str, Any] = {"_target_": "src.models.MLP", "hidden": [12]}
+ONE_CYCLE: dict[str, Any] = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "pct_start": 0.4}
+COSINE: dict[str, Any] = {"_target_": "src.schedules.CosineByUpdate"}
+HEAD = {"params": "last_layer", "lr_factor": 0.1}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "SGD": {"_target_": "torch.optim.SGD", "momentum": 0.9},
+    "Adam": {"_target_": "torch.optim.Adam", "fused": True},
+    "groups": {"_target_": "torch.optim.SGD", "momentum": 0.9, "groups": [HEAD]},
+}
+
+
+def settings(optimizer: dict[str, Any], schedule: dict[str, Any], epochs: int = EPOCHS) -> Settings:
+    return Settings("mine", 0, "half", MLP, optimizer, schedule, LR, BATCH, epochs, 3)
+
+
+def plain(name: str, schedule: dict[str, Any]) -> dict[str, torch.Tensor]:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    layers = nn.Linear(784, 12), nn.ReLU(), nn.Linear(12, 10)
+    model = nn.Sequential(nn.Flatten(), *layers)
+    groups: Any = model.parameters()
+    if name == "groups":
+        groups = [{"params": layers[0].parameters()}, {"params": layers[2].parameters(), "lr": LR / 10}]
+    optimizer: Optimizer = Adam(groups, lr=LR, fused=True) if name == "Adam" else SGD(groups, lr=LR, momentum=0.9)
+    images = torch.from_numpy(IMAGES.train_images).float().div(255).sub(0.5).div(0.5)
+    labels = torch.from_numpy(IMAGES.train_labels).long()
+    updates = EPOCHS * -(-len(labels) // BATCH)
+    top = [LR, LR / 10] if name == "groups" else LR
+    scheduler: Any = (
+        OneCycleLR(optimizer, top, updates, pct_start=0.4)
+        if schedule is ONE_CYCLE
+        else CosineAnnealingLR(optimizer, updates)
+    )
+    for epoch in range(EPOCHS):
+        for indices in minibatches(3, epoch, BATCH, len(labels)):
+            loss = cross_entropy(model(images[indices]), labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step() if scheduler.last_epoch < updates - 1 else None
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("schedule", [ONE_CYCLE, COSINE])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_plain_loop_gives_the_same_weights(
+    name: str, schedule: dict[str, Any], native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend().startswith("native")
+    if not native:
+        monkeypatch.setattr("src.native.build.backend", lambda: "torch: switched off")
+    run = train(tmp_path, settings(OPTIMIZERS[name], schedule))
+    weights = torch.load(run.checkpoint, weights_only=True)["state_dict"]
+    exact = not native and schedule is ONE_CYCLE and name != "groups"  # others round the lr otherwise
+    for ours, theirs in zip(weights.values(), plain(name, schedule).values(), strict=True):
+        if exact:
+            assert torch.equal(ours, theirs)
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-5 if name != "Adam" else 2e-3)
+    last = curve(run.directory)[-1]
+    assert (float(last.get("momentum", "nan")) == pytest.approx(0.95)) == (schedule is ONE_CYCLE)
+    assert float(last["lr"]) < LR / 100
+    assert bool(run.record()["slow"]) == (not native or name == "groups")
+
+
+@pytest.mark.parametrize("schedule", [ONE_CYCLE, COSINE])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_it_is_killed_and_resumes(name: str, schedule: dict[str, Any], tmp_path: Path) -> None:
+    alone = train(tmp_path / "alone", settings(OPTIMIZERS[name], schedule))
+    for epoch in (1, 2):
+        with pytest.raises(Killed):
+            train(tmp_path / "cut", settings(OPTIMIZERS[name], schedule), epoch)
+    assert_same(alone.directory, train(tmp_path / "cut", settings(OPTIMIZERS[name], schedule)).directory)
+
+
+def test_a_longer_run_goes_on_only_if_all_updates_are_the_same(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    constant = {"_target_": "src.schedules.Schedule", "warmup_updates": 9}
+    for schedule, goes_on in ((COSINE, False), (ONE_CYCLE, False), (constant, True)):
+        train(tmp_path / "both", settings(OPTIMIZERS["SGD"], schedule, 2))
+        capfd.readouterr()
+        longer = train(tmp_path / "both", settings(OPTIMIZERS["SGD"], schedule))
+        assert ("goes on from the 2 epochs" in capfd.readouterr().err) == goes_on
+        assert_same(train(tmp_path / "alone", settings(OPTIMIZERS["SGD"], schedule)).directory, longer.directory)
+
+
+def test_a_momentum_needs_an_optimizer_that_has_one() -> None:
+    with pytest.raises(UserError, match=r"Adagrad has none; for torch's schedulers, add \+\+schedule.cycle_momentum"):
+        Training(settings({"_target_": "torch.optim.Adagrad"}, ONE_CYCLE), IMAGES, "cpu")
+
+
+def test_it_is_not_trained_in_a_group() -> None:
+    images = Images(*bars(64, 1), *bars(20, 2))
+    reason = why_incompatible(Training(settings(OPTIMIZERS["SGD"], COSINE), images, "cpu"))
+    assert reason == "the schedule changes the lr in every update"
+
+
+def test_a_probe_compares_the_critical_lr_with_the_lr_of_its_update(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from src.config.settings import ConfigChoices
+
+    run = run_of(settings(OPTIMIZERS["SGD"], COSINE), tmp_path)
+    with run.locked():
+        training = Training(settings(OPTIMIZERS["SGD"], COSINE), IMAGES, "cpu", probe=True)
+        training.train_in(run, Console(quiet=True), ConfigChoices("mine", "mine", "mine"))
+    for epoch, row in enumerate(curve(run.directory)):
+        lrs = training.data.schedule.lrs(LR, epoch, training.data.updates)
+        assert float(row["probed_lr"]) == lrs[len(lrs) // 2]
+        assert float(row["lr"]) == lrs[-1]
