@@ -111,6 +111,8 @@ def job(cfg: DictConfig) -> dict[str, Any]:
         for override in HydraConfig.get().overrides.hydra if alone else ():
             if override.lstrip("+").startswith(("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")):
                 raise UserError(f"{override}: applies only to a sweep; add -m")
+        if alone and cfg.together is not None:
+            raise UserError("together: applies only to a sweep; add -m")
         return run(cfg)
     except Exception as error:
         if traceback_wanted() and alone:

@@ -303,6 +303,10 @@ BAD = {
     "optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay ~optimizer.fused "
     "probe=true": "probe=true: LBFGS evaluates a minibatch several times in an update; leave probe out",
     "-m force=true,false": ONE_VALUE.format("force"),
+    "together=[optimizer,lr]": "together: applies only to a sweep; add -m",
+    "-m together=optimizer,lr optimizer=sgd,adam lr=0.1,0.2": "needs brackets; write 'together=[optimizer,lr]'",
+    "-m together=[optimizer,lr] optimizer=sgd,adam lr=0.1": "together=[optimizer,lr]: lr has one value; give several",
+    f"{SEARCH} lr=0.1,0.2 together=[lr,seed]": "together: applies to a grid, not to a search; leave it out",
     "-m dry_run=true,false": ONE_VALUE.format("dry_run"),
     "-m fail_fast=true,false": ONE_VALUE.format("fail_fast"),
     "-m data.classes=[a],[b]": ONE_VALUE.format("data.classes"),

@@ -44,7 +44,7 @@ def select(overrides: list[str]) -> Selection:
         master = loader.load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
         swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
         parsed = [*OverridesParser.create(config_loader=hydras).parse_overrides(swept), *typed]
-        resolved, jobs = [], combinations(parsed)
+        resolved, jobs = [], combinations(parsed, master.together)
         for job in jobs:
             config = loader.load_sweep_config(master, job)
             cfg = without_hydra(config)

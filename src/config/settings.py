@@ -23,7 +23,7 @@ DATA_KEYS = {"name", "validation", "test", "normalize", "augment", "classes"}
 Normalize = Literal["half", "standard", "center", "none"]
 Augment = Literal["none", "flip", "shift", "flip_shift"]
 SWITCHES = {"force", "fail_fast", "dry_run"}
-NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads", "probe"} | SWITCHES
+NON_IDENTITY_KEYS = {"data_root", "output_dir", "device", "threads", "probe", "together"} | SWITCHES
 RESERVED = ("lr_range", "optuna", "reports")  # folders beside those of the data sets
 Probe = bool | Literal["sharpness"]
 

@@ -40,7 +40,8 @@ class GridSweeper(BasicSweeper):
                 f"dry_run=true: works only with the local launcher, not with {choice}; leave out hydra/launcher="
             )
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        jobs = combinations(parser.parse_overrides([*self._parse_config(), *arguments]))
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        jobs = combinations(overrides, self.config.get("together"))
         returns: list[Sequence[JobReturn]] = []
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             self._check(batch)

@@ -91,6 +91,8 @@ class OptunaSweeper(Sweeper):
             raise HydraException(
                 "dry_run=true: a search chooses trials as it runs, so none can be listed; leave it out"
             )
+        if self.cfg.get("together") is not None:
+            raise HydraException("together: applies to a grid, not to a search; leave it out")
         if self.objective not in DIRECTIONS:
             why = "would choose on the test set" if str(self.objective).startswith("test") else "is not an objective"
             raise HydraException(

@@ -1,6 +1,7 @@
 """Answers to a report's three questions: which learning rate, which optimizer, which batch size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -68,7 +69,14 @@ def optimizer(grid: Grid) -> Answer:
     cells = {name: cell for name in grid.optimizers if (cell := grid.best_of(name))}
     ranked = _ranked(grid, "Which optimizer?", cells)
     rows = [[*row, f"{cells[row[0]].key[1]}", f"{cells[row[0]].key[2]:g}"] for row in ranked.rows]
-    return replace(ranked, heads=[*ranked.heads, "batch", "lr"], rows=rows)
+    ranked = replace(ranked, heads=[*ranked.heads, "batch", "lr"], rows=rows)
+    if not (several := {name: n for name, cell in cells.items() if (n := cell.gradients_an_update) > 1}):
+        return ranked
+    told = ", ".join(f"{name} {n:.3g}" for name, n in several.items())
+    unequal = (
+        f"Gradients an update: {told}, others 1. Equal epochs are not equal work; compare by gradients or seconds."
+    )
+    return _with_costs(replace(ranked, evidence=[*ranked.evidence, unequal]), cells, ["gradients", "seconds"])
 
 
 def batch_size(grid: Grid) -> Answer:
@@ -79,13 +87,25 @@ def batch_size(grid: Grid) -> Answer:
     rows = [[*row, f"{cells[row[0]].key[0]} {cells[row[0]].key[2]:g}"] for row in ranked.rows]
     if len({cell.key[0] for cell in cells.values()}) > 1:
         evidence.append("Their optimizers differ, so batch size is not all that is compared.")
-    if target := common_target(list(cells.values())):
-        heads += ["epochs", "updates", "seconds"]
-        rows = [[*row, *needed(cells[row[0]], target)] for row in rows]
-        until = f"Epochs, updates and seconds until {100 * target:g} % of the test images are right: medians"
-        lost = "; a diverged run never gets there" if any(cell.diverged for cell in cells.values()) else ""
-        evidence.append(f"{until}{lost}.")
-    return replace(ranked, heads=heads, rows=rows, evidence=evidence)
+    several = any(cell.gradients_an_update > 1 for cell in cells.values())
+    costs = ["epochs", "updates", *(["gradients"] if several else []), "seconds"]
+    return _with_costs(replace(ranked, heads=heads, rows=rows, evidence=evidence), cells, costs)
+
+
+def _with_costs(answer: Answer, cells: dict[str, Cell], costs: list[str]) -> Answer:
+    """Add what each cell needs to reach a common accuracy."""
+    if not (target := common_target(list(cells.values()))):
+        return answer
+    until = (
+        f"{', '.join(costs[:-1]).capitalize()} and {costs[-1]} until {100 * target:g} % of the test images are right"
+    )
+    lost = "; a diverged run never gets there" if any(cell.diverged for cell in cells.values()) else ""
+    return replace(
+        answer,
+        heads=[*answer.heads, *costs],
+        rows=[[*row, *needed(cells[row[0]], target, costs)] for row in answer.rows],
+        evidence=[*answer.evidence, f"{until}: medians{lost}."],
+    )
 
 
 def common_target(cells: list[Cell]) -> float | None:
@@ -97,19 +117,27 @@ def common_target(cells: list[Cell]) -> float | None:
     return math.floor(1000 * (min(means) - CLOSE)) / 1000 if means else None
 
 
-def needed(cell: Cell, target: float) -> list[str]:
-    """Return the epochs, updates and training seconds, medians over runs, until `target` test accuracy is reached.
+def needed(cell: Cell, target: float, costs: Sequence[str] = ("epochs", "updates", "seconds")) -> list[str]:
+    """Return the medians over runs of these costs, until `target` test accuracy is reached.
 
     A run that diverged or did not get there takes for ever.
     """
-    updates, seconds = cell.by_epoch("updates"), cell.by_epoch("seconds").cumsum()
-    reached = cell.reached(target).items()
+    curves = {cost: cell.by_epoch(cost) for cost in costs if cost != "epochs"}
+    if "seconds" in curves:
+        curves["seconds"] = curves["seconds"].cumsum()
     figures = [
-        [(epoch, updates.loc[epoch, run], seconds.loc[epoch, run]) if epoch else (math.inf,) * 3]
-        for run, epoch in reached
+        [
+            [curves[cost].loc[epoch, run] if cost in curves else epoch for cost in costs]
+            if epoch
+            else [math.inf] * len(costs)
+        ]
+        for run, epoch in cell.reached(target).items()
     ]
+    forms = {"epochs": "g", "seconds": ",.1f"}
     medians = np.median(np.concatenate(figures), axis=0)
-    return ["never" if math.isinf(m) else f"{m:{form}}" for m, form in zip(medians, ("g", ",.0f", ",.1f"), strict=True)]
+    return [
+        "never" if math.isinf(m) else f"{m:{forms.get(cost, ',.0f')}}" for cost, m in zip(costs, medians, strict=True)
+    ]
 
 
 def _best_at(grid: Grid, optimizer: str, lr: float) -> Cell | None:

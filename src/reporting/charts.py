@@ -66,11 +66,8 @@ def tables(grid: Grid, cells: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
         for run in cell.runs.itertuples():
             curve = cell.curves.loc[run.Index]
             seconds = curve.seconds.cumsum()
-            # One an update, in a curve of an earlier version.
-            gradients = curve.get("gradients", curve.updates).fillna(curve.updates).astype(int)
-            points = curve[scores].assign(
-                updates=curve.updates.astype(int), gradients=gradients, epoch=curve.index, seconds=seconds
-            )
+            counts = {key: curve[key].astype(int) for key in ("updates", "gradients")}
+            points = curve[scores].assign(**counts, epoch=curve.index, seconds=seconds)
             curves.append(points.assign(run=len(runs)))
             row = {"cell": cell.name, "optimizer": optimizer, "batch_size": batch_size, "lr": lr}
             runs.append(

@@ -101,17 +101,20 @@ def lr_sensitivity(grid: Grid) -> Figure:
 
 
 def epochs_and_updates(grid: Grid) -> Figure:
-    """Draw the training loss of the best cells by epoch and by update."""
-    figure, axes = panels(2, sharey=True)
+    """Draw the training loss of the best cells by epoch, by update, and by gradient if an update takes several."""
+    several = any(cell.gradients_an_update > 1 for cell in grid.best_cells)
+    costs = ["epoch", "updates", *(["gradients"] if several else [])]
+    figure, axes = panels(len(costs), sharey=True)
     for optimizer, colour in zip(grid.optimizers, cycle(COLOURS)):
         for batch in grid.batch_sizes:
             cell = grid.best(optimizer, batch)
             if cell:
-                for axis, x in zip(axes, ("epoch", "updates"), strict=True):
+                for axis, x in zip(axes, costs, strict=True):
                     _draw(axis, cell, "train_loss", cell.name, colour, _style(grid, batch), x)
     axes[0].set(xlabel="epochs")
-    axes[1].set(xlabel="updates", xscale="log")
-    _label_plainly(axes[1].xaxis, 30)
+    for axis, x in zip(axes[1:], costs[1:], strict=True):
+        axis.set(xlabel=x, xscale="log")
+        _label_plainly(axis.xaxis, 30)
     _of_losses(axes[0], "training loss (nats)")
     return _with_legend(figure, axes[0])
 

@@ -117,6 +117,11 @@ class Cell:
         """True if some of its runs finished, and its runs guess, on average."""
         return bool(len(self.finished)) and mean(self.values("test_accuracy").values()) <= self.chance
 
+    @property
+    def gradients_an_update(self) -> float:
+        """How many gradients an update takes: SAM two, LBFGS several."""
+        return float((self.runs.gradients / self.runs.updates).median())
+
     def by_epoch(self, figure: str) -> pd.DataFrame:
         """Return a figure's curves: a row per epoch, a column per finished or diverged run."""
         return self.curves[figure].unstack("directory")

@@ -67,7 +67,8 @@ def read(output: Path) -> Frames:
         if record:  # empty if the run was removed after the folder was listed
             row = _row(run, record)
             rows.append(row)
-            curves += [{"directory": row["directory"]} | point for point in curve]
+            # A curve of an earlier version has no gradients, which were one an update.
+            curves += [{"directory": row["directory"], "gradients": point["updates"]} | point for point in curve]
     points = _by_directory(curves, "epoch").astype({"epoch": int}).set_index("epoch", append=True)
     return Frames(_by_directory(rows, "status"), points, damaged, other_recipes)
 

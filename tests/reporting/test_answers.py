@@ -153,3 +153,17 @@ def test_batch_sizes_at_chance_have_no_common_accuracy(tmp_path: Path) -> None:
     cell(tmp_path, "sgd", 64, 0.05, [0.1])
     cell(tmp_path, "sgd", 256, 0.05, [0.0])
     assert answered(tmp_path)["Which batch size?"].heads == ["", "test %", "with"]
+
+
+def test_an_optimizer_that_takes_several_gradients_an_update_is_compared_by_gradients(tmp_path: Path) -> None:
+    curve = [0.5, 0.6, *[0.99] * 18]
+    cell(tmp_path, "sgd", 64, 0.05, [curve])
+    (twice,) = cell(tmp_path, "adam", 64, 0.05, [curve])
+    assert answered(tmp_path)["Which optimizer?"].heads[-1] == "lr"
+    record, rows = twice.read()
+    twice.write_curve([row | {"gradients": 2 * row["updates"]} for row in rows])
+    twice.update(figures=record["figures"] | {"gradients": 400})
+    answer = answered(tmp_path)["Which optimizer?"]
+    assert answer.heads[-2:] == ["gradients", "seconds"]
+    assert {row[0]: row[-2:] for row in answer.rows} == {"sgd": ["30", "6.0"], "adam": ["60", "6.0"]}
+    assert "Gradients an update: adam 2, others 1. Equal epochs are not equal work" in " ".join(answer.evidence)
