@@ -19,7 +19,7 @@ from hydra.core.singleton import Singleton
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src.config.overrides import MAX_RUNS, combinations, length
+from src.config.combinations import MAX_RUNS, combinations, length
 from src.data import datasets
 from src.errors import TRACEBACK, UserError
 from src.native.build import backend

@@ -8,8 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+from src.config.combinations import combinations
 from src.config.loader import Composer
-from src.config.overrides import check_overrides, combinations
+from src.config.overrides import check_overrides
 from src.config.resolve import Resolved, resolve, without_hydra
 from src.config.settings import CONF, ConfigChoices, Settings
 

@@ -25,7 +25,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all jobs; after each batch, raise the error of its first failed job."""
-        from src.config.overrides import combinations
+        from src.config.combinations import combinations
         from src.config.settings import check_machine, check_whole
 
         assert self.config is not None

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import BaseTrial, TrialState
 
-from src.config.overrides import length
+from src.config.combinations import length
 from src.errors import UserError, flat
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution

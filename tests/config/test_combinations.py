@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.config.overrides import combinations
+from src.config.combinations import combinations
 from src.errors import UserError
 from tests.helpers.commands import Command
 
