@@ -67,6 +67,7 @@ class Stepper:
         self.is_torchs = optimizer.step.__module__.startswith("torch.optim.")
         self._with_closure = _with_closure(optimizer)
         self.create_graph = getattr(optimizer, "create_graph", False) is True
+        self.differentiates = False  # whether a step calls `backward` of the loss itself
         self._has_stepped = self.is_torchs or self.create_graph
         self.gradients = 0
 
@@ -116,25 +117,35 @@ class Stepper:
                 ) from error
         roots = {"network": self.model, "optimizer": self.optimizer}
         before, drawn, counted = deepcopy(Snapshot(roots).content), states(), self.gradients
-        self._has_stepped = True
-        try:
-            return self._step(differentiate)
-        except RuntimeError as error:
-            if not ASKS_FOR_A_GRAPH.search(str(error)):
-                raise
-            asked = flat(error)
-        restore(before, roots)
-        set_states(drawn)
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        self.gradients, self.create_graph = counted, True
-        try:
-            return self._step(differentiate)
-        except RuntimeError as error:
-            raise UserError(
-                f"optimizer: {type(self.optimizer).__name__} wants second derivatives ({asked[:120]}), but cannot use "
-                f"those of this network: {flat(error)[:200]}"
-            ) from error
+        values = [parameter.detach().clone() for parameter in self.model.parameters()]
+        self._has_stepped, asked = True, ""
+        # Next with a graph, then with a closure that leaves `backward` to the step, as SLS does (arXiv 1905.09997).
+        for self.create_graph, self.differentiates in ((self.create_graph, False), (True, False), (False, True)):
+            try:
+                found = self._step(differentiate)
+                if not self.differentiates or self._has_learned(values):
+                    return found
+                break  # a step that skips parameters without gradients
+            except RuntimeError as error:
+                if not ASKS_FOR_A_GRAPH.search(said := flat(error)):
+                    if not asked:
+                        raise
+                    break
+                asked = asked or said
+            restore(before, roots)
+            set_states(drawn)
+            for parameter in self.model.parameters():
+                parameter.grad = None
+            self.gradients = counted
+        raise UserError(
+            f"optimizer: {type(self.optimizer).__name__} wants second derivatives ({asked[:120]}), but cannot use "
+            f"those of this network: {said[:200]}"
+        )
+
+    def _has_learned(self, values: Sequence[Tensor]) -> bool:
+        """Return True if a parameter has a gradient or is no longer what it was."""
+        pairs = zip(self.model.parameters(), values, strict=True)
+        return any(parameter.grad is not None or not torch.equal(parameter, value) for parameter, value in pairs)
 
     def _step(self, differentiate: Callable[[], Evaluation]) -> Evaluation:
         evaluations: list[Evaluation] = []
@@ -150,7 +161,8 @@ class Stepper:
         else:
             closure()
             self.optimizer.step()
-        return evaluations[0]  # LBFGS evaluates more than once
+        loss, correct = evaluations[0]  # LBFGS evaluates more than once
+        return loss.detach(), correct
 
     def _differentiate(
         self, current: Callable[[], Chain | None], pixels: Pixels, minibatch: Sequence[Tensor]
@@ -159,15 +171,17 @@ class Stepper:
         self.gradients += 1
         self.optimizer.zero_grad()
         # Gradients that an optimizer keeps, in order to add to them, are left to autograd.
-        chain = None if self.create_graph else current()
+        chain = None if self.create_graph or self.differentiates else current()
         if chain and all(parameter.grad is None for parameter in chain.parameters):
             return chain.train(pixels, minibatch)
         images, labels = pixels.minibatch(minibatch[0])
         with torch.enable_grad(), _second_derivatives() if self.create_graph else nullcontext():
             logits = self.model(images)
             loss = cross_entropy(logits, labels)
-            loss.backward(create_graph=self.create_graph)
-        return loss.detach()[None], (logits.argmax(-1) == labels).sum()
+            if not self.differentiates:
+                loss.backward(create_graph=self.create_graph)
+                loss = loss.detach()
+            return loss[None], (logits.argmax(-1) == labels).sum()
 
     def _evaluated(self, evaluate: Closure) -> Closure:
         """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.

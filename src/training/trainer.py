@@ -259,6 +259,8 @@ class Training:
         stepper = self.classifier.stepper
         if stepper.create_graph:
             return "trained by autograd: the optimizer wants second derivatives"
+        if stepper.differentiates:
+            return "trained by autograd: the optimizer calls backward itself"
         if reason := why_autograd(self.model, self.data.splits["train"].pixels):
             return f"trained by autograd: {reason}"
         return why_python(stepper.optimizer)

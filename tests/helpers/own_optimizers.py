@@ -669,3 +669,105 @@ class NewtonSometimes(Newton):
         else:
             Base.step(self, closure)
         self.steps += 1
+
+
+class Polyak(Base):
+    """Steps of (loss - 0) / |gradient|^2, at most the lr (Loizou et al. 2021): the length follows from the loss."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> float:  # type: ignore[override]
+        with torch.enable_grad():
+            loss = closure()
+        (group,) = self.param_groups
+        squared = sum(float((parameter.grad**2).sum()) for parameter in group["params"])
+        for parameter in group["params"]:
+            parameter.sub_(parameter.grad, alpha=min(group["lr"], float(loss) / (squared + 1e-8)))
+        return float(loss)
+
+
+class LineSearch(Base):
+    """Halves the step until Armijo's condition holds, and begins the next search at twice the last step."""
+
+    def begin(self) -> None:
+        self.length = 1.0
+        self.tried = 0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> float:  # type: ignore[override]
+        with torch.enable_grad():
+            loss = float(closure().detach())
+        (group,) = self.param_groups
+        before = [parameter.clone() for parameter in group["params"]]
+        gradients = [parameter.grad.clone() for parameter in group["params"]]
+        squared = sum(float((gradient**2).sum()) for gradient in gradients)
+        self.length = min(2 * self.length, 16.0)
+        for _ in range(10):
+            self.tried += 1
+            for parameter, start, gradient in zip(group["params"], before, gradients, strict=True):
+                parameter.copy_(start - self.length * group["lr"] * gradient)
+            with torch.enable_grad():
+                there = float(closure().detach())
+            if there <= loss - 0.1 * self.length * group["lr"] * squared:
+                break
+            self.length /= 2
+        return loss
+
+
+class KFAC(Optimizer):
+    """Divides the gradients of linear layers by factors that hooks gather (Martens & Grosse 2015)."""
+
+    def __init__(self, model: torch.nn.Module, lr: float, damping: float = 0.1) -> None:
+        super().__init__(model.parameters(), {"lr": lr})
+        self.damping, self.steps = damping, 0
+        self.layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+        self.inputs: dict[torch.nn.Module, Tensor] = {}
+        self.factors: dict[torch.nn.Module, tuple[Tensor, Tensor]] = {}
+        for layer in self.layers:
+            layer.register_forward_pre_hook(self._keep_input)
+            layer.register_full_backward_pre_hook(self._gather)
+
+    def _keep_input(self, layer: torch.nn.Module, inputs: Any) -> None:
+        if layer.training and torch.is_grad_enabled():
+            self.inputs[layer] = inputs[0].detach()
+
+    def _gather(self, layer: torch.nn.Module, of_outputs: Any) -> None:
+        entering = torch.nn.functional.pad(self.inputs.pop(layer), (0, 1), value=1.0)
+        leaving = of_outputs[0].detach() * len(entering)
+        new = entering.t() @ entering / len(entering), leaving.t() @ leaving / len(entering)
+        old = self.factors.get(layer, new)
+        self.factors[layer] = (0.9 * old[0] + 0.1 * new[0], 0.9 * old[1] + 0.1 * new[1])
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        lr = self.param_groups[0]["lr"]
+        for layer in self.layers:
+            of_inputs, of_outputs = (
+                torch.linalg.inv(factor + self.damping * torch.eye(len(factor))) for factor in self.factors[layer]
+            )
+            assert isinstance(layer, torch.nn.Linear)
+            whole = torch.cat([layer.weight.grad, layer.bias.grad[:, None]], 1)  # type: ignore[list-item,index]
+            step = of_outputs @ whole @ of_inputs
+            layer.weight.sub_(step[:, :-1], alpha=lr)
+            layer.bias.sub_(step[:, -1], alpha=lr)
+
+
+class OwnBackward(Base):
+    """Calls `backward` itself, as the repository of SLS does (Vaswani et al. 2019, arXiv 1905.09997)."""
+
+    def step(self, closure: Any = None) -> Tensor:  # type: ignore[override]
+        loss: Tensor = closure()
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+        loss.backward()
+        super().step()
+        return loss
+
+
+class SkipsWithoutGradients(Base):
+    """Wants a graph that is of no use to it, and skips parameters that have no gradient."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        closure()
+        if any(parameter.grad is not None for parameter in self.param_groups[0]["params"]):
+            raise RuntimeError("element 0 of tensors does not require grad")

@@ -94,6 +94,41 @@ class Impossible(own_optimizers.Newton):
         raise RuntimeError("create_graph is wanted")
 
 
+@pytest.mark.parametrize(
+    ("name", "an_update"), [("Polyak", 1), ("LineSearch", 2), ("KFAC", 1), ("Accumulating", 1), ("OwnBackward", 1)]
+)
+def test_steps_that_use_the_loss_its_closure_or_hooks_equal_a_plain_loop(
+    name: str, an_update: int, tmp_path: Path
+) -> None:
+    model_node = {"_target_": "tests.helpers.own_networks.Plain"}
+    wanted = Settings("mine", 0, "half", model_node, {"_target_": OWN + name}, CONSTANT, 0.05, 32, 3, 3)
+    with without_native_code():
+        run = train(tmp_path, wanted)
+    seed_all(3)
+    model = own_networks.Plain()
+    optimizer = getattr(own_optimizers, name)(model if name == "KFAC" else model.parameters(), lr=0.05)
+    images, labels = tensors(IMAGES.train_images, IMAGES.train_labels)
+    for epoch in range(3):
+        for indices in minibatches(3, epoch, 32, len(labels)):
+
+            def closure(some: torch.Tensor = indices) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = cross_entropy(model(images[some]), labels[some])
+                if name != "OwnBackward":
+                    loss.backward()
+                return loss
+
+            optimizer.step(closure) if name != "KFAC" else (closure(), optimizer.step())
+    weights = torch.load(run.checkpoint, weights_only=True)["state_dict"]
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(weights[f"model.{key}"], value, rtol=1e-4, atol=1e-6)
+    figures = run.record()["figures"]
+    if name == "LineSearch":
+        assert figures["gradients"] == figures["updates"] + optimizer.tried >= an_update * figures["updates"]
+    else:
+        assert figures["gradients"] == an_update * figures["updates"]
+
+
 class Late(own_optimizers.Base):
     """Asks for a graph at its second step."""
 
@@ -116,6 +151,12 @@ def test_who_asks_late_is_told_how(tmp_path: Path) -> None:
 def test_a_graph_that_does_not_help_is_one_line(tmp_path: Path) -> None:
     wanted = settings(MLP, {"_target_": f"{__name__}.Impossible"})
     with pytest.raises(UserError, match=r"^optimizer: Impossible wants second derivatives \(create_graph is wanted\)"):
+        train(tmp_path, wanted)
+
+
+def test_a_step_that_learns_nothing_is_one_line(tmp_path: Path) -> None:
+    wanted = settings(MLP, {"_target_": OWN + "SkipsWithoutGradients"})
+    with pytest.raises(UserError, match=r"SkipsWithoutGradients wants second derivatives .*, but cannot use those"):
         train(tmp_path, wanted)
 
 
