@@ -120,7 +120,9 @@ class Stepper:
         values = [parameter.detach().clone() for parameter in self.model.parameters()]
         self._has_stepped, asked = True, ""
         # Next with a graph, then with a closure that leaves `backward` to the step, as SLS does (arXiv 1905.09997).
-        for self.create_graph, self.differentiates in ((self.create_graph, False), (True, False), (False, True)):
+        ways = (self.create_graph, False), (True, False), (False, True)
+        for graph, differentiates in ways:
+            self.create_graph, self.differentiates = graph, differentiates
             try:
                 found = self._step(differentiate)
                 if not self.differentiates or self._has_learned(values):
