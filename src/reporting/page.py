@@ -17,7 +17,6 @@ import vl_convert
 
 from src.errors import printable
 from src.reporting import charts, left_out, tables
-from src.reporting.assignment.candidates import candidates, scores
 from src.reporting.chapter import chapters
 from src.reporting.comparisons import by_seeds
 from src.reporting.error_figures import error_figures
@@ -68,10 +67,6 @@ def write(
         pictures[section] = draw_figures(section, folder / "figures")
     summary = [sentence for section in sections for sentence in sentences(section)]
     (folder / "summary.txt").write_text("".join(f"{sentence}\n" for sentence in summary), encoding="utf-8")
-    recipes = candidates(chosen)
-    recipe_scores = scores(recipes) if len(recipes) > 2 else None  # two are one recipe at its last and best epoch
-    if recipe_scores is not None:
-        recipe_scores.to_csv(folder / "candidates.csv", index=False)
     damaged = (
         frames.damaged
         | damaged_tests
@@ -86,7 +81,7 @@ def write(
         part["tables"]["trials"], part["specs"]["scatter"] = trials(chapter), spec
     page = _environment(final).get_template("page.html").render(
         report=final.name, output=shlex.quote(str(final.parent.parent)), chapters=gathered, pictures=pictures,
-        recipe_scores=recipe_scores, made=_made(frames.runs), left_out=left_out.runs(chosen) | damaged,
+        made=_made(frames.runs), left_out=left_out.runs(chosen) | damaged,
         unfinished=unfinished(frames, command), error_figures=errors.result(),
         charts=drawn, scatters=scatters, data=data,
         files=_files(folder),

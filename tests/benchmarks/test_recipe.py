@@ -7,10 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.config.settings import ConfigChoices, Settings
-from src.reporting.assignment.candidates import SCREEN, candidates, log_density, scores
 from src.reporting.assignment.reference import PUBLISHED
 from src.reporting.grid import USUAL, grids
 from src.runs.dataframe import read
+from tests.benchmarks.recipe import SCREEN, candidates, log_density, scores
 from tests.helpers.commands import ROOT
 from tests.reporting.synthetic import NODES, SCHEDULES, write
 

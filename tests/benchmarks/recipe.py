@@ -1,8 +1,10 @@
-"""Scores of candidate recipes: the log density of the assignment's figures under each (docs/recipe.md)."""
+"""`python -m tests.benchmarks.recipe OUTPUTS`: the scores of candidate recipes that docs/recipe.md defines."""
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from src.reporting.assignment.reference import PUBLISHED
-from src.reporting.grid import USUAL, Cell, Grid, Key
+from src.reporting.grid import USUAL, Cell, Grid, Key, grids
+from src.runs.dataframe import read
 
 ENOUGH = 3  # seeds needed to estimate a spread
 IMAGES = (60_000, 10_000)  # train, test
@@ -131,3 +134,13 @@ def scores(found: Sequence[Candidate]) -> pd.DataFrame:
             rows.append(row)
     order = ["score_all", "score_screen", "score_256"]
     return pd.DataFrame(rows).sort_values(order, ascending=False, ignore_index=True)
+
+
+def main() -> None:
+    """Print a row per candidate in the output directories."""
+    frames = [grid for folder in sys.argv[1:] or ["outputs"] for grid in grids(read(Path(folder)))]
+    print(scores(candidates(frames)).to_string(float_format="%.1f"))
+
+
+if __name__ == "__main__":
+    main()
