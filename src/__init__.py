@@ -15,16 +15,17 @@ if sys.argv[:1] == ["-m"]:  # true while Python looks for the module of a `-m` c
     gc.set_threshold(100_000)  # by default, searches for garbage take a tenth of the time of imports
 
 
-def load(run: str | Path, output_dir: str | Path = "outputs") -> "TrainedNetwork":
+def load(run: str | Path, output_dir: str | Path = "outputs", trust: bool = False) -> "TrainedNetwork":
     """Return the trained network of a run, ready to predict. Raises UserError.
 
-    `run` is its directory, or a part of its name in `output_dir`, or `best` of the runs there.
+    `run` is its directory, or a part of its name in `output_dir`, or `best` of the runs there. With `trust`, whatever
+    class its record names is imported.
     """
     from src.inference.find import find  # late, since the commands import this module first
     from src.inference.trained import load_network
 
     (directory,) = find([str(run)], Path(output_dir))
-    return load_network(directory)
+    return load_network(directory, trust)
 
 
 def read(output_dir: str | Path = "outputs") -> "Frames":

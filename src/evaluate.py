@@ -8,24 +8,27 @@ from rich.console import Console
 from rich.table import Table
 
 from src.errors import UserError, errors_in_one_line
-from src.inference.arguments import parse
+from src.inference.arguments import parse, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
-USAGE = """python -m src.evaluate [data=NAME] [data.path=FILE] RUN ... [output_dir=outputs]
+USAGE = """python -m src.evaluate [data=NAME] [data.path=FILE] RUN ... [trust=true] [output_dir=outputs]
 
 RUN is the folder of a run, a unique part of its name, or best, with settings to select among: best data=mnist lr=0.05.
-Without data=, each network is evaluated on the test set of its own data."""
-OPTIONS = {"data": "", "data.path": "", "data_root": os.environ.get("DATA_ROOT", "data"), "output_dir": "outputs"}
+Without data=, each network is evaluated on the test set of its own data.
+trust=true imports whatever classes run.json names."""
+OPTIONS = {"data": "", "data.path": "", "data_root": os.environ.get("DATA_ROOT", "data")}
+OPTIONS |= {"trust": "false", "output_dir": "outputs"}
 
 
 def evaluate(arguments: list[str]) -> Table:
     """Evaluate the networks that the arguments name; return a table. Raises UserError."""
     given = parse(arguments, OPTIONS)
+    trust = switch(given.options, "trust")
     directories = find(given.words, Path(given.options["output_dir"]))
-    from src.inference.test_set import test_images  # these imports take seconds
+    from src.inference.labelled_images import labelled_images  # these imports take seconds
     from src.inference.trained import load_network
-    from src.training.evaluation import test_figures
+    from src.training.evaluation import figures_on_test
 
     raise_interrupts()
     table = Table("run", "images", "loss", "in run.json", "accuracy", "in run.json")
@@ -33,10 +36,10 @@ def evaluate(arguments: list[str]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for directory in directories:
-        network = load_network(directory)
+        network = load_network(directory, trust)
         options = given.options
-        images = test_images(network, directory, options["data"], options["data.path"], options["data_root"])
-        loss, accuracy = test_figures(network.network, images, network.record["data"])
+        images = labelled_images(network, directory, options["data"], options["data.path"], options["data_root"], trust)
+        loss, accuracy = figures_on_test(network.network, images, network.record["data"])
         record = network.record
         own = options["data"] in ("", record["settings"]["data"])
         if own and images.sha256 != record["data"]["sha256"]:

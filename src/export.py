@@ -4,20 +4,22 @@ import sys
 from pathlib import Path
 
 from src.errors import UserError, errors_in_one_line
-from src.inference.arguments import check_output, parse, runs_and_files
+from src.inference.arguments import check_output, parse, runs_and_files, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
-USAGE = """python -m src.export RUN FILE.onnx|FILE.pt2 [output_dir=outputs]
+USAGE = """python -m src.export RUN FILE.onnx|FILE.pt2 [trust=true] [output_dir=outputs]
 
 RUN is the folder of a run, a unique part of its name, or best, with settings to select among: best data=mnist lr=0.05.
-The file takes bytes (B, C, H, W), for any B, and gives logits (B, K); normalisation is part of it."""
-OPTIONS = {"output_dir": "outputs"}
+The file takes bytes (B, C, H, W), for any B, and gives logits (B, K); normalisation is part of it.
+trust=true imports whatever class run.json names."""
+OPTIONS = {"trust": "false", "output_dir": "outputs"}
 
 
 def export(arguments: list[str]) -> Path:
     """Write the file that the arguments name; return its path. Raises UserError."""
     given = parse(arguments, OPTIONS)
+    trust = switch(given.options, "trust")
     run, files = runs_and_files(given.words)
     if len(files) != 1 or Path(files[0]).suffix not in (".onnx", ".pt2"):
         raise UserError(f"{' '.join(files) or 'no file'}: give one file after the run, FILE.onnx or FILE.pt2")
@@ -27,7 +29,7 @@ def export(arguments: list[str]) -> Path:
     from src.inference.trained import load_network
 
     raise_interrupts()
-    write(load_network(directory), Path(files[0]))
+    write(load_network(directory, trust), Path(files[0]))
     return Path(files[0])
 
 

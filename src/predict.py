@@ -18,12 +18,13 @@ from src.inference.arguments import Arguments, check_output, parse, runs_and_fil
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
 
-USAGE = """python -m src.predict RUN IMAGE|FOLDER ... [resize=true] [invert=true] [csv=FILE] [output_dir=outputs]
+USAGE = """python -m src.predict RUN IMAGE|FOLDER ... [resize=true] [invert=true] [csv=FILE]
+    [trust=true] [output_dir=outputs]
 
 RUN is the folder of a run, a unique part of its name, or best, with settings to select among: best data=mnist lr=0.05.
 Prints path, class and probability of each image, in the order given. resize=true resizes images of another size,
-invert=true exchanges light and dark."""
-OPTIONS = {"resize": "false", "invert": "false", "csv": "", "output_dir": "outputs"}
+invert=true exchanges light and dark. trust=true imports whatever class run.json names."""
+OPTIONS = {"resize": "false", "invert": "false", "csv": "", "trust": "false", "output_dir": "outputs"}
 TOGETHER = 256  # images
 Row = tuple[Path, str, float]
 
@@ -34,6 +35,7 @@ def predict(given: Arguments) -> Iterator[Row]:
     Images that cannot be read are named on stderr and left out; at the end, Reported is raised. Raises UserError.
     """
     resize, invert = switch(given.options, "resize"), switch(given.options, "invert")
+    trust = switch(given.options, "trust")
     run, paths = runs_and_files(given.words)
     (directory,) = find(run, Path(given.options["output_dir"]))
     if not paths:
@@ -43,7 +45,7 @@ def predict(given: Arguments) -> Iterator[Row]:
     from src.inference.trained import load_network
 
     raise_interrupts()
-    network = load_network(directory)
+    network = load_network(directory, trust)
     trained_on = image_files.contrast(network.record["data"].get("brightness", {"whole": 0.0, "border": 0.0}))
     files = list(image_files.files(paths))
     remaining = iter(files)

@@ -70,7 +70,9 @@ def test_an_augmented_run_resumes_bit_for_bit(train: Command, tmp_path: Path) ->
         "from src.schedules import Schedule\n"
         "class Stops(Schedule):\n"
         "    def decay(self, epoch):\n"
-        "        if epoch == 2 and 'STOP' in os.environ: raise KeyboardInterrupt\n"
+        "        seen = vars(self).setdefault('seen', [])\n"  # all epochs are seen before the run begins
+        "        if epoch == 2 and epoch in seen and 'STOP' in os.environ: raise KeyboardInterrupt\n"
+        "        seen.append(epoch)\n"
         "        return 1.0\n"
     )
     found = own_choice(tmp_path, "schedule/stops", "_target_: stops.Stops\n")

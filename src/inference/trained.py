@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from src.config.settings import Settings
 from src.errors import UserError
 from src.generators import kept_generators
+from src.inference.trust import check_trusted
 from src.native.gather import normalised
 from src.network import new_model
 from src.runs.atomic import Damaged
@@ -63,8 +64,11 @@ class TrainedNetwork(nn.Module):
         return probabilities.argmax(1), probabilities
 
 
-def load_network(directory: Path) -> TrainedNetwork:
-    """Return the network of the run in a directory, on the CPU. A diverged run gives a warning. Raises UserError."""
+def load_network(directory: Path, trust: bool = False) -> TrainedNetwork:
+    """Return the network of the run in a directory, on the CPU. A diverged run gives a warning. Raises UserError.
+
+    With `trust`, the record may name any class.
+    """
     run = Run(directory.resolve())
     try:
         record, curve = run.read()
@@ -84,6 +88,8 @@ def load_network(directory: Path) -> TrainedNetwork:
     if record["status"] == "diverged":
         print(f"{directory}: this run diverged; its predictions are worth nothing", file=sys.stderr)
     shape, classes = tuple(record["data"]["shape"]), len(record["data"]["classes"])
+    if not trust:
+        check_trusted(settings.model.get("_target_"), directory)
     run.check_code(code := own_code(settings))
     with kept_generators():
         network = new_model(settings, shape, classes)

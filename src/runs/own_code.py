@@ -119,6 +119,12 @@ def _root(package: str) -> Path | None:
     return None if installed else root
 
 
+def module_file(target: str) -> Path | None:
+    """Return the file of the user's own that importing a class runs; None if it is not one. Nothing is imported."""
+    root = _root(target.partition(".")[0])
+    return _file(root, _module(root, target)) if root else None
+
+
 def _module(root: Path, dotted: str) -> list[str]:
     """Return the longest part of a dotted name that is a module below a folder."""
     parts = dotted.split(".")

@@ -61,7 +61,7 @@ def _training_loss(model: nn.Module, data: DataModule) -> float:
 
 
 @torch.no_grad()
-def test_figures(model: nn.Module, images: Images, normalisation: dict[str, Any]) -> tuple[float, float]:
+def figures_on_test(model: nn.Module, images: Images, normalisation: dict[str, Any]) -> tuple[float, float]:
     """Return loss (nats) and accuracy (0 to 1) on the test set, computed as after an epoch of training.
 
     `normalisation` holds `mean` and `std` of each channel.

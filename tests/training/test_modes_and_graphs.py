@@ -16,7 +16,7 @@ from src.generators import seed_all
 from src.inference.trained import load_network
 from src.native.build import without_native_code
 from src.training.datamodule import epoch_seed, minibatches
-from src.training.evaluation import test_figures as figures_on
+from src.training.evaluation import figures_on_test
 from src.training.trainer import Training
 from tests.helpers import own_networks, own_optimizers
 from tests.training.test_own_state import IMAGES, MLP, OWN, Killed, settings, train
@@ -57,7 +57,7 @@ def test_what_is_evaluated_and_saved_is_the_average(network: str, lr: float, tmp
     for key, value in model.state_dict().items():
         torch.testing.assert_close(weights[f"model.{key}"], value, rtol=1e-3, atol=1e-5)
     figures = run.record()["figures"]
-    found = figures_on(load_network(run.directory).network, IMAGES, run.record()["data"])
+    found = figures_on_test(load_network(run.directory, trust=True).network, IMAGES, run.record()["data"])
     assert found == (figures["test_loss"], figures["test_accuracy"])
 
 

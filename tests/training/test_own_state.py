@@ -13,7 +13,7 @@ from src.data.images import Images
 from src.errors import UserError
 from src.inference.trained import load_network
 from src.runs.directory import Run
-from src.training.evaluation import test_figures as figures_on
+from src.training.evaluation import figures_on_test
 from src.training.trainer import Training, set_up_process
 from tests.helpers.images import bars
 from tests.helpers.runs import assert_same, run_of
@@ -106,7 +106,7 @@ def test_kills_at_random_epochs_change_nothing(
     assert_same(alone.directory, killed.directory)
     assert capfd.readouterr().err == ""
     record = killed.record()
-    found = figures_on(load_network(killed.directory).network, IMAGES, record["data"])
+    found = figures_on_test(load_network(killed.directory, trust=True).network, IMAGES, record["data"])
     figures = record["figures"]["test_loss"], record["figures"]["test_accuracy"]
     # Hooks keep a run from the native code, and are none of the network's that is loaded.
     hooked = str(optimizer["_target_"]).endswith(("StepInBackward", "KFAC"))
@@ -137,7 +137,7 @@ def test_what_cannot_be_saved_is_named_and_the_run_starts_over(
     killed = train(tmp_path / "killed", wanted)
     assert capfd.readouterr().err == f"{killed.directory}: starts over, since it lacks {place}\n{said}"
     assert_same(alone.directory, killed.directory)
-    load_network(killed.directory)
+    load_network(killed.directory, trust=True)
 
 
 def test_the_check_of_a_checkpoint_leaves_the_run_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from src.data.images import Images
 from src.inference.trained import load_network
 from src.interrupts import RESUMES
 from src.runs.directory import Run
-from src.training.evaluation import test_figures as figures_on
+from src.training.evaluation import figures_on_test
 from src.training.trainer import Training, set_up_process
 from tests.helpers.commands import Command, Start
 from tests.helpers.images import bars
@@ -117,7 +117,7 @@ def test_killed_at_random_moments(train: Command, start_train: Start, tmp_path: 
     assert len(record["sessions"]) > 2  # it was killed and resumed
     network = load_network(the_run(tmp_path / "killed")).network
     figures = record["figures"]["test_loss"], record["figures"]["test_accuracy"]
-    assert figures_on(network, load("digits", ""), record["data"]) == figures  # as src.evaluate computes them
+    assert figures_on_test(network, load("digits", ""), record["data"]) == figures  # as src.evaluate computes them
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
