@@ -6,11 +6,12 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -47,17 +48,46 @@ def library() -> ctypes.CDLL:
     texts = [file.read_bytes() for file in (*SOURCES, *HEADERS)]
     content = repr((FLAGS, platform.libc_ver(), _processor(), texts)).encode()
     try:
-        file = cache_folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
-        with suppress(OSError):  # missing or damaged
+        file = _own_folder() / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
+        if _is_intact(file):
             return _load(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=PATIENCE):
-            with suppress(OSError):
-                return _load(file)  # another process has compiled it
-            _compile(file)
+            if not _is_intact(file):  # else another process has compiled it
+                _compile(file)
         return _load(file)
-    except (OSError, RuntimeError) as error:  # no home, no rights, no space, no working compiler
+    except (OSError, RuntimeError, AttributeError) as error:  # no home, no rights, no space, no working compiler
         raise Unavailable(f"the native code cannot be compiled, cached or loaded: {error}") from error
+
+
+def _own_folder() -> Path:
+    """Return a folder that only this user can write in: the cache or, if that is another user's, a temporary one.
+
+    Whoever can write there could have this process run any code. Raises OSError and Unavailable.
+    """
+    for folder in (cache_folder(), Path(tempfile.gettempdir(), f"ravine-{_user()}")):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.lstat().st_uid == folder.stat().st_uid == _user():
+            folder.chmod(0o700)
+            return folder
+    raise Unavailable(f"{cache_folder()} and {folder} belong to other users; set XDG_CACHE_HOME to a folder of yours")
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0  # as `stat` says on Windows
+
+
+def _is_intact(file: Path) -> bool:
+    """Return True if a library is this user's, nobody else can write to it, and it has the hash beside it."""
+    try:
+        found = file.lstat()
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == _user() and not found.st_mode & 0o022
+        return ours and _hash_file(file).read_text() == hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return False
+
+
+def _hash_file(file: Path) -> Path:
+    return file.with_suffix(".sha256")
 
 
 def _load(file: Path) -> ctypes.CDLL:
@@ -118,7 +148,11 @@ def _compile(file: Path) -> None:
             raise Unavailable(f"{compiler[0]} cannot compile {names}: {ended.stderr.strip()[:200]}")
         with partial.open("rb") as written:
             os.fsync(written.fileno())  # otherwise a power cut could leave a partial file under the final name
+        partial.chmod(0o700)
+        noted = Path(folder, "noted")
+        noted.write_text(hashlib.sha256(partial.read_bytes()).hexdigest())
         partial.replace(file)
+        noted.replace(_hash_file(file))
 
 
 def _compiler() -> list[str]:
@@ -141,4 +175,6 @@ def _processor() -> str:
 def cache_folder() -> Path:
     """Return the folder of the compiled code in the user's cache."""
     default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or default, "ravine").expanduser()
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # A relative one is to be ignored (XDG Base Directory Specification).
+    return (given if given.is_absolute() else Path(default).expanduser()) / "ravine"

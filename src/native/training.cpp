@@ -43,7 +43,7 @@ struct Update {
     int64_t rule, flag, number_of_parameters;
     double steps, lr, first, second, eps, weight_decay;
     const Parameter* parameters;
-    const double *lrs, *firsts;  // one for each minibatch, or null if `lr` and `first` are those of all
+    const double *lrs = nullptr, *firsts = nullptr;  // one for each minibatch, or null if `lr` and `first` are those of all
 };
 
 // The formulas are those of torch.optim's documentation; `step` counts from 1.
