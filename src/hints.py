@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 
-def no_such_key(key: str, cfg: DictConfig) -> str:
+def no_such_key(key: str, cfg: DictConfig | dict[str, Any]) -> str:
     """Return the error message for a `key` that `cfg` does not have, with a suggestion."""
     group, _, name = key.rpartition(".")
-    keys = list(_keys(OmegaConf.to_container(cfg), hydras=group.startswith("hydra")))
+    keys = list(_keys(cfg if isinstance(cfg, dict) else OmegaConf.to_container(cfg), hydras=group.startswith("hydra")))
     beside = [each for each in keys if each.rpartition(".")[0] == group and each != key]  # `+key` may have added `key`
     names = [each.rpartition(".")[2] for each in beside]
     shown = [each for each in names if not each.startswith("_")] if group else []

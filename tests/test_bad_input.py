@@ -169,7 +169,7 @@ BAD = {
     "+lr.x=1": f"lr={{'x': 1}}: {ABOVE_0}",
     "+study=smoke lr=": f"lr=: {ABOVE_0}",
     "lr=???": "lr: is missing; set lr=",
-    "epochs=???": "epochs: Missing mandatory value",
+    "epochs=???": "epochs: is missing; set epochs=, such as epochs=20",
     "lr=${nope}": "lr: Interpolation key 'nope' not found",
     "lr=${lr}": "lr: Recursive interpolation detected",
     "batch_size=0": "batch_size=0: must be a whole number, 1 or more",

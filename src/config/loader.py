@@ -1,6 +1,6 @@
 """Fast composition of the configurations of a sweep's jobs."""
 
-import copy
+import pickle
 from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
@@ -20,7 +20,8 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader) -> None:
         self._loader = loader
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], bytes] = {}
+        self._parsed: dict[str, Override] = {}
         self._is_group: dict[str, bool] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -29,17 +30,18 @@ class Composer:
         return getattr(self._loader, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_composed": {}}  # workers do not need the cache
+        return self.__dict__ | {"_composed": {}, "_parsed": {}}  # workers do not need the cache
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return what `ConfigLoader.load_sweep_config` returns."""
-        parsed = OverridesParser.create(config_loader=self._loader).parse_overrides(sweep_overrides)
+        parsed = [self._parse(text) for text in sweep_overrides]
         plain = [self._is_plain_value(override) for override in parsed]
         values = [override for override, is_plain in zip(parsed, plain, strict=True) if is_plain]
         rest = tuple(text for text, is_plain in zip(sweep_overrides, plain, strict=True) if not is_plain)
         if rest not in self._composed:
-            self._composed[rest] = self._loader.load_sweep_config(master_config, list(rest))
-        cfg = copy.deepcopy(self._composed[rest])
+            # Pickled, since that is copied in a third of the time of a deep copy.
+            self._composed[rest] = pickle.dumps(self._loader.load_sweep_config(master_config, list(rest)))
+        cfg: DictConfig = pickle.loads(self._composed[rest])  # our own
         try:
             for override in values:
                 OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
@@ -52,6 +54,11 @@ class Composer:
                 [override for override in parsed if not override.is_hydra_override()], **job.config.override_dirname
             )
         return cfg
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            (self._parsed[text],) = OverridesParser.create(config_loader=self._loader).parse_overrides([text])
+        return self._parsed[text]
 
     def _is_plain_value(self, override: Override) -> bool:
         """Return True if an override only sets an existing value, so that neither files nor defaults depend on it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.settings import ConfigChoices, Settings, check, class_names, directory
+from src.config.settings import ConfigChoices, Settings, check, class_names, directory, plain
 from src.data import datasets
 from src.data.images import Images
 from src.data.own import load_own
@@ -36,17 +36,18 @@ class Resolved:
 
 
 def resolve(cfg: DictConfig, choices: Mapping[str, str]) -> Resolved:
-    """Return the run that a configuration without Hydra's own node describes; `choices` maps groups to chosen members.
+    """Return the run that a configuration describes; `choices` maps groups to chosen members.
 
     `data=auto` is replaced by the data set available here. Raises UserError.
     """
-    settings, data_root = check(cfg, choices["data"]), str(cfg.data_root)
+    values = plain(cfg)
+    settings, data_root = check(values, choices["data"]), str(values["data_root"])
     if settings.data == "auto":
         settings = replace(settings, data=datasets.choose("auto", data_root))
     names = ConfigChoices(choices["model"], choices["optimizer"], _schedule_name(choices["schedule"], settings))
-    path = Path(cfg.output_dir) / directory(settings, names)
-    source = settings.source | ({"path": cfg.data.path} if settings.source and "path" in cfg.data else {})
-    return Resolved(settings, names, path, data_root, source, class_names(cfg))
+    path, data = Path(values["output_dir"]) / directory(settings, names), values["data"]
+    source = settings.source | ({"path": data["path"]} if settings.source and "path" in data else {})
+    return Resolved(settings, names, path, data_root, source, class_names(data["classes"]))
 
 
 def _schedule_name(choice: str, settings: Settings) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.data import datasets
 from src.errors import UserError
@@ -102,21 +102,29 @@ def directory(settings: Settings, names: ConfigChoices) -> Path:
 
 def check_whole(key: str, value: Any, least: int, example: str) -> int:
     """Return the value of `key` if it is a whole number, `least` or more. Raises UserError."""
+    if value == MISSING:
+        raise UserError(f"{key}: is missing; set {key}=, such as {example}")
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
         raise UserError(f"{key}={value}: must be a whole number, {least} or more; try {example}")
     return value
 
 
-def _plain(node: Any, key: str) -> dict[str, Any]:
-    """Return a node of the configuration as a dictionary of plain values. Raises UserError."""
-    plain: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    _check_values(key, plain)
-    return plain
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return the configuration in plain values, without Hydra's own node, with `MISSING` where a value is missing."""
+    nodes = {str(key): config._get_node(key) for key in config if key != "hydra"}
+    return {
+        key: OmegaConf.to_container(config[key], resolve=True)
+        if OmegaConf.is_config(node)
+        else MISSING
+        if OmegaConf.is_missing(config, key)
+        else config[key]
+        for key, node in nodes.items()
+    }
 
 
-def check_machine(cfg: DictConfig) -> None:
-    """Check the keys that all runs of a sweep share. Raises UserError."""
-    if unknown := set(cfg) - KEYS - NON_IDENTITY_KEYS - {"hydra"}:
+def check_machine(cfg: dict[str, Any]) -> None:
+    """Check the keys that all runs of a sweep share, in plain values. Raises UserError."""
+    if unknown := set(cfg) - KEYS - NON_IDENTITY_KEYS:
         raise UserError(no_such_key(min(map(str, unknown)), cfg))
     for key, example in (("data_root", "data"), ("output_dir", "outputs")):
         value = cfg[key]
@@ -126,11 +134,11 @@ def check_machine(cfg: DictConfig) -> None:
             raise UserError(f"{key}={'' if value is None else value}: must name a folder; {way}")
         if value.startswith("~"):
             raise UserError(f'{key}={value}: ~ is not expanded here; write {key}="$HOME{value[1:]}"')
-    check_whole("threads", cfg.threads, 1, "threads=1")
-    if cfg.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={cfg.device}: must be one of: auto, cpu, cuda")
-    if not (isinstance(cfg.probe, bool) or cfg.probe == "sharpness"):
-        raise UserError(f"probe={cfg.probe}: must be one of: false, true, sharpness")
+    check_whole("threads", cfg["threads"], 1, "threads=1")
+    if cfg["device"] not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={cfg['device']}: must be one of: auto, cpu, cuda")
+    if not (isinstance(cfg["probe"], bool) or cfg["probe"] == "sharpness"):
+        raise UserError(f"probe={cfg['probe']}: must be one of: false, true, sharpness")
     for switch in sorted(SWITCHES):
         if not isinstance(cfg[switch], bool):
             raise UserError(f"{switch}={cfg[switch]}: must be true or false")
@@ -160,57 +168,58 @@ def _check_values(key: str, value: Any) -> None:
     elif isinstance(value, int):
         if abs(value) >= 2**63:
             raise UserError(f"{key}={value}: must be a number below 2^63")
+    elif value == MISSING:
+        raise UserError(f"{key}: is missing; set {key}=")
     elif not (value is None or isinstance(value, str)):
         raise UserError(f"{key}={value}: must be a number, text, true, false, null, or a list or dictionary of these")
 
 
-def class_names(cfg: DictConfig) -> list[str] | None:
+def class_names(classes: Any) -> list[str] | None:
     """Return the names in `data.classes`; None if the data name their classes. Raises UserError."""
-    classes = cfg.data.classes
     if classes is None:
         return None
-    names = list(classes) if isinstance(classes, ListConfig) else []
+    names = classes if isinstance(classes, list) else []
     if not names or not all(isinstance(name, str | int | float) and not isinstance(name, bool) for name in names):
         raise UserError(f"data.classes={classes}: must be a list with a name for each class, such as [cat,dog]")
     return [str(name) for name in names]
 
 
-def _check_data(cfg: DictConfig) -> None:
+def _check_data(cfg: dict[str, Any]) -> None:
     """Raise UserError for wrong keys and values that all data sets have."""
-    data = cfg.data
+    data = cfg["data"]
     for key in sorted(DATA_KEYS):
         if key not in data:
             raise UserError(
                 f"data.{key}: is missing; the data set's file in conf/data/ must begin with: defaults: [auto]"
             )
-    share = data.test
+    share = data["test"]
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share < 1:
         raise UserError(f"data.test={share}: must be a share of the images, 0 or more and below 1; try data.test=0.2")
     if "_target_" in data:
         for key in data:
-            if OmegaConf.is_missing(data, key):
+            if data[key] == MISSING:
                 raise UserError(f"data.{key}: is missing; set data.{key}=")
         if not isinstance(path := data.get("path", ""), str):
             raise UserError(
                 f"data.path={path}: must name a file or folder; a number needs quotes: 'data.path=\"{path}\"'"
             )
-    elif unknown := {str(key) for key in set(data) - DATA_KEYS}:
+    elif unknown := set(map(str, data)) - DATA_KEYS:
         raise UserError(no_such_key(f"data.{min(unknown)}", cfg))
-    elif data.name not in datasets.NAMES:
-        raise UserError(f"data.name={data.name}: must be one of: {', '.join(datasets.NAMES)}")
-    elif data.test != 0:
-        raise UserError(f"data.test={data.test}: is only for data of your own that have no test set; leave it out")
+    elif data["name"] not in datasets.NAMES:
+        raise UserError(f"data.name={data['name']}: must be one of: {', '.join(datasets.NAMES)}")
+    elif share != 0:
+        raise UserError(f"data.test={share}: is only for data of your own that have no test set; leave it out")
     for key, kind in (("normalize", Normalize), ("augment", Augment)):
         if data[key] not in get_args(kind):
             raise UserError(f"data.{key}={data[key]}: must be one of: {', '.join(get_args(kind))}")
-    class_names(cfg)
+    class_names(data["classes"])
 
 
-def _own_name(cfg: DictConfig, choice: str) -> str:
+def _own_name(data: dict[str, Any], choice: str) -> str:
     """Return the name of a data set of the user's own: `data.name`, the last part of its path, or its file in conf/."""
-    name = cfg.data.name
+    name = data["name"]
     if name in (None, "auto"):
-        path = cfg.data.get("path")
+        path = data.get("path")
         name = Path(path).stem if isinstance(path, str) and Path(path).stem else choice
     if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.-]*", name):
         raise UserError(f"data.name={name}: must be letters, digits, _, - and . only; try data.name=mine")
@@ -221,33 +230,38 @@ def _own_name(cfg: DictConfig, choice: str) -> str:
     return name
 
 
-def check(cfg: DictConfig, data_choice: str) -> Settings:
-    """Return the settings in `cfg`, with `data` as given, possibly `auto`. Raises UserError.
+def check(cfg: dict[str, Any], data_choice: str) -> Settings:
+    """Return the settings in plain values, with `data` as given, possibly `auto`. Raises UserError.
 
     `data_choice` is the chosen file in conf/data/.
     """
     check_machine(cfg)
     _check_data(cfg)
+    data = cfg["data"]
     source: dict[str, Any] = {}
-    if "_target_" in cfg.data:
-        source = {str(key): value for key, value in _plain(cfg.data, "data").items() if key not in DATA_KEYS | {"path"}}
-    if OmegaConf.is_missing(cfg, "lr"):
+    if "_target_" in data:
+        _check_values("data", data)
+        source = {str(key): value for key, value in data.items() if key not in DATA_KEYS | {"path"}}
+    lr = cfg["lr"]
+    if lr == MISSING:
         where = "the optimizer's file in conf/optimizer/, whose first line must be # @package _global_"
         raise UserError(f"lr: is missing; set lr=, or a default in {where}")
-    lr = cfg.lr
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr <= sys.float_info.max:
         raise UserError(f"lr={lr}: must be a finite number above 0; try lr=0.05")
-    groups = {group: _plain(cfg[group], group) for group in ("model", "optimizer", "schedule")}
+    for group in ("model", "optimizer", "schedule"):
+        _check_values(group, cfg[group])
     return Settings(
-        data=_own_name(cfg, data_choice) if source else cfg.data.name,
-        validation=check_whole("data.validation", cfg.data.validation, 0, "data.validation=5000"),
-        normalize=cfg.data.normalize,
+        data=_own_name(data, data_choice) if source else data["name"],
+        validation=check_whole("data.validation", data["validation"], 0, "data.validation=5000"),
+        normalize=data["normalize"],
+        model=cfg["model"],
+        optimizer=cfg["optimizer"],
+        schedule=cfg["schedule"],
         lr=float(lr),
-        batch_size=check_whole("batch_size", cfg.batch_size, 1, "batch_size=64"),
-        epochs=check_whole("epochs", cfg.epochs, 1, "epochs=20"),
-        seed=check_whole("seed", cfg.seed, 0, "seed=0"),
-        augment=cfg.data.augment,
-        test_share=float(cfg.data.test),
+        batch_size=check_whole("batch_size", cfg["batch_size"], 1, "batch_size=64"),
+        epochs=check_whole("epochs", cfg["epochs"], 1, "epochs=20"),
+        seed=check_whole("seed", cfg["seed"], 0, "seed=0"),
+        augment=data["augment"],
+        test_share=float(data["test"]),
         source=source,
-        **groups,
     )

@@ -49,8 +49,9 @@ class GroupClassifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         for seed_group in self.seed_groups:
             seed_group.begin_epoch(self.current_epoch)
-        lrs = [group["lr"] for member in self.classifiers for group in member.optimizer.param_groups]
-        self.steps.expect(self.training_members, lrs)
+        groups = [group for member in self.classifiers for group in member.optimizer.param_groups]
+        scheduled = [(group["lr"], group.get("momentum"), group.get("betas")) for group in groups]
+        self.steps.expect(self.training_members, scheduled)
         self.updates = 0
         self.started = time.perf_counter()
 

@@ -32,7 +32,7 @@ def why_incompatible(training: Training) -> str:
     """
     if training.probe:
         return "probe measures one run at a time"
-    if training.data.schedule.by_update:
+    if training.classifier.schedule.by_update:
         return "the schedule changes the lr in every update"
     optimizer = training.classifier.optimizer
     kind = type(optimizer)

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +41,9 @@ class CudaGraphs:
         self._expected_steps: Counter[torch.Size] = Counter()  # counted since `expect` last saw a change
         self._graphs: dict[torch.Size, Callable[[Tensor], None]] = {}
 
-    def expect(self, members: Sequence[int], lrs: Sequence[float]) -> None:
-        """Discard the graphs if the members or lrs have changed, since a capture fixes both."""
-        if (expected := (tuple(members), tuple(lrs))) != self._expected:
+    def expect(self, members: Sequence[int], scheduled: Sequence[Any]) -> None:
+        """Discard the graphs if the members or what is scheduled have changed, since a capture fixes both."""
+        if (expected := (tuple(members), tuple(scheduled))) != self._expected:
             self._expected = expected
             self._graphs.clear()
             self._expected_steps.clear()

@@ -26,12 +26,12 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all jobs; after each batch, raise the error of its first failed job."""
         from src.config.combinations import combinations
-        from src.config.settings import check_machine, check_whole
+        from src.config.settings import check_machine, check_whole, plain
 
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        check_machine(self.config)
+        check_machine(plain(self.config))
         if self.max_batch_size is not None:
             check_whole("hydra.sweeper.max_batch_size", self.max_batch_size, 1, "hydra.sweeper.max_batch_size=2")
         choice = self.config.hydra.runtime.choices["hydra/launcher"]
@@ -55,8 +55,8 @@ class GridSweeper(BasicSweeper):
 
         Data files are checked only for the local launcher: the machine that submits jobs to a cluster may lack them.
         """
-        from src.config.resolve import resolve, without_hydra
-        from src.config.settings import check
+        from src.config.resolve import resolve
+        from src.config.settings import check, plain
         from src.errors import UserError, one_line
 
         assert self.config is not None
@@ -67,12 +67,12 @@ class GridSweeper(BasicSweeper):
             choices = cfg.hydra.runtime.choices
             try:
                 if self.config.hydra.runtime.choices["hydra/launcher"] == "local":
-                    resolve(without_hydra(cfg), choices).load()
+                    resolve(cfg, choices).load()
                 else:
-                    check(cfg, choices["data"])
+                    check(plain(cfg), choices["data"])
             except (UserError, OmegaConfBaseException, OSError) as error:
                 said.add(one_line(error))
             else:
-                said.add("")
+                return  # a job can be trained
         if len(said) == 1 and (reason := said.pop()):
             raise UserError(reason)

@@ -6,13 +6,16 @@ Hydra finds this module in the package `hydra_plugins` and imports it at each st
 import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from src.sweep.job import Job
 
 
 @dataclass
@@ -41,20 +44,16 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from src.config.settings import KEYS, check_cores
+        from src.display.plan_progress import composed
         from src.sweep.crew import Crew
-        from src.sweep.job import Job
         from src.sweep.scheduler import SweepScheduler
 
         if set(self.config) >= KEYS:  # else an application other than Ravine
             check_cores(self.config.threads)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        jobs = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number
-            jobs.append(Job(config))
+        composing = (self._job(overrides, n) for n, overrides in enumerate(job_overrides, initial_job_idx))
+        jobs = list(composed(composing, len(job_overrides)))
         by_identity = {job.identity: job for job in jobs}  # two jobs may have the same run
         if self.crew is None:
             self.crew = Crew()
@@ -66,6 +65,14 @@ class LocalLauncher(Launcher):
             scheduler.train(self.function, self.context)
             scheduler.print_results()
         return [by_identity[job.identity].result for job in jobs]
+
+    def _job(self, overrides: Sequence[str], number: int) -> "Job":
+        from src.sweep.job import Job
+
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return Job(config)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="ravine")

@@ -104,10 +104,10 @@ class OptunaSweeper(Sweeper):
                 raise HydraException(f"hydra.sweeper.{key}={value}: must be a whole number, {least} or more")
 
     def _resolve(self, job: list[str]) -> "Resolved":
-        from src.config.resolve import resolve, without_hydra
+        from src.config.resolve import resolve
 
         config = self.loader.load_sweep_config(self.cfg, job)
-        return resolve(without_hydra(config), config.hydra.runtime.choices)
+        return resolve(config, config.hydra.runtime.choices)
 
     @property
     def _has_data(self) -> bool:

@@ -39,7 +39,7 @@ def table(results: Sequence[Result]) -> Table:
 
 def next_command(result: Result) -> str:
     """Return the command that trains three learning rates of a row's interval, evenly spaced on a log scale."""
-    dropped = ("lr", "seed")
+    dropped = ("lr", "seed", "together")
     settings = [each for each in result.row.overrides if each.partition("=")[0].lstrip("+") not in dropped]
     lrs = ",".join(f"{lr:.2g}" for lr in np.geomspace(*result.interval, 3))
     seeds = f"seed={','.join(map(str, result.row.seeds))}"

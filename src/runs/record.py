@@ -18,7 +18,8 @@ Ended = Literal["finished", "diverged"]
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 ENDED: tuple[Ended, ...] = ("finished", "diverged")
 PROBED = (  # columns of runs with `probe`, which may be infinite or unknown
-    "critical_lr", "gradient_noise", "gradient_squared", "noise_scale", "probe_seconds", "sharpness", "stability_limit",
+    "critical_lr", "gradient_noise", "gradient_squared", "noise_scale", "probe_seconds", "probed_lr", "sharpness",
+    "stability_limit",
 )  # fmt: skip
 REQUIRED_METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")  # of every epoch
 
@@ -196,7 +197,8 @@ def checked_curve(rows: Any) -> list[Row]:
             raise Damaged(f"epoch {epoch} is missing")
         for key in map(str, (*REQUIRED_METRICS, "updates", "seconds", *row)):
             value = row.get(key)
-            may_be_infinite = key.endswith("_loss") or key in PROBED
+            # A group of parameters may be added, and a probe switched on, in a later epoch.
+            may_be_infinite = key.endswith("_loss") or key in PROBED or key.startswith("lr_group")
             number = isinstance(value, int | float) and (may_be_infinite or math.isfinite(value))
             if not number or (key.endswith("_accuracy") and not 0 <= row[key] <= 1):
                 raise Damaged(f"epoch {epoch}: {key}={value}")

@@ -1,11 +1,12 @@
 """A scheduler of torch's as a schedule."""
 
+import json
 import pkgutil
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from inspect import signature
 from typing import Any
 
@@ -50,35 +51,33 @@ class TorchScheduler(Schedule):
     def momenta(self, lr: float, epoch: int, updates: Sequence[int]) -> list[float]:
         return [momentum for _, momentum in self._part(lr, epoch, updates) if momentum != NOT_SET]
 
-    def _part(self, lr: float, epoch: int, updates: Sequence[int]) -> list[tuple[float, float]]:
+    def _part(self, lr: float, epoch: int, updates: Sequence[int]) -> Sequence[tuple[float, float]]:
         if not self.by_update:
             return self._called(lr, self.epochs)[epoch : epoch + 1]
         done = sum(updates[:epoch])
         return self._called(lr, sum(updates))[done : done + updates[epoch]]
 
-    def _called(self, lr: float, calls: int) -> list[tuple[float, float]]:
-        """Return lr and momentum before each of so many calls. Raises UserError."""
-        if (lr, calls) not in self._known:
-            optimizer = SGD([torch.zeros(1)], lr=lr, momentum=NOT_SET)
-            told = {"optimizer": optimizer, "max_lr": lr, "total_steps": calls}
-            scheduler = _built(self.node, optimizer, told, {"T_max": calls})
-            group, found = optimizer.param_groups[0], []
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the optimizer makes no step
-                    for _ in range(calls - 1):
-                        found.append((float(group["lr"]), float(group["momentum"])))
-                        scheduler.step()
-            except Exception as error:  # the user's class may raise anything
-                raise UserError(
-                    f"schedule: {self.node['_target_']} fails when it is called: {one_line(error)}"
-                ) from error
-            self._known[lr, calls] = [*found, (float(group["lr"]), float(group["momentum"]))]
-        return self._known[lr, calls]
+    def _called(self, lr: float, calls: int) -> tuple[tuple[float, float], ...]:
+        return _called(json.dumps(self.node), lr, calls)
 
-    @cached_property
-    def _known(self) -> dict[tuple[float, int], list[tuple[float, float]]]:
-        return {}
+
+@lru_cache(maxsize=64)  # a study's runs share many of them
+def _called(node: str, lr: float, calls: int) -> tuple[tuple[float, float], ...]:
+    """Return lr and momentum before each of so many calls. Raises UserError."""
+    optimizer = SGD([torch.zeros(1)], lr=lr, momentum=NOT_SET)
+    told = {"optimizer": optimizer, "max_lr": lr, "total_steps": calls}
+    scheduler = _built(json.loads(node), optimizer, told, {"T_max": calls})
+    group, found = optimizer.param_groups[0], []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the optimizer makes no step
+            for _ in range(calls - 1):
+                found.append((float(group["lr"]), float(group["momentum"])))
+                scheduler.step()
+    except Exception as error:  # the user's class may raise anything
+        target = json.loads(node)["_target_"]
+        raise UserError(f"schedule: {target} fails when it is called: {one_line(error)}") from error
+    return (*found, (float(group["lr"]), float(group["momentum"])))
 
 
 def new_schedule(node: dict[str, Any], epochs: int) -> Schedule:
@@ -92,6 +91,8 @@ def new_schedule(node: dict[str, Any], epochs: int) -> Schedule:
         raise UserError(
             f"schedule: {target} wants {wants}, which a configuration cannot give; write a Schedule (docs/schedules.md)"
         )
+    if ignored := {"epochs", "steps_per_epoch"} & node.keys() & signature(cls).parameters.keys():
+        raise UserError(f"schedule.{min(ignored)}: total_steps is set by the run; leave it out")
     ours = {key: value for key, value in node.items() if key in ("warmup", "warmup_updates", "interval")}
     if "interval" not in ours and not cls.__module__.startswith("torch."):
         raise UserError(

@@ -8,7 +8,7 @@ from hydra.core.utils import JobReturn
 from hydra.core.utils import JobStatus as HydraStatus
 from omegaconf import DictConfig
 
-from src.config.resolve import resolve, without_hydra
+from src.config.resolve import resolve
 from src.config.settings import KEYS, RECIPE
 from src.errors import Reported, UserError, one_line
 from src.runs.directory import Run
@@ -16,6 +16,9 @@ from src.runs.own_code import own_code
 from src.runs.state import State, read_state
 
 JobStatus = Literal["waiting", "running", "ended", "failed"]
+
+
+_buildable: set[str] = set()  # digests of settings that `dry_run` has found possible
 
 
 class Failed(JobReturn):
@@ -50,7 +53,7 @@ class Job:
                 self.fail(one_line(error))
 
     def _plan(self) -> None:
-        cfg = without_hydra(self.config)
+        cfg = self.config
         resolved = resolve(cfg, self.config.hydra.runtime.choices)
         self.config.data.name = resolved.settings.data  # chosen once, not by each worker
         self.run = Run(resolved.directory)
@@ -62,10 +65,12 @@ class Job:
             self.run.check_data(images.sha256, images.shape)
             self.run.check_code(code)
         self.refresh()
-        if cfg.dry_run and not self.over:
+        # A seed makes no difference to what can be built.
+        if cfg.dry_run and not self.over and (alike := replace(resolved.settings, seed=0).digest) not in _buildable:
             from src.training.trainer import Training  # takes seconds to import
 
             Training(resolved.settings, images, cfg.device, cfg.probe)
+            _buildable.add(alike)
 
     @property
     def identity(self) -> object:

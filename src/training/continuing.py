@@ -65,14 +65,14 @@ def _shorter(run: Run, settings: Settings) -> list[tuple[Run, dict[str, Any]]]:
 
 def _begins_alike(short: Settings, long: Settings, images: int) -> bool:
     """Return True if lr, momentum and batch size are the same in all updates of the shorter run."""
-    values = []
-    for each in (short, long):
-        schedule = new_schedule(each.schedule, each.epochs)
-        updates = updates_of(schedule, each.batch_size, images)
-        values.append(
-            [
-                (updates[epoch], schedule.lrs(each.lr, epoch, updates), schedule.momenta(each.lr, epoch, updates))
-                for epoch in range(short.epochs)
-            ]
-        )
-    return values[0] == values[1]
+    try:
+        return _first_epochs(short, short.epochs, images) == _first_epochs(long, short.epochs, images)
+    except Exception:  # the user's class may have changed since
+        return False
+
+
+def _first_epochs(settings: Settings, epochs: int, images: int) -> list[Any]:
+    schedule = new_schedule(settings.schedule, settings.epochs)
+    updates = updates_of(schedule, settings.batch_size, images)
+    parts = schedule.lrs, schedule.momenta
+    return [(updates[epoch], *(part(settings.lr, epoch, updates) for part in parts)) for epoch in range(epochs)]

@@ -74,6 +74,11 @@ class LearningRates:
     @property
     def columns(self) -> dict[str, float]:
         """The lr of the first group, those of others that differ, `lr_group2` and so on, and a scheduled `momentum`."""
-        first, *others = (float(group.get("lr") or 0.0) for group in self.optimizer.param_groups)
-        differing = {f"lr_group{number}": lr for number, lr in enumerate(others, 2) if lr != first}
-        return {"lr": first} | differing | ({} if self.momentum is None else {"momentum": self.momentum})
+        self._groups()  # notes the bases of groups that were added meanwhile
+        lrs = [float(group.get("lr") or 0.0) for group in self.optimizer.param_groups]
+        bases = [self.bases.get((id(self.optimizer), place)) for place in range(len(lrs))]
+        # All lrs may be 0 for a while, in which the columns of groups must not be missing.
+        differing = {
+            f"lr_group{place + 1}": lr for place, lr in enumerate(lrs) if bases[place] != bases[0] or lr != lrs[0]
+        }
+        return {"lr": lrs[0]} | differing | ({} if self.momentum is None else {"momentum": self.momentum})

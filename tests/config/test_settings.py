@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.config.settings import ConfigChoices, Settings, check, directory
+from src.config.settings import ConfigChoices, Settings, check, directory, plain
 from src.errors import UserError
 from tests.helpers.commands import ROOT
 
@@ -18,7 +18,7 @@ BASE = Settings(
 
 def composed(*overrides: str) -> Settings:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return check(compose("config", overrides=list(overrides)), "auto")
+        return check(plain(compose("config", overrides=list(overrides))), "auto")
 
 
 def test_the_directory_is_named_by_what_is_swept() -> None:

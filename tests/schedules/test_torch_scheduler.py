@@ -72,6 +72,13 @@ def test_schedulers_within() -> None:
     chained = new_schedule({"_target_": TORCH + "ChainedScheduler", "schedulers": [linear, cosine]}, 4)
     check_schedule(chained, LR, 10, 70)
 
+    def one_after_the_other(optimizer: Any) -> Any:
+        parts = theirs.LinearLR(optimizer, 0.1, total_iters=5), theirs.CosineAnnealingLR(optimizer, 23)
+        return theirs.ChainedScheduler(list(parts), optimizer)
+
+    expected = [lr for lr, _ in of_torch(one_after_the_other, 4)]
+    assert [chained.lrs(LR, epoch, UPDATES) for epoch in range(4)] == [[lr] for lr in expected]
+
 
 class PerEpochOrUpdate(theirs.LRScheduler):
     """A scheduler of a user's own."""
@@ -111,6 +118,7 @@ class NotANumber(Schedule):
         ({"_target_": TORCH + "ReduceLROnPlateau"}, "ReduceLROnPlateau wants metrics in every step"),
         ({"_target_": TORCH + "LambdaLR", "lr_lambda": "x"}, "LambdaLR wants lr_lambda, a function"),
         ({"_target_": TORCH + "OneCycleLR", "max_lr": 1}, "schedule.max_lr=1: is set to 0.2 by the run; leave it out"),
+        ({"_target_": TORCH + "OneCycleLR", "epochs": 3}, "schedule.epochs: total_steps is set by the run; leave it"),
         ({"_target_": TORCH + "StepLR"}, "StepLR cannot be built from {}: TypeError"),
         ({"_target_": TORCH + "StepLR", "step_size": 2, "gama": 1}, "schedule.gama: StepLR takes no such argument"),
         ({"_target_": TORCH + "StepLR", "step_size": 2, "warmup": 3}, "schedule.warmup: is not for torch's schedulers"),

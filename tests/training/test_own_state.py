@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from src.config.settings import ConfigChoices, Settings
+from src.config.settings import ConfigChoices, Probe, Settings
 from src.data.images import Images
 from src.errors import UserError
 from src.inference.trained import load_network
@@ -61,11 +61,13 @@ def settings(model: dict[str, Any], optimizer: dict[str, Any]) -> Settings:
     return Settings("mine", 0, "half", model, optimizer, cosine, 0.02, 32, EPOCHS, 3)
 
 
-def train(output: Path, wanted: Settings, kill_in: int | None = None, images: Images = IMAGES) -> Run:
+def train(
+    output: Path, wanted: Settings, kill_in: int | None = None, images: Images = IMAGES, probe: Probe = False
+) -> Run:
     """Train in this process; raise Killed at the beginning of an epoch, counted from 0."""
     run = run_of(wanted, output)
     set_up_process(threads=1, cores=1)
-    training = Training(wanted, images, "cpu")
+    training = Training(wanted, images, "cpu", probe)
     start = training.classifier.on_train_epoch_start
 
     def kill() -> None:

@@ -1,5 +1,6 @@
 """Runs whose lr and momentum change in every update equal plain loops with torch's scheduler."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,18 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from src.config.settings import Settings
 from src.data.images import Images
 from src.errors import UserError
 from src.fused.compatibility import why_incompatible
-from src.native.build import backend
+from src.native.build import backend, without_native_code
+from src.runs.dataframe import read
 from src.training.datamodule import minibatches
 from src.training.trainer import Training
+from tests.helpers.commands import Command
+from tests.helpers.groups import assert_near, runs_in
 from tests.helpers.images import bars
 from tests.helpers.runs import assert_same, curve, run_of
 from tests.training.test_own_state import IMAGES, Killed, train
@@ -115,6 +119,76 @@ def test_a_longer_run_goes_on_only_if_all_updates_are_the_same(
 def test_a_momentum_needs_an_optimizer_that_has_one() -> None:
     with pytest.raises(UserError, match=r"Adagrad has none; for torch's schedulers, add \+\+schedule.cycle_momentum"):
         Training(settings({"_target_": "torch.optim.Adagrad"}, ONE_CYCLE), IMAGES, "cpu")
+
+
+def test_runs_of_mixed_schedules_are_trained_as_alone(train: Command, outputs: Path, tmp_path: Path) -> None:
+    common = "-m", "data=digits", "model=mlp", "optimizer=sgd", "epochs=3", "schedule=constant,linear,cosine"
+    grouped = train(*common, "hydra.launcher.vectorize=true")
+    assert grouped.returncode == 0, grouped.stderr
+    assert "1 run was trained alone: the schedule changes the lr in every update" in grouped.stdout
+    assert train(*common, f"output_dir={tmp_path / 'alone'}").returncode == 0
+    for run in runs_in(outputs):
+        lrs = [[row["lr"] for row in curve(each / run)] for each in (outputs, tmp_path / "alone")]
+        assert lrs[0] == lrs[1]
+        assert_near(outputs / run, tmp_path / "alone" / run, 1e-3)
+
+
+class LateMomentum(LRScheduler):
+    def get_lr(self) -> list[Any]:
+        if self.last_epoch > 2:
+            self.optimizer.param_groups[0]["momentum"] = 0.5
+        return self.base_lrs
+
+
+def test_a_momentum_that_is_set_only_later_is_refused() -> None:
+    for interval in ("epoch", "update"):
+        schedule = {"_target_": f"{__name__}.LateMomentum", "interval": interval}
+        with pytest.raises(UserError, match="or no momentum in any"):
+            Training(settings(OPTIMIZERS["SGD"], schedule, 5), IMAGES, "cpu")
+
+
+@pytest.mark.parametrize("begins_with_it", [True, False])
+def test_a_probe_that_is_switched_in_between_leaves_the_run_intact(begins_with_it: bool, tmp_path: Path) -> None:
+    wanted = settings(OPTIMIZERS["SGD"], COSINE)
+    with pytest.raises(Killed):
+        train(tmp_path, wanted, 2, probe=begins_with_it)
+    run = train(tmp_path, wanted, probe=not begins_with_it)
+    assert len(run.read()[1]) == EPOCHS
+    assert run.ended
+    assert len(read(tmp_path).curves) == EPOCHS
+
+
+def test_an_lr_of_zero_hides_no_group(tmp_path: Path) -> None:
+    to_zero = {"_target_": "torch.optim.lr_scheduler.PolynomialLR", "total_iters": 2}
+    run = train(tmp_path, settings(OPTIMIZERS["groups"], to_zero, 4))
+    assert [float(row["lr_group2"]) for row in curve(run.directory)] == [0.1 * LR, 0.05 * LR, 0, 0]
+    assert len(read(tmp_path).curves) == 4
+
+
+def test_one_group_may_learn_at_a_share_of_the_lr(tmp_path: Path) -> None:
+    one = OPTIMIZERS["SGD"] | {"groups": [{"params": "*", "lr_factor": 0.1}]}
+    run = train(tmp_path, settings(one, COSINE))
+    with without_native_code():
+        other = train(tmp_path / "torch", settings(one, COSINE))
+    weights, theirs = (torch.load(each.checkpoint, weights_only=True)["state_dict"] for each in (run, other))
+    for key in weights:
+        torch.testing.assert_close(weights[key], theirs[key], rtol=1e-3, atol=1e-6)
+    slower = train(tmp_path / "slower", replace(settings(OPTIMIZERS["SGD"], COSINE), lr=0.1 * LR))
+    torch.testing.assert_close(
+        weights["model.linear2.weight"],
+        torch.load(slower.checkpoint, weights_only=True)["state_dict"]["model.linear2.weight"],
+        rtol=1e-3, atol=1e-6,
+    )  # fmt: skip
+
+
+def test_a_momentum_of_zero(tmp_path: Path) -> None:
+    falling = ONE_CYCLE | {"base_momentum": 0.0}
+    run = train(tmp_path, settings(OPTIMIZERS["SGD"], falling))
+    with without_native_code():
+        other = train(tmp_path / "torch", settings(OPTIMIZERS["SGD"], falling))
+    weights, theirs = (torch.load(each.checkpoint, weights_only=True)["state_dict"] for each in (run, other))
+    for key in weights:
+        torch.testing.assert_close(weights[key], theirs[key], rtol=1e-3, atol=1e-6)
 
 
 def test_it_is_not_trained_in_a_group() -> None:
