@@ -104,7 +104,7 @@ def _print_rows(arguments: list[str]) -> None:
 
 def _write_csv(file: str, rows: list[Row]) -> None:
     if file:
-        from src.runs.atomic import replace_file
+        from src.files import replace_file
 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

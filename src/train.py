@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
@@ -12,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from src.config.conf_files import check_conf
 from src.config.overrides import check_overrides
 from src.config.resolve import Resolved, resolve
 from src.config.settings import CONF, check_cores, display_name
@@ -144,6 +146,7 @@ def run_hydra() -> None:
         refuse("hydra.mode=RUN: contradicts -m")
     if not (args.help or args.hydra_help or args.shell_completion):
         check_overrides(OverridesParser.create().parse_overrides(args.overrides))
+    check_conf(map(Path, [CONF, *([args.config_dir] if args.config_dir else [])]))
     version.setbase("1.3")
     _run_hydra(args, parser, job, CONF, "config")
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"schedules"},
     {"instantiate", "generators", "optimizers"},
     {"errors"},
-    {"hints", "interrupts"},
+    {"files", "hints", "interrupts"},
 ]
 
 

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from src.config.combinations import combinations
+from src.config.conf_files import check_conf
 from src.config.loader import Composer
 from src.config.overrides import check_overrides
 from src.config.resolve import Resolved, resolve, without_hydra
@@ -37,6 +38,7 @@ class Selection:
 
 def select(overrides: list[str]) -> Selection:
     """Return the runs that `python -m src.train` would train with these arguments. Raises the same errors."""
+    check_conf([Path(CONF)])
     with initialize_config_dir(CONF, version_base="1.3"):
         hydras = GlobalHydra.instance().config_loader()
         loader = Composer(hydras)

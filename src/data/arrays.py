@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.data.images import Images, Labels, Pixels, label_type
 from src.errors import UserError, flat
+from src.files import irregular
 
 SPLIT_SEED = 0  # of the test set: that of no run, so that all runs share one test set
 CHANNELS = (1, 3)
@@ -43,6 +44,8 @@ class Npz:
         self.path = existing(path)
 
     def arrays(self) -> Mapping[str, Any]:
+        if what := irregular(self.path):
+            raise UserError(f"{self.path}: is {what}, not an .npz file")
         try:
             with ZipFile(self.path) as file:
                 check_memory(sum(member.file_size for member in file.infolist()), str(self.path))

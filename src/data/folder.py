@@ -20,6 +20,7 @@ from src.data import image_files
 from src.data.arrays import check_memory, existing
 from src.data.images import Pixels
 from src.errors import UserError, flat, printable
+from src.files import irregular
 
 CHUNK = 1024  # images that are read ahead
 LARGE = 10_000  # bytes of a file from which on threads read faster than one
@@ -186,6 +187,8 @@ class Folder:
 
 def _read(cache: Path, key: str) -> dict[str, Any] | None:
     """Return the cached arrays; None if there are none, they are of other files, or the cache was altered."""
+    if irregular(cache):
+        return None
     try:
         with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["key"]) != key:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.errors import UserError
+from src.files import irregular
 
 UNSIGNED_BYTE = 0x08
 
@@ -15,6 +16,8 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
     Header, big-endian: two zero bytes, the type, the number of dimensions, then each dimension in 32 bits.
     """
+    if what := irregular(path):
+        raise UserError(f"{path}: is {what}; put the original file there")
     content = np.fromfile(path, np.uint8)
     remedy = f"delete it to download the data set again, or put the original file in {path.parent}"
     magic = bytes((0, 0, UNSIGNED_BYTE, dimensions))

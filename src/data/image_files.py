@@ -11,6 +11,7 @@ from PIL import Image
 
 from src.data.images import Pixels
 from src.errors import UserError, flat
+from src.files import irregular
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as in torchvision
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
@@ -20,6 +21,8 @@ SHOWN = 3  # folders that an error names
 
 def read(file: Path, grey: bool | None = None) -> Image.Image:
     """Return an image in Pillow's mode L or RGB; without `grey`, in L if the file has no colours. Raises UserError."""
+    if what := irregular(file):
+        raise UserError(f"{file}: is {what}, not an image; remove it, or name a file")
     try:
         with Image.open(file) as image:
             if image.mode in DEEP:

@@ -13,6 +13,7 @@ import numpy as np
 from src.data import idx
 from src.data.images import Images, Labels, Pixels
 from src.errors import UserError
+from src.files import irregular
 
 # MD5 sums of what is unpickled or parsed by SciPy, as in torchvision. IDX files are checked by their structure.
 CIFAR10 = {
@@ -39,6 +40,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def read_checked(path: Path, md5: str) -> bytes:
     """Return the content of a file. Raises UserError unless it has this MD5 sum."""
+    if what := irregular(path):
+        raise UserError(f"{path}: is {what}; put the original file there")
     content = path.read_bytes()
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:

@@ -6,7 +6,7 @@ from typing import Any
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from src.runs.atomic import replace_files
+from src.files import replace_files
 from src.runs.checkpoint import serialised
 from src.runs.directory import Run
 from src.training.checkpoint_io import AtomicCheckpointIO

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from omegaconf import DictConfig
 
 from src.config.resolve import resolve, without_hydra
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.directory import Run
 from src.runs.own_code import own_code
 from src.runs.record import finite

@@ -8,15 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from src.errors import UserError
-
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+from src.files import KINDS
 
 
 @dataclass(frozen=True)

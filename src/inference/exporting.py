@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from src.errors import UserError, one_line
+from src.files import replace_file
 from src.inference.trained import TrainedNetwork
 from src.native.build import without_native_code
-from src.runs.atomic import replace_file
 
 
 def write(network: TrainedNetwork, file: Path) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from src.config.settings import Settings
 from src.errors import UserError
+from src.files import Damaged
 from src.generators import kept_generators
 from src.inference.trust import check_trusted
 from src.native.gather import normalised
 from src.network import new_model
-from src.runs.atomic import Damaged
 from src.runs.checkpoint import read
 from src.runs.directory import Run
 from src.runs.own_code import OwnCode, own_code

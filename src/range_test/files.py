@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from src.files import replace_files
 from src.range_test.result import Result
-from src.runs.atomic import replace_files
 from src.runs.provenance import provenance
 
 COLUMNS = (

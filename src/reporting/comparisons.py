@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.files import Damaged
 from src.reporting.grid import Cell, Grid
 from src.reporting.statistics import (
     ALPHA,
@@ -21,7 +22,6 @@ from src.reporting.statistics import (
     holm,
     seeds_needed,
 )
-from src.runs.atomic import Damaged
 from src.runs.directory import Run
 
 

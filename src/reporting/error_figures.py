@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from src.files import Damaged, read_file
 from src.reporting.grid import Cell
 from src.reporting.section import Section
-from src.runs.atomic import Damaged, read_file
 from src.runs.directory import Run
 
 BUDGET = 400_000  # bytes of all figures of a page, more or less; those of the best cells come first

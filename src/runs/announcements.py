@@ -14,11 +14,12 @@ from pydantic import TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from src.config.settings import ConfigChoices, Settings
-from src.runs.atomic import read_file, replace_file
+from src.files import read_file, replace_file
 from src.runs.record import ChoicesEntry, SettingsEntry
 from src.runs.state import State
 
 FOLDER = ".studies"
+LARGEST = 2**25  # bytes, several times those of 10,000 runs
 
 
 class _Planned(TypedDict):
@@ -66,7 +67,7 @@ def planned(output: Path) -> list[State]:
                 with FileLock(file.with_suffix(".lock"), timeout=0):
                     _remove(file)  # left by a killed process
             except Timeout:
-                for run in PLANNED.validate_json(read_file(file)):
+                for run in PLANNED.validate_json(read_file(file, largest=LARGEST)):
                     path = output / run["directory"]
                     settings, names = Settings(**run["settings"]), ConfigChoices(**run["names"])
                     known = run.get("data_sha256"), run.get("code")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from src.errors import UserError, flat
-from src.runs.atomic import Damaged, set_aside
+from src.files import Damaged, set_aside
 from src.runs.directory import Run
 from src.runs.record import ENDED, check_agreement, checked_curve
 

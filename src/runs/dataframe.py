@@ -8,7 +8,7 @@ import pandas as pd
 
 from src.config.settings import ConfigChoices, Settings, directory
 from src.errors import UserError, one_line, printable
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.directory import Run
 from src.runs.own_code import own_classes
 from src.runs.record import OtherRecipe, Split, guessing, number_of_classes

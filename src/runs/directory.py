@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from src.config.conf_files import LARGEST_CONFIG, check_aliases
 from src.errors import UserError
+from src.files import Damaged, read_file, replace_file, replace_files, set_aside
 from src.runs import predictions as predictions_file
-from src.runs.atomic import Damaged, read_file, replace_file, replace_files, set_aside
 from src.runs.own_code import OwnCode
 from src.runs.provenance import command_id
 from src.runs.record import (
@@ -35,6 +36,8 @@ from src.runs.record import (
 
 CODE = "code"  # the folder of copies of the user's own code
 NEW, COMPLETE, MOVING = ".new", ".new.complete", ".new.moving"  # folders of a training that replaces an earlier one
+# Bytes, several times those of any real file: a larger one would take minutes and gigabytes to be parsed.
+LARGEST_RECORD, LARGEST_CURVE = 2**22, 2**26
 GLANCE = 0.3  # seconds that a trainer waits for a lock, which `held` takes for an instant to test it
 
 
@@ -67,13 +70,13 @@ class Run:
 
     def _read_record(self) -> dict[str, Any]:
         try:
-            return parse_record(read_file(self.record_file), self.digest)
+            return parse_record(read_file(self.record_file, largest=LARGEST_RECORD), self.digest)
         except FileNotFoundError:
             return {}
 
     def _read_curve(self, record: dict[str, Any]) -> list[Row]:
         try:
-            rows = parse_curve(read_file(self.curve_file))
+            rows = parse_curve(read_file(self.curve_file, largest=LARGEST_CURVE))
         except FileNotFoundError:
             rows = []
         check_agreement(record, rows)
@@ -189,7 +192,9 @@ class Run:
     def configured(self, key: str) -> Any:
         """Return a value of the configuration in `.hydra/`; None if there is none or the file is damaged."""
         try:
-            return OmegaConf.select(OmegaConf.load(self.folder / ".hydra" / "config.yaml"), key)
+            text = read_file(self.folder / ".hydra" / "config.yaml", largest=LARGEST_CONFIG)
+            check_aliases(text)
+            return OmegaConf.select(OmegaConf.create(text.decode()), key)
         except Exception:  # a damaged file can raise anything
             return None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.settings import Settings
-from src.runs.atomic import replace_files
+from src.files import replace_files
 
 OURS = ("torch", "src")  # whose versions are recorded otherwise: `versions`, and the recipe
 LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib", "platstdlib"))

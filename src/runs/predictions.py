@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.images import label_type
-from src.runs.atomic import Damaged, read_file
+from src.files import Damaged, read_file
 
 LONGEST_HEADER = 10_000  # bytes; numpy's own are 128
 

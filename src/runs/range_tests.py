@@ -11,8 +11,10 @@ from typing_extensions import NotRequired, TypedDict
 
 from src.config.settings import ConfigChoices, Settings
 from src.errors import one_line
-from src.runs.atomic import Damaged, read_file
+from src.files import Damaged, read_file
 from src.runs.record import OPEN, ChoicesEntry, Loss, Natural, Positive, SettingsEntry
+
+LARGEST = 2**26  # bytes
 
 FOLDER = "lr_range"
 CONSTANT = {"_target_": "src.schedules.Schedule", "warmup": 0}
@@ -97,7 +99,7 @@ def read_range_tests(output: Path) -> tuple[list[RangeTest], dict[Path, str]]:
 def _read(file: Path) -> RangeTest | str | None:
     """Return a file's range test, or why it is damaged, or None if it was removed after the folder was listed."""
     try:
-        return _test(read_file(file), file.stem)
+        return _test(read_file(file, largest=LARGEST), file.stem)
     except Damaged as error:
         return str(error)
     except RecursionError:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from typing_extensions import NotRequired, TypedDict
 
 from src.config.settings import RECIPE, Augment, Normalize, Settings
-from src.runs.atomic import Damaged
+from src.files import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
 Split = Literal["train", "validation", "test"]

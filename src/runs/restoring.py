@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.kinds import (
     BOUND,
     FACTORIES,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from src.config.settings import ConfigChoices, Settings, display_name
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.directory import Run
 from src.runs.record import ENDED, Status, guessing, number_of_classes
 

@@ -17,6 +17,7 @@ from optuna.trial import BaseTrial, TrialState
 
 from src.config.combinations import length
 from src.errors import UserError, flat
+from src.files import irregular
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 Space = dict[str, Distribution]  # by the key of the override
@@ -114,6 +115,8 @@ class Search:
 def journal(file: Path) -> Iterator[JournalStorage]:
     """Give Optuna's storage in `file`, locked. Raises UserError if another process holds the lock."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    if what := irregular(file):
+        raise UserError(f"{file}: is {what}, where the search keeps its trials; remove it")
     lock = FileLock(file.with_suffix(".lock"), timeout=0)
     try:
         lock.acquire()

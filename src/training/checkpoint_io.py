@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from src.runs.atomic import replace_files
+from src.files import replace_files
 from src.runs.checkpoint import quiet_about_sparse_tensors, serialised
 
 

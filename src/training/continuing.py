@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from src.config.settings import Settings
-from src.runs.atomic import Damaged, replace_files
+from src.files import Damaged, replace_files
 from src.runs.checkpoint import read, serialised
 from src.runs.directory import Run
 from src.runs.record import lacks_probe

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from src.files import Damaged
 from src.generators import kept_generators
-from src.runs.atomic import Damaged
 from src.runs.checkpoint import read_back
 from src.runs.comparison import differing
 from src.runs.own_globals import begin_anew, kept_variables

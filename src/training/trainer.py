@@ -14,13 +14,13 @@ from torch import nn
 from src.config.settings import RECIPE, ConfigChoices, Probe, Settings, display_name
 from src.data.images import Images, brightness, largest_class
 from src.errors import UserError, one_line
+from src.files import Damaged, set_aside
 from src.native.build import backend
 from src.native.chain import why_autograd
 from src.native.malloc import keep_freed_memory
 from src.native.threads import THREADS
 from src.native.update import why_python
 from src.network import new_model
-from src.runs.atomic import Damaged, set_aside
 from src.runs.checkpoint import DIGEST, read_fitting
 from src.runs.directory import CODE, Run, now
 from src.runs.own_code import own_code

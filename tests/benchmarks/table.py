@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from src.runs.atomic import replace_file
+from src.files import replace_file
 from src.runs.provenance import machine
 from tests.helpers.commands import ROOT
 

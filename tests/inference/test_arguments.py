@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
+from src.files import replace_file
 from src.inference.arguments import check_output
-from src.runs.atomic import replace_file
 from tests.helpers.users import bound_by_permissions
 
 

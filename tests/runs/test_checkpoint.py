@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.checkpoint import read
 from src.training.checkpoint_io import AtomicCheckpointIO
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from src.files import Damaged
 from src.report import report
-from src.runs.atomic import Damaged
 from src.runs.checkpoint import restore_curve
 from src.runs.dataframe import read
 from src.runs.directory import Run

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from src.runs.atomic import Damaged, replace_file, set_aside
+from src.files import Damaged, replace_file, set_aside
 from src.runs.directory import Run
 from src.runs.record import parse_curve
 from tests.reporting.synthetic import cell

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from src.runs.atomic import Damaged
+from src.files import Damaged
 from src.runs.predictions import read, serialised
 
 IMAGES = 100

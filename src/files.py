@@ -8,10 +8,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LARGEST = 2**28  # bytes
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Damaged(ValueError):
     """A file does not have the content that Ravine wrote; the text gives the reason."""
+
+
+def irregular(path: Path) -> str:
+    """Return what is there instead of a regular file, such as "a FIFO"; empty for a regular file, or for nothing.
+
+    Links are followed. To open a pipe might never end.
+    """
+    try:
+        return KINDS.get(stat.S_IFMT(path.stat().st_mode), "")
+    except OSError:
+        return ""
 
 
 def read_file(path: Path, largest: int = LARGEST) -> bytes:
