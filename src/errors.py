@@ -65,7 +65,7 @@ def exit_code(error: Exception) -> int:
 
 def flat(error: BaseException) -> str:
     """Return the text of `error` without line breaks."""
-    return " ".join(str(error).split())
+    return visible(" ".join(str(error).split()))
 
 
 def one_line(error: Exception) -> str:
@@ -74,7 +74,7 @@ def one_line(error: Exception) -> str:
     Raises Interrupted if a signal has just arrived: a library has then turned `Interrupted` into `error`.
     """
     raise_recent_interrupt(error)
-    return " ".join(_reason(error).split())
+    return visible(" ".join(_reason(error).split()))
 
 
 def _reason(error: Exception) -> str:
@@ -131,6 +131,6 @@ def _unreadable(override: str) -> str:
     )
 
 
-def printable(text: str) -> str:
-    r"""Return `text` as valid UTF-8, which a file name need not be: an invalid byte becomes `\udcff`."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def visible(text: str) -> str:
+    r"""Return `text` with what would steer a terminal, or is no valid UTF-8, escaped: `\x1b`, `\u202e`, `\udcff`."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from src.errors import UserError, errors_in_one_line
+from src.errors import UserError, errors_in_one_line, visible
 from src.inference.arguments import parse, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
@@ -47,7 +47,7 @@ def evaluate(arguments: list[str]) -> Table:
         known = record["figures"] if own else {}
         stored = [known.get("test_loss"), known.get("test_accuracy")]
         table.add_row(
-            directory.name,
+            visible(directory.name),
             f"{len(images.test_labels):,}",
             f"{loss:.4f}",
             "-" if stored[0] is None else f"{stored[0]:.4f}",

@@ -53,6 +53,17 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
         os.close(descriptor)
 
 
+def as_cell(value: object) -> object:
+    """Return what a CSV file is to hold, so that no spreadsheet takes a text for a formula (OWASP, CSV injection)."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file atomically: after a kill, and for readers, it has the old or the new content. Raises OSError.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from src.errors import Reported, UserError, errors_in_one_line
+from src.errors import Reported, UserError, errors_in_one_line, visible
 from src.inference.arguments import Arguments, check_output, parse, runs_and_files, switch
 from src.inference.find import find
 from src.interrupts import interruptible, raise_interrupts
@@ -83,7 +83,7 @@ def _image(file: Path, shape: tuple[int, int, int], resize: bool) -> NDArray[np.
     try:
         return read(file, shape, resize)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return None
 
 
@@ -95,7 +95,7 @@ def _print_rows(arguments: list[str]) -> None:
     try:
         for path, name, probability in predict(given):
             rows.append((path, name, probability))
-            print(f"{path}  {name}  {probability:.2%}")
+            print(visible(f"{path}  {name}  {probability:.2%}"))
     except Reported:
         _write_csv(file, rows)
         raise
@@ -104,12 +104,12 @@ def _print_rows(arguments: list[str]) -> None:
 
 def _write_csv(file: str, rows: list[Row]) -> None:
     if file:
-        from src.files import replace_file
+        from src.files import as_cell, replace_file
 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", "class", "probability"])
-        writer.writerows(rows)
+        writer.writerows([as_cell(str(path)), as_cell(name), probability] for path, name, probability in rows)
         replace_file(Path(file), text.getvalue().encode("utf-8", "surrogateescape"))
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from src.display.accuracy_table import tables
 from src.display.sweep_progress import SweepProgress
-from src.errors import one_line
+from src.errors import one_line, visible
 from src.interrupts import Interrupted, interruptible, raise_interrupts
 from src.runs.announcements import planned
 from src.runs.directory import Run
@@ -89,7 +89,7 @@ def main() -> None:
         console.print(line, soft_wrap=True)
     progress.print_results(states, console)
     for file, why in onlooker.damaged.items():
-        console.print(f"{file}: damaged ({why}); training the run again renames it", soft_wrap=True)
+        console.print(visible(f"{file}: damaged ({why}); training the run again renames it"), soft_wrap=True)
 
 
 def watch(onlooker: Onlooker, progress: SweepProgress, console: Console) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from src.config.conf_files import check_conf
-from src.config.overrides import check_overrides
+from src.config.overrides import check_overrides, for_each_member
 from src.config.resolve import Resolved, resolve
 from src.config.settings import CONF, check_cores, display_name
 from src.data.images import Images
@@ -145,7 +145,8 @@ def run_hydra() -> None:
     if args.multirun and "hydra.mode=RUN" in args.overrides:
         refuse("hydra.mode=RUN: contradicts -m")
     if not (args.help or args.hydra_help or args.shell_completion):
-        check_overrides(OverridesParser.create().parse_overrides(args.overrides))
+        check_overrides(parsed := OverridesParser.create().parse_overrides(args.overrides))
+        args.overrides = for_each_member(parsed)
     check_conf(map(Path, [CONF, *([args.config_dir] if args.config_dir else [])]))
     version.setbase("1.3")
     _run_hydra(args, parser, job, CONF, "config")

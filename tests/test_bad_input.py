@@ -420,6 +420,10 @@ def test_bad_input_from_a_shell_gets_one_clear_line(line: str, train: Command, o
         ("model=mlp -m seed=0,1 dry_run=true", 2),  # switches may stand anywhere
         ("seed=0,1 dry_run=true --multirun", 2),
         ("+study=smoke dry_run=true", 6),
+        # Settings that each swept member has, but not the default one.
+        ("-m optimizer=sgd,sgd_nesterov optimizer.momentum=0.8 dry_run=true", 2),
+        ("-m schedule=linear,polynomial schedule.warmup_updates=7 ++schedule.final=0.1 dry_run=true", 2),
+        ("-m schedule=step,grow_batch schedule.milestones=[1,2] dry_run=true", 2),
     ],
 )
 def test_a_dry_run_writes_nothing(line: str, runs: int, typed: Typed) -> None:

@@ -51,7 +51,7 @@ def _in_step(together: Any, numbers: Mapping[str, int]) -> list[list[str]]:
     for names in lists:
         said = f"together=[{','.join(map(str, names))}]" if isinstance(names, list) else f"together={names}"
         if not _is_list_of(str, names) or len(set(names)) < max(2, len(names)):
-            raise UserError(f"{said}: must be a list of two settings or more, such as [optimizer,lr]")
+            raise UserError(f"{said}: must be a list of two settings or more, each once, such as [optimizer,lr]")
         keys = [typed.get(name.lstrip("+"), name) for name in names]
         for key in keys:
             if numbers.get(key, 1) == 1:

@@ -1,7 +1,7 @@
 """Checks of command-line overrides that need no configuration."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
@@ -39,6 +39,22 @@ def check_overrides(overrides: Iterable[Override]) -> None:
             for name in value.list if isinstance(value, ChoiceSweep) else [value]:
                 if not _is_name(Override._convert_value(name)):
                     raise UserError(f"{typed}: must be a name without folder or .yaml; --help lists the names")
+
+
+def for_each_member(overrides: Sequence[Override]) -> list[str]:
+    """Return the overrides as typed, but with a setting of a swept group as a sweep of one value.
+
+    Hydra would set the others on the group's default member, which need not have the setting.
+    """
+    swept = {override.key_or_group for override in overrides if override.is_sweep_override()} & GROUPS
+    return [
+        f"{override.get_key_element()}=choice({override.get_value_string()})"
+        if override.key_or_group.partition(".")[0] in swept
+        and "." in override.key_or_group
+        and not (override.is_sweep_override() or override.is_delete())
+        else str(override.input_line)
+        for override in overrides
+    ]
 
 
 def _is_name(value: object) -> bool:

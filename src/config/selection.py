@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from src.config.combinations import combinations
 from src.config.conf_files import check_conf
 from src.config.loader import Composer
-from src.config.overrides import check_overrides
+from src.config.overrides import check_overrides, for_each_member
 from src.config.resolve import Resolved, resolve, without_hydra
 from src.config.settings import CONF, ConfigChoices, Settings
 
@@ -44,6 +44,8 @@ def select(overrides: list[str]) -> Selection:
         loader = Composer(hydras)
         typed = OverridesParser.create(config_loader=hydras).parse_overrides(overrides)
         check_overrides(typed)
+        overrides = for_each_member(typed)
+        typed = OverridesParser.create(config_loader=hydras).parse_overrides(overrides)
         master = loader.load_configuration("config", overrides, run_mode=RunMode.MULTIRUN)
         swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
         parsed = [*OverridesParser.create(config_loader=hydras).parse_overrides(swept), *typed]

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from src.data import image_files
 from src.data.arrays import check_memory, existing
 from src.data.images import Pixels
-from src.errors import UserError, flat, printable
+from src.errors import UserError, flat, visible
 from src.files import irregular
 
 CHUNK = 1024  # images that are read ahead
@@ -49,10 +49,10 @@ class Folder:
             splits["test"] = self._listed("test")
         classes, *others = ({name for _, name in files} for files in splits.values())
         if others and classes != others[0]:
-            differing = ", ".join(map(printable, sorted(classes ^ others[0])))
+            differing = ", ".join(map(visible, sorted(classes ^ others[0])))
             raise UserError(f"{self.path}: train and test differ in their classes; only one of them has {differing}")
         if len(classes) < 2:
-            raise UserError(f"{self.path}: has one class, {printable(*classes)}; at least two are needed")
+            raise UserError(f"{self.path}: has one class, {visible(*classes)}; at least two are needed")
         identity = json.dumps([VERSION, str(self.path.resolve()), self.size, self.grey]).encode()
         cache = self.caches / f"{hashlib.sha256(identity).hexdigest()[:16]}.npz"
         key = self._key(splits)
@@ -100,12 +100,12 @@ class Folder:
     def _decoded(self, splits: Mapping[str, list[Listed]], classes: list[str]) -> dict[str, Any]:
         for split in splits:
             if hidden := sorted(each.name for each in (self.path / split).glob(".*") if each.is_dir()):
-                print(f"{self.path / split}: skipped {', '.join(map(printable, hidden))}", file=sys.stderr)
+                print(f"{self.path / split}: skipped {', '.join(map(visible, hidden))}", file=sys.stderr)
         files = [file for of_split in splits.values() for file in of_split]
         images = self._read_all([file for file, _ in files])
         numbers = {name: number for number, name in enumerate(classes)}
         labels = np.array([numbers[name] for _, name in files])
-        arrays: dict[str, Any] = {"classes": np.array([printable(name) for name in classes])}
+        arrays: dict[str, Any] = {"classes": np.array([visible(name) for name in classes])}
         first = 0
         for name, of_split in splits.items():
             last = first + len(of_split)

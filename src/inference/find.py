@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from src.errors import UserError
+from src.errors import UserError, visible
 from src.runs.directory import Run
 from src.runs.own_code import own_code
 from src.runs.state import State, read_state, records
@@ -71,7 +71,7 @@ def best(selection: Sequence[str], output: Path) -> Path:
     split = "validation" if validated else "test"
     top = max(validated or chosen, key=lambda state: _accuracy(state, split))
     counted = f"{len(validated or chosen)} run{'s' * (len(validated or chosen) > 1)}"
-    print(f"{name}: {top.directory}/, {_accuracy(top, split):.2%} on the {split} set, of {counted}")
+    print(visible(f"{name}: {top.directory}/, {_accuracy(top, split):.2%} on the {split} set, of {counted}"))
     return top.directory
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.files import replace_files
+from src.files import as_cell, replace_files
 from src.range_test.result import Result
 from src.runs.provenance import provenance
 
@@ -67,9 +67,10 @@ def _table(results: Sequence[Result]) -> bytes:
     for result in results:
         row, (low, high) = result.row, result.interval
         for seed, losses, points in zip(row.seeds, result.losses, result.points, strict=True):
-            table.writerow(
+            cells = (
                 {"optimizer": row.names.optimizer, "batch_size": row.settings.batch_size}
                 | {"settings": row.label.strip(), "seed": seed, "low": low, "high": high, **asdict(points)}
                 | {"from": result.lrs[0], "to": result.lrs[-1], "steps": len(result.lrs), "losses": len(losses)}
             )
+            table.writerow({key: as_cell(value) for key, value in cells.items()})
     return text.getvalue().encode()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.errors import printable
+from src.errors import visible
+from src.files import as_cell
 from src.reporting import escapes, tables
 from src.reporting.figures import figures
 from src.reporting.limits_figure import limits_figures
@@ -21,18 +22,18 @@ LONGEST = 100  # characters of a title in a file name
 
 def write_frames(frames: Frames, folder: Path) -> None:
     """Write all runs and curves as CSV and Parquet."""
-    runs = frames.runs.rename(index=printable)
-    curves = frames.curves.rename(index=printable, level="directory")
+    runs = frames.runs.rename(index=visible)
+    curves = frames.curves.rename(index=visible, level="directory")
     mixed = {key: "string" for key in runs if runs[key].dtype == object}
     for name, frame in (("runs", runs.astype(mixed)), ("curves", curves)):
-        frame.to_csv(folder / f"{name}.csv")
+        _write_csv(frame.reset_index(), folder / f"{name}.csv")
         (folder / f"{name}.parquet").write_bytes(frame.to_parquet())  # pyarrow only opens UTF-8 paths
 
 
 def write_tables(section: Section, folder: Path) -> None:
     """Write a section's tables as CSV, Markdown and LaTeX."""
     grid, prefix = section.grid, section.prefix
-    section.numbers.to_csv(folder / f"{prefix}cells.csv", index=False)
+    _write_csv(section.numbers, folder / f"{prefix}cells.csv")
     texts = {optimizer: tables.of_optimizer(grid, optimizer) for optimizer in grid.optimizers}
     parts = [f"### {escapes.markdown(each)}\n\n{tables.markdown(table)}" for each, table in texts.items()]
     head = f"## {escapes.markdown(grid.title)}\n\n{tables.legend(grid)}\n\n"
@@ -51,7 +52,12 @@ def write_tables(section: Section, folder: Path) -> None:
     }
     for name, rows in contents.items():
         if table := list(rows):
-            pd.DataFrame(table).to_csv(folder / f"{prefix}{name}.csv", index=False)
+            _write_csv(pd.DataFrame(table), folder / f"{prefix}{name}.csv")
+
+
+def _write_csv(frame: pd.DataFrame, file: Path) -> None:
+    texts = [key for key in frame if not pd.api.types.is_numeric_dtype(frame[key])]
+    frame.assign(**{key: frame[key].map(as_cell, na_action="ignore") for key in texts}).to_csv(file, index=False)
 
 
 def draw_figures(section: Section, folder: Path) -> list[tuple[str, str]]:

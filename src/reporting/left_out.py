@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from src.errors import visible
 from src.reporting.grid import Grid
 from src.reporting.statistics import counted
 
@@ -39,4 +40,4 @@ def runs(grids: Sequence[Grid]) -> dict[Path, str]:
 def named(files: Mapping[Path, str]) -> str:
     """List the first few files with the reasons, and the number of the others."""
     texts = [f"{path}: {' '.join(why.split())}" if why else str(path) for path, why in files.items()]
-    return ", ".join(texts[:FIRST]) + (f" and {len(texts) - FIRST} more" if len(texts) > FIRST else "")
+    return visible(", ".join(texts[:FIRST])) + (f" and {len(texts) - FIRST} more" if len(texts) > FIRST else "")

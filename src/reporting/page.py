@@ -15,7 +15,6 @@ import jinja2
 import pandas as pd
 import vl_convert
 
-from src.errors import printable
 from src.reporting import charts, left_out, tables
 from src.reporting.chapter import chapters
 from src.reporting.comparisons import by_seeds
@@ -87,7 +86,7 @@ def write(
         files=_files(folder),
         library=library.result(),
     )  # fmt: skip
-    (folder / "index.html").write_text(printable(page), encoding="utf-8")
+    (folder / "index.html").write_bytes(page.encode("utf-8", "backslashreplace"))
     return damaged
 
 

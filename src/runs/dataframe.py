@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from src.config.settings import ConfigChoices, Settings, directory
-from src.errors import UserError, one_line, printable
+from src.errors import UserError, one_line, visible
 from src.files import Damaged
 from src.runs.directory import Run
 from src.runs.own_code import own_classes
@@ -88,7 +88,7 @@ def _by_directory(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
     """Return a frame, with these columns if there are no rows. Its index keeps bytes that pandas' strings cannot."""
     index = pd.Index([row["directory"] for row in rows], dtype=object, name="directory")
     cleaned = [
-        {key: printable(value) if isinstance(value, str) else value for key, value in row.items() if key != "directory"}
+        {key: visible(value) if isinstance(value, str) else value for key, value in row.items() if key != "directory"}
         for row in rows
     ]
     return pd.DataFrame(cleaned, index=index, columns=None if rows else list(columns))

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from typing_extensions import NotRequired, TypedDict
 
 from src.config.settings import RECIPE, Augment, Normalize, Settings
+from src.errors import visible
 from src.files import Damaged
 
 Row = dict[str, float]  # one epoch of a curve
@@ -38,7 +39,7 @@ OPEN = with_config(ConfigDict(extra="allow", strict=True))  # another version ma
 class SettingsEntry(TypedDict):
     """The `Settings` of a run in JSON."""
 
-    data: str
+    data: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     validation: Natural
     normalize: Normalize
     model: dict[str, Any]
@@ -144,6 +145,15 @@ def _is_of_other_recipe(parsed: Any) -> bool:
     return parsed.get("recipe", RECIPE) != RECIPE or ("normalize" not in settings and {"data", "lr"} <= settings.keys())
 
 
+def _visible(value: Any) -> Any:
+    """Return a value of JSON in which no text can steer a terminal."""
+    if isinstance(value, dict):
+        return {visible(key): _visible(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_visible(each) for each in value]
+    return visible(value) if isinstance(value, str) else value
+
+
 def parse_record(content: bytes, digest: str) -> dict[str, Any]:
     """Return the record in the content of a `run.json`. Raises Damaged, also if its settings have another digest."""
     try:
@@ -151,6 +161,8 @@ def parse_record(content: bytes, digest: str) -> dict[str, Any]:
         parsed = json.loads(content)
         if _is_of_other_recipe(parsed):
             raise OtherRecipe("written by a version of Ravine with another recipe")
+        if isinstance(parsed, dict):  # settings are hashed as they are, and their text is escaped where it is printed
+            parsed = {key: each if key in ("settings", "traceback") else _visible(each) for key, each in parsed.items()}
         record: dict[str, Any] = RECORD.validate_python(parsed)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

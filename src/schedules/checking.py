@@ -9,6 +9,8 @@ from src.schedules.schedule import Schedule, check_whole, updates_of
 def check_schedule(schedule: Schedule, lr: float, batch_size: int, images: int) -> None:
     """Raise UserError if a schedule has no valid lr, momentum and batch size for each update of a run."""
     try:
+        if type(schedule) is not Schedule and {"decay", "decay_by_update"} <= vars(type(schedule)).keys():
+            raise ValueError("defines both decay and decay_by_update; keep one")
         for epoch in range(schedule.epochs):
             check_whole(f"batch_factor({epoch})", schedule.batch_factor(epoch), 1)
         updates = updates_of(schedule, batch_size, images)

@@ -19,6 +19,7 @@ from src.instantiate import instantiate
 from src.schedules.schedule import Schedule
 
 BY_UPDATE = ("OneCycleLR", "CyclicLR")  # in the examples of their documentation; others are called once an epoch
+ONLY = "only the lr and the momentum can be scheduled, by the number of calls alone"
 NOT_SET = 0.123456789  # a momentum that no scheduler sets
 
 
@@ -64,10 +65,23 @@ class TorchScheduler(Schedule):
 @lru_cache(maxsize=64)  # a study's runs share many of them
 def _called(node: str, lr: float, calls: int) -> tuple[tuple[float, float], ...]:
     """Return lr and momentum before each of so many calls. Raises UserError."""
-    optimizer = SGD([torch.zeros(1)], lr=lr, momentum=NOT_SET)
+    found = _simulated(json.loads(node), lr, calls)
+    # torch's own are functions of the number of calls; another's is called again, since it may draw random numbers.
+    target = json.loads(node)["_target_"]
+    if not target.startswith("torch.") and _simulated(json.loads(node), lr, calls) != found:
+        raise UserError(f"schedule: {target} gives other learning rates when it is called again; {ONLY}")
+    return found
+
+
+def _simulated(node: dict[str, Any], lr: float, calls: int) -> tuple[tuple[float, float], ...]:
+    parameter = torch.zeros(1, device="meta")  # which has no values to be read
+    parameter.grad = torch.zeros(1, device="meta")
+    optimizer = SGD([parameter], lr=lr, momentum=NOT_SET)
+    group, target, found = optimizer.param_groups[0], node["_target_"], []
     told = {"optimizer": optimizer, "max_lr": lr, "total_steps": calls}
-    scheduler = _built(json.loads(node), optimizer, told, {"T_max": calls})
-    group, found = optimizer.param_groups[0], []
+    defaults = {"T_max": calls} | ({"total_iters": calls} if target.endswith(".PolynomialLR") else {})
+    before = _others(group)
+    scheduler = _built(node, optimizer, told, defaults)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the optimizer makes no step
@@ -75,9 +89,17 @@ def _called(node: str, lr: float, calls: int) -> tuple[tuple[float, float], ...]
                 found.append((float(group["lr"]), float(group["momentum"])))
                 scheduler.step()
     except Exception as error:  # the user's class may raise anything
-        target = json.loads(node)["_target_"]
-        raise UserError(f"schedule: {target} fails when it is called: {one_line(error)}") from error
+        raise UserError(f"schedule: {target} fails when it is called: {one_line(error)}; {ONLY}") from error
+    if changed := sorted(key for key, value in _others(group).items() if before.get(key) != value):
+        raise UserError(f"schedule: {target} changes {', '.join(changed)} of the optimizer; {ONLY}")
     return (*found, (float(group["lr"]), float(group["momentum"])))
+
+
+def _others(group: dict[str, Any]) -> dict[str, Any]:
+    """Return what a scheduler must not change; schedulers note the initial lr and limits of the momentum there."""
+    kept = ("params", "lr", "momentum", "initial_lr", "initial_momentum", "swa_lr")
+    noted = ("min_", "max_", "base_")
+    return {key: value for key, value in group.items() if key not in kept and not key.startswith(noted)}
 
 
 def new_schedule(node: dict[str, Any], epochs: int) -> Schedule:

@@ -40,6 +40,7 @@ class Classifier(LightningModule):
         self.stepper = Stepper(model, optimizer, self.rates)
         self.lrs: list[float] = []  # of the epoch's updates that are to come, if they differ
         self.momenta: list[float] = []
+        self.initial: list[Tensor] = []  # parameters before the first epoch
         self.curve: list[Row] = []  # one row per epoch; saved in the checkpoint
         self.code = OwnCode()
         self.unsaved: list[str] = []  # places of state that the checkpoint lacks, so that the run cannot resume from it
@@ -50,13 +51,20 @@ class Classifier(LightningModule):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Keep the gradients, which Lightning would clear; an optimizer may hold them in a tensor of its own."""
 
+    @property
+    def has_learned(self) -> bool:
+        """False if this is known to be a first epoch that has changed no weight."""
+        pairs = zip(self.initial, self.model.parameters(), strict=False)
+        return not self.initial or any(not torch.equal(before, now) for before, now in pairs)
+
     def on_fit_start(self) -> None:
+        self.initial = [] if self.curve else [each.detach().clone() for each in self.model.parameters()]
         self.trainer.should_stop = not self.finite  # a run may be resumed after it diverged
 
     def on_train_epoch_start(self) -> None:
         seed_all(epoch_seed(self.seed, self.current_epoch))
+        self.set_mode(training=True)  # first, since a schedule-free optimizer undoes `eval` by the same momentum
         self.set_rates(self.current_epoch, self.data.updates)
-        self.set_mode(training=True)
         self.updates = 0
         self.train_metrics = EpochMetrics(self.device)
         self.started = time.perf_counter()

@@ -67,6 +67,11 @@ class LearningRates:
         return lr if base == self.lr else base if lr == self.lr else lr * (base / self.lr)
 
     @property
+    def has_lr(self) -> bool:
+        """True if a group has an lr that can be set."""
+        return bool(self._groups())
+
+    @property
     def has_momentum(self) -> bool:
         """True if a group has a momentum that can be set."""
         return any(_momentum_key(group) for group, _ in self._groups())
@@ -75,7 +80,7 @@ class LearningRates:
     def columns(self) -> dict[str, float]:
         """The lr of the first group, those of others that differ, `lr_group2` and so on, and a scheduled `momentum`."""
         self._groups()  # notes the bases of groups that were added meanwhile
-        lrs = [float(group.get("lr") or 0.0) for group in self.optimizer.param_groups]
+        lrs = [float(self.now if group.get("lr") is None else group["lr"]) for group in self.optimizer.param_groups]
         bases = [self.bases.get((id(self.optimizer), place)) for place in range(len(lrs))]
         # All lrs may be 0 for a while, in which the columns of groups must not be missing.
         differing = {

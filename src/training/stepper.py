@@ -170,20 +170,26 @@ class Stepper:
         self, current: Callable[[], Chain | None], pixels: Pixels, minibatch: Sequence[Tensor]
     ) -> Evaluation:
         """Compute the loss (1,), the correct predictions and the gradients of one minibatch."""
-        self.gradients += 1
         self.optimizer.zero_grad()
         # Gradients that an optimizer keeps, in order to add to them, are left to autograd.
         chain = None if self.create_graph or self.differentiates else current()
         if chain and all(parameter.grad is None for parameter in chain.parameters):
+            self.gradients += 1
             return chain.train(pixels, minibatch)
         images, labels = pixels.minibatch(minibatch[0])
         with torch.enable_grad(), _second_derivatives() if self.create_graph else nullcontext():
             logits = self.model(images)
             loss = cross_entropy(logits, labels)
-            if not self.differentiates:
+            if self.differentiates:  # evaluations without a backward pass, as of a line search, are no gradients
+                loss.register_hook(self._count)
+            else:
+                self.gradients += 1
                 loss.backward(create_graph=self.create_graph)
                 loss = loss.detach()
             return loss[None], (logits.argmax(-1) == labels).sum()
+
+    def _count(self, _: Tensor) -> None:
+        self.gradients += 1
 
     def _evaluated(self, evaluate: Closure) -> Closure:
         """Call `evaluate` at once, and return a closure whose first call reuses the result if no parameter has changed.

@@ -74,6 +74,11 @@ class Training:
         self.code = own_code(settings)
         begin_anew(self.code)
         self.classifier = self._built(probe)
+        epochs = range(settings.epochs)
+        lrs = {lr for epoch in epochs for lr in schedule.lrs(settings.lr, epoch, self.data.updates)}
+        if lrs != {settings.lr} and not self.classifier.rates.has_lr:
+            name = type(self.classifier.optimizer).__name__
+            raise UserError(f"schedule: changes the lr, which the groups of {name} do not have; use schedule=constant")
         if schedule.momenta(settings.lr, 0, self.data.updates) and not self.classifier.rates.has_momentum:
             name = type(self.classifier.optimizer).__name__
             raise UserError(
@@ -223,6 +228,11 @@ class Training:
 
     def _misses_state(self, checkpoint: Path) -> bool:
         """Return True, after a warning, if a run cannot resume from its first checkpoint."""
+        if not self.classifier.has_learned:
+            print(
+                "no weight has changed in the first epoch: does the optimizer's step use the gradients?",
+                file=sys.stderr,
+            )
         self.classifier.unsaved = unsaved_state(self.classifier, checkpoint, self._built, self.device)
         if self.classifier.unsaved:
             print(

@@ -764,6 +764,15 @@ class OwnBackward(Base):
         return loss
 
 
+class ForwardTwice(OwnBackward):
+    """Evaluates the loss once more after the update, without a backward pass, as a line search does."""
+
+    def step(self, closure: Any = None) -> Tensor:  # type: ignore[override]
+        loss = super().step(closure)
+        closure()
+        return loss
+
+
 class SkipsWithoutGradients(Base):
     """Wants a graph that is of no use to it, and skips parameters that have no gradient."""
 

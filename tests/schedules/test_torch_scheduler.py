@@ -139,3 +139,60 @@ def test_what_cannot_be_used_is_one_line(node: dict[str, Any], complaint: str) -
         check_schedule(new_schedule(node, 4), LR, 10, 70)
     assert complaint in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+class ChangesWeightDecay(PerEpochOrUpdate):
+    def get_lr(self) -> list[Any]:
+        self.optimizer.param_groups[0]["weight_decay"] = 0.1 * self.last_epoch
+        return super().get_lr()
+
+
+class ReadsWeights(PerEpochOrUpdate):
+    def get_lr(self) -> list[Any]:
+        return [float(self.optimizer.param_groups[0]["params"][0].norm())]
+
+
+class ReadsGradients(PerEpochOrUpdate):
+    def get_lr(self) -> list[Any]:
+        return [float(self.optimizer.param_groups[0]["params"][0].grad.norm())]
+
+
+class Draws(PerEpochOrUpdate):
+    def get_lr(self) -> list[Any]:
+        return [float(torch.rand(1))]
+
+
+class SetsEps(PerEpochOrUpdate):
+    def get_lr(self) -> list[Any]:
+        self.optimizer.param_groups[0]["eps"] = 1e-3
+        return super().get_lr()
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("ChangesWeightDecay", "changes weight_decay of the optimizer; only the lr and the momentum can be scheduled"),
+        ("SetsEps", "changes eps of the optimizer"),
+        ("ReadsWeights", "meta tensors"),
+        ("ReadsGradients", "meta tensors"),
+        ("Draws", "gives other learning rates when it is called again"),
+    ],
+)
+def test_what_is_no_function_of_the_calls_alone_is_refused(name: str, complaint: str) -> None:
+    with pytest.raises(UserError) as raised:
+        check_schedule(new_schedule({"_target_": f"{__name__}.{name}", "interval": "update"}, 3), LR, 10, 70)
+    assert complaint in str(raised.value)
+
+
+class Both(Schedule):
+    def decay(self, epoch: int) -> float:
+        return 1.0
+
+    def decay_by_update(self, update: int, updates: int) -> float:
+        return 0.5
+
+
+def test_two_decays_are_refused() -> None:
+    with pytest.raises(UserError, match="Both: defines both decay and decay_by_update; keep one"):
+        check_schedule(Both(3), LR, 10, 70)
+    check_schedule(Schedule(3), LR, 10, 70)

@@ -181,6 +181,54 @@ def test_one_group_may_learn_at_a_share_of_the_lr(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+class WithoutLr(SGD):
+    """Keeps its lr under another key."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.param_groups[0]["step_size"] = self.param_groups[0].pop("lr")
+
+    def step(self, closure: Any = None) -> Any:
+        closure()
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter -= self.param_groups[0]["step_size"] * parameter.grad
+
+
+class Idle(SGD):
+    def step(self, closure: Any = None) -> Any:
+        closure()
+
+
+def test_groups_without_an_lr_cannot_be_scheduled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    without = {"_target_": f"{__name__}.WithoutLr"}
+    with pytest.raises(UserError, match="changes the lr, which the groups of WithoutLr do not have"):
+        Training(settings(without, COSINE), IMAGES, "cpu")
+    run = train(tmp_path, settings(without, {"_target_": "src.schedules.Schedule"}))
+    assert {row["lr"] for row in curve(run.directory)} == {str(LR)}
+    assert "no weight has changed" not in capfd.readouterr().err
+    train(tmp_path, settings({"_target_": f"{__name__}.Idle"}, COSINE))
+    assert "no weight has changed in the first epoch: does the optimizer's step use" in capfd.readouterr().err
+
+
+def test_a_schedule_free_optimizer_undoes_its_evaluation_by_the_momentum_that_made_it(tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+
+    class Noting(SGD):
+        def train(self) -> None:
+            seen.append(("train", self.param_groups[0]["momentum"]))
+
+        def eval(self) -> None:
+            seen.append(("eval", self.param_groups[0]["momentum"]))
+
+    globals()["Noting"] = Noting
+    wanted = settings({"_target_": f"{__name__}.Noting", "momentum": 0.9}, ONE_CYCLE)
+    train(tmp_path, wanted)
+    ended = [momentum for mode, momentum in seen if mode == "eval"]
+    begun = [momentum for mode, momentum in seen if mode == "train"]
+    assert begun[1:] == ended[: len(begun) - 1]
+
+
 def test_a_momentum_of_zero(tmp_path: Path) -> None:
     falling = ONE_CYCLE | {"base_momentum": 0.0}
     run = train(tmp_path, settings(OPTIMIZERS["SGD"], falling))
