@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -20,6 +21,7 @@ EXTRAS = {  # the extra in pyproject.toml that installs each config file
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
 }
+PLACES = {"predict": "another file with csv=", "export": "another file"}  # where a command writes
 # Hydra's two messages for a sweep without -m.
 SEVERAL_VALUES = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| requires --multirun)")
 
@@ -103,10 +105,27 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{os.fspath(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror}; free some space, or choose another folder with output_dir="
+        elsewhere = PLACES.get(Path(sys.argv[0]).stem, "another folder with output_dir=")
+        return f"{where}{error.strerror}; free some space, or choose {elsewhere}"
+    if limit := _limit(error):
+        return limit
     if isinstance(error, OSError) and error.filename:
         return f"{os.fspath(error.filename)}: {error.strerror}; choose another path, or check its permissions"
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def _limit(error: Exception) -> str:
+    """Return how to raise the limit of the system that an error is about; empty if it is about none."""
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{text}: raise the limit with ulimit -n 1024, or use fewer processes with hydra.launcher.workers=1"
+    if isinstance(error, OSError) and "AF_UNIX path too long" in text:
+        return f"TMPDIR={os.environ.get('TMPDIR', '')}: is too long for the sockets between processes; set TMPDIR=/tmp"
+    no_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if no_memory or (isinstance(error, ImportError) and "failed to map segment" in text):
+        what = f"{type(error).__name__}: {text}"
+        return f"{what}: memory ran out; raise a limit that ulimit -v shows, or use a larger machine"
+    return ""
 
 
 def _unreadable(override: str) -> str:

@@ -33,9 +33,9 @@ function fitted(spec, width) {
   return { ...spec, config: legend, width: Math.min(spec.width, room) };
 }
 async function draw(element, id, spec) {
-  // Vega warns of each panel in which a layer, such as diverged runs, is empty: only errors are logged.
+  // With `ast`, expressions are interpreted: the page's policy forbids `eval`. Vega warns of each panel in which a layer, such as diverged runs, is empty: only errors are logged.
   const inside = element.appendChild(document.createElement("div")); // vega-embed's own style would widen the page
-  const { view } = await vegaEmbed(inside, { ...fitted(spec, element.clientWidth), datasets: tablesOf(id) }, { renderer: "svg", actions: false, config, logLevel: 1 });
+  const { view } = await vegaEmbed(inside, { ...fitted(spec, element.clientWidth), datasets: tablesOf(id) }, { renderer: "svg", actions: false, config, logLevel: 1, ast: true });
   element.classList.add("drawn");
   (views[id] ??= []).push(view);
   set(view, state[id]);

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -143,16 +144,17 @@ class Run:
             return False
 
     @contextmanager
-    def locked(self, wait: bool = False) -> Iterator[None]:
+    def locked(self, wait: bool = False, patience: float = GLANCE) -> Iterator[None]:
         """Hold the lock of this run; the lock of a dead process does not count.
 
-        If another process is training the run, wait for that to end, or raise UserError if not `wait`.
+        If another process is training the run, wait for that to end, or raise UserError after `patience` seconds if
+        not `wait`.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(self._lock) and not self._lock_is_a_file:
             set_aside(self._lock)  # FileLock would truncate a link's target
         try:
-            with FileLock(self._lock, timeout=-1 if wait else GLANCE):
+            with FileLock(self._lock, timeout=-1 if wait else patience):
                 self._finish_replacing()
                 yield
         except Timeout:
@@ -172,8 +174,8 @@ class Run:
                 return False
         except Timeout:
             return True
-        except OSError:  # perhaps another user's run
-            return False
+        except OSError:  # another user's run: whoever can read the lock can test it
+            return _is_locked(self._lock)
 
     def to_be_cleared(self, force: bool) -> bool:
         """Return True if `force` still applies: a command, or a requeued Slurm job, clears each run only once."""
@@ -259,6 +261,22 @@ class Run:
             for path in moving.iterdir():
                 path.rename(self.directory / path.name)
             moving.rmdir()
+
+
+def _is_locked(file: Path) -> bool:
+    """Return True if a process holds the lock of a file that can be read, but perhaps not written."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with file.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _remove(path: Path) -> None:

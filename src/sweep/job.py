@@ -161,7 +161,8 @@ class Job:
         """Fail and record the failure, since the worker died; if the run had ended before, end the job."""
         if self.run and self.state:
             # Another process may be training it by now, or the disk may be full.
-            with suppress(UserError, OSError), self.run.locked():
+            # A worker whose fork server has died may live for an instant longer.
+            with suppress(UserError, OSError), self.run.locked(patience=5.0):
                 if not self.run.ended:
                     names, settings = asdict(self.state.names), asdict(self.state.settings)
                     failure = {"status": "failed", "error": reason}

@@ -140,9 +140,21 @@ def end_all(workers: Sequence[Worker]) -> None:
 
 def _how_it_ended(code: int | None) -> str:
     if code is None or code >= 0:
-        return f"its process exited with code {code}"
+        return f"its process exited with code {code}{_memory_limit()}"
     cause = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
     return f"its process was ended by {signal.Signals(-code).name}{cause}"
+
+
+def _memory_limit() -> str:
+    """Say how much memory a process may have, if that is limited: libraries that get none end it with any code."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    except ImportError:  # Windows
+        return ""
+    limited = limit != resource.RLIM_INFINITY
+    return f", perhaps because ulimit -v allows it only {limit / 2**30:.1f} GB of memory" if limited else ""
 
 
 def _begin(gpu: str | None, lent: Any) -> None:

@@ -272,3 +272,22 @@ def test_without_scripts_the_figures_are_shown(browser: Browser, written: Path) 
         assert box["width"] > 800
         assert page.locator(".controls").is_hidden()
         assert not page.locator(".chart").first.is_visible()
+
+
+def test_the_page_runs_its_own_scripts_and_loads_nothing(browser: Browser, written: Path, tmp_path: Path) -> None:
+    """What a record's text might smuggle in is neither run nor fetched."""
+    smuggled = (
+        '<img src="https://example.org/x.png" onerror="window.ran = 1"><script>window.ran = 2</script>'
+        '<iframe srcdoc="<script>parent.ran = 3</script>"></iframe><body onload="window.ran = 4">'
+    )
+    page_file = tmp_path / "index.html"
+    page_file.write_text(written.read_text(encoding="utf-8").replace("<header>", f"<header>{smuggled}"), "utf-8")
+    requests: list[str] = []
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(page_file.as_uri())
+    page.wait_for_selector(".chart.drawn")  # its own scripts run
+    assert page.evaluate("window.ran") is None
+    assert not [url for url in requests if url.startswith("http")]
+    context.close()

@@ -160,7 +160,7 @@ def forced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int | N
         stage = Run.locked
 
         class Staged(Run):
-            def locked(self, wait: bool = False) -> Any:
+            def locked(self, wait: bool = False, patience: float = 0.3) -> Any:
                 from contextlib import contextmanager
 
                 @contextmanager

@@ -1,5 +1,6 @@
 """The callback that writes a run's curve, settings and error figure for TensorBoard."""
 
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,27 @@ from typing import Any
 import PIL.Image
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from src.runs.record import PROBED, Row
 from src.training.classifier import Classifier
 from src.training.lightning import Callback, LightningModule, Trainer
+
+
+def _quieten() -> None:
+    """Print no traceback of the thread that writes: what it raises, on a full disk say, is raised again by `flush`."""
+    usual = threading.excepthook
+    if getattr(usual, "quiet", False):
+        return
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.thread, _AsyncWriterThread):
+            usual(arguments)
+
+    hook.quiet = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
 
 
 class TensorBoard(Callback):
@@ -30,6 +46,7 @@ class TensorBoard(Callback):
         """Opened when the first epoch is on disk: an earlier training is kept until then."""
         for file in self.directory.glob("events.out.tfevents.*"):
             file.unlink()
+        _quieten()
         writer = SummaryWriter(str(self.directory))
         _, session_start, _ = hparams(self.hyperparameters, {})
         writer._get_file_writer().add_summary(session_start)
