@@ -128,4 +128,7 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], directory: Path) -> No
                 f"{directory}: its weights do not fit the network, whose code has changed since: {name} is {found} in "
                 f"the checkpoint and {wanted} in the code; None means missing"
             )
+        kinds = [getattr(some[name], "dtype", None) for some in (weights, expected)]
+        if kinds[0] != kinds[1]:
+            raise UserError(f"{directory}: its weights do not fit the network: {name} holds {kinds[0]}, not {kinds[1]}")
     network.load_state_dict(weights)

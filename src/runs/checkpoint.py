@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from src.errors import UserError, flat
 from src.files import Damaged, set_aside
 from src.runs.directory import Run
-from src.runs.record import ENDED, check_agreement, checked_curve
+from src.runs.record import ENDED, check_agreement, checked_curve, finite
 
 DIGEST = "digest"  # the key of the settings' digest in a checkpoint
 PLAIN = (type(None), bool, int, float, complex, str)
@@ -104,7 +104,14 @@ def read(path: Path, digest: str) -> dict[str, Any]:
         raise Damaged(f"its member {damaged_member} has a wrong checksum")
     if not isinstance(checkpoint, dict):
         raise Damaged("not a checkpoint")
-    checked_curve(checkpoint.get("curve"))
+    curve = checked_curve(checkpoint.get("curve"))
+    weights = checkpoint.get("state_dict")
+    for name, each in weights.items() if isinstance(weights, dict) else []:
+        if isinstance(each, torch.Tensor) and each.layout != torch.strided:
+            raise Damaged(f"its {name} is sparse; weights are dense")
+        # Infinite numbers may be meant, as in the mask of an attention.
+        if isinstance(each, torch.Tensor) and all(map(finite, curve[-1:])) and bool(each.isnan().any()):
+            raise Damaged(f"its {name} is not a number, though its losses are")
     if checkpoint.get(DIGEST) != digest:
         raise Damaged(f"belongs to run {checkpoint.get(DIGEST)}")
     return checkpoint
@@ -121,6 +128,7 @@ def read_fitting(
     if not 1 <= done <= epochs or checkpoint.get("epoch") != done - 1:
         raise Damaged(f"its epoch {checkpoint.get('epoch')} does not fit a curve of {done} epochs in a run of {epochs}")
     shapes = {f"model.{name}": getattr(each, "shape", None) for name, each in model.state_dict().items()}
+    kinds = {f"model.{name}": getattr(each, "dtype", None) for name, each in model.state_dict().items()}
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     try:
         (state,) = checkpoint["optimizer_states"]
@@ -132,9 +140,15 @@ def read_fitting(
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         fits = False
+    if fits and (wrong := [key for key, kind in kinds.items() if _kind(checkpoint, key) != kind]):
+        raise Damaged(f"its {wrong[0]} holds {_kind(checkpoint, wrong[0])}, not {kinds[wrong[0]]}")
     if not fits:
         raise Damaged("does not fit the network or the optimizer")
     return checkpoint
+
+
+def _kind(checkpoint: dict[str, Any], key: str) -> Any:
+    return getattr(checkpoint["state_dict"][key], "dtype", None)
 
 
 def restore_curve(run: Run) -> None:
