@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train study report test test-quick test-long test-gpu check bench clean
+.PHONY: help setup train study report test test-quick test-long test-gpu check bench sbom audit clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,13 @@ bench: .venv/tested ## tables of speed, in outputs/bench/ (QUICK=1 for some of t
 	for part in operators steps probe fused studies growth start frame $(if $(QUICK),,launchers); do \
 	  QUICK=$(QUICK) $(BIN)/python -m tests.benchmarks.$$part || exit 1; done
 
+sbom: .venv/installed ## what .venv holds, as outputs/sbom.json in CycloneDX's format
+	@mkdir -p outputs
+	$(TOOL) cyclonedx-bom cyclonedx-py environment --output-format JSON --output-file outputs/sbom.json $(BIN)/python
+
+audit: .venv/installed ## known vulnerabilities of the pinned versions, by the Python Packaging Advisory Database
+	$(TOOL) pip-audit pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean: ## remove the environment and caches; outputs/ stays
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
@@ -48,6 +55,9 @@ clean: ## remove the environment and caches; outputs/ stays
 # RESOLUTION=lowest-direct installs the lowest versions that pyproject.toml allows, instead of constraints.txt.
 VERSIONS = $(if $(filter-out pinned,$(RESOLUTION)),--resolution $(RESOLUTION),--constraints constraints.txt)
 INSTALL = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --compile-bytecode $(VERSIONS)
+
+# Tools that nothing else needs, in an environment of their own.
+TOOL = $(BIN)/python -m uv tool run --quiet --constraints constraints.txt --from
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

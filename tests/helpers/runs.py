@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from src.config.settings import ConfigChoices, Settings, directory
-from src.runs.checkpoint import quiet_about_sparse_tensors
+from src.runs.checkpoint import DIGEST, quiet_about_sparse_tensors, serialised
 from src.runs.directory import Run
 
 TIMED = ("seconds", "evaluation_seconds", "images_per_second")
@@ -48,3 +48,16 @@ def assert_same(one: Path, other: Path) -> None:
     assert rows == other_rows
     assert figures == other_figures
     torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0, equal_nan=True)
+
+
+def renamed(run: Path, changed: dict[str, object]) -> Path:
+    """Return the run's folder under the name that the changed settings have, so that its files are intact."""
+    record = json.loads((run / "run.json").read_text())
+    record["settings"] |= changed
+    digest = Settings(**record["settings"]).digest
+    (run / "run.json").write_text(json.dumps(record))
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    (run / "last.ckpt").write_bytes(serialised(checkpoint | {DIGEST: digest}))
+    target = run.with_name(run.name[:-8] + digest)
+    run.rename(target)
+    return target

@@ -1,34 +1,17 @@
 """A record that a stranger has written runs no code."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
-import torch
 
 import src
-from src.config.settings import Settings
 from src.errors import UserError
 from src.inference.trust import check_trusted
-from src.runs.checkpoint import DIGEST, serialised
 from tests.helpers.commands import Command
-from tests.helpers.runs import the_run
+from tests.helpers.runs import renamed, the_run
 
 TRIPWIRE = "from pathlib import Path\nPath({!r}).touch()\nfrom torch import nn\nclass Net(nn.Linear): pass\n"
-
-
-def renamed(run: Path, changed: dict[str, object]) -> Path:
-    """Return the run's folder under the name that the changed settings have, so that its files are intact."""
-    record = json.loads((run / "run.json").read_text())
-    record["settings"] |= changed
-    digest = Settings(**record["settings"]).digest
-    (run / "run.json").write_text(json.dumps(record))
-    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    (run / "last.ckpt").write_bytes(serialised(checkpoint | {DIGEST: digest}))
-    target = run.with_name(run.name[:-8] + digest)
-    run.rename(target)
-    return target
 
 
 @pytest.mark.parametrize("place", ["deep.inside.stranger.Net", "json.tool.Net"])
