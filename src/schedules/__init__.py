@@ -4,4 +4,6 @@ from src.schedules.by_epoch import Cosine, Exponential, GrowBatch, Step
 from src.schedules.by_update import CosineByUpdate, Polynomial, Trapezoid
 from src.schedules.schedule import Schedule
 
+Schedule.__module__ = __name__  # as configurations and users name it
+
 __all__ = ["Cosine", "CosineByUpdate", "Exponential", "GrowBatch", "Polynomial", "Schedule", "Step", "Trapezoid"]

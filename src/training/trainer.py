@@ -74,11 +74,13 @@ class Training:
         self.code = own_code(settings)
         begin_anew(self.code)
         self.classifier = self._built(probe)
-        epochs = range(settings.epochs)
-        lrs = {lr for epoch in epochs for lr in schedule.lrs(settings.lr, epoch, self.data.updates)}
-        if lrs != {settings.lr} and not self.classifier.rates.has_lr:
-            name = type(self.classifier.optimizer).__name__
-            raise UserError(f"schedule: changes the lr, which the groups of {name} do not have; use schedule=constant")
+        if not self.classifier.rates.has_lr:
+            epochs = range(settings.epochs)
+            if {lr for epoch in epochs for lr in schedule.lrs(settings.lr, epoch, self.data.updates)} != {settings.lr}:
+                name = type(self.classifier.optimizer).__name__
+                raise UserError(
+                    f"schedule: changes the lr, which the groups of {name} do not have; use schedule=constant"
+                )
         if schedule.momenta(settings.lr, 0, self.data.updates) and not self.classifier.rates.has_momentum:
             name = type(self.classifier.optimizer).__name__
             raise UserError(

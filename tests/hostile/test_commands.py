@@ -16,9 +16,10 @@ import torch
 from src.runs.checkpoint import DIGEST, serialised
 from tests.conftest import placed
 from tests.helpers.commands import environment
-from tests.helpers.runs import renamed, the_run
+from tests.helpers.runs import renamed
 from tests.helpers.warm import WarmCommands
 from tests.hostile.test_hangs import bomb
+from tests.runs.test_damage import CHECKPOINT, CURVE, RECORD
 
 WITHIN = 30.0  # seconds for a command, of which its imports take most
 
@@ -63,6 +64,10 @@ def content(name: str, text: bytes) -> "Hostile":
 
 def sparse(name: str, size: int) -> "Hostile":
     return lambda run, trip: os.truncate(run / name, size)
+
+
+def below(name: str, damage: Callable[[Path], None]) -> "Hostile":
+    return lambda run, trip: damage(run / name)
 
 
 def pickled_array(run: Path, trip: Path) -> None:
@@ -116,14 +121,18 @@ HOSTILE: dict[str, Hostile] = {
     "error_figure.png: a bomb": content("error_figure.png", PNG),
     ".hydra/config.yaml: a bomb": content(".hydra/config.yaml", bomb(9)),
     "a link in a circle": a_link_to_itself,
+    **{f"run.json: damaged, {name}": below("run.json", damage) for name, damage in RECORD.items()},
+    **{f"metrics.csv: damaged, {name}": below("metrics.csv", damage) for name, damage in CURVE.items()},
+    **{f"last.ckpt: damaged, {name}": below("last.ckpt", damage) for name, damage in CHECKPOINT.items()},
 }  # fmt: skip
-SETTINGS = "data=digits", "model=mlp", "epochs=1"
+SETTINGS = "data=digits", "data.validation=60", "model=mlp", "epochs=2"
 
 
 @pytest.fixture(scope="session")
 def trained(warm: WarmCommands, tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    assert warm.run("src.train", placed(SETTINGS, folder), environment(small_mnist)).returncode == 0
+    for lr in ("lr=0.01", "lr=0.02"):
+        assert warm.run("src.train", placed([*SETTINGS, lr], folder), environment(small_mnist)).returncode == 0
     return folder / "outputs"
 
 
@@ -136,7 +145,7 @@ def test_no_command_is_misled(kind: str, trained: Path, warm: WarmCommands, tmp_
     (code / "stranger.py").write_text(
         f"from pathlib import Path\nPath({str(trip)!r}).touch()\nfrom torch import nn\nclass Net(nn.Linear): pass\n"
     )
-    run = the_run(outputs)
+    (run,) = outputs.glob("digits/mlp/*-lr0.01-*")
     found = HOSTILE[kind](run, trip)
     run = found if isinstance(found, Path) else run
     image = tmp_path / "one.png"
@@ -147,7 +156,7 @@ def test_no_command_is_misled(kind: str, trained: Path, warm: WarmCommands, tmp_
         "evaluate": [str(run), f"output_dir={outputs}"],
         "predict": [str(run), str(image), "resize=true", f"output_dir={outputs}"],
         "export": [str(run), str(tmp_path / "network.pt2"), f"output_dir={outputs}"],
-        "train": [*SETTINGS, f"output_dir={outputs}"],
+        "train": [*SETTINGS, "lr=0.01", f"output_dir={outputs}"],
     }
     for command, arguments in commands.items():
         began = time.monotonic()
