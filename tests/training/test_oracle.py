@@ -1,5 +1,6 @@
 """Runs, compared with a training loop and networks in plain torch, which take only the minibatch order from src."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from src.native.chain import Chain
 from src.runs.directory import Run
 from src.training.datamodule import epoch_seed, minibatches
 from src.training.trainer import Training, set_up_process
+from tests.helpers.commands import ROOT
 from tests.helpers.images import bars
 from tests.helpers.runs import run_of
 
@@ -155,6 +157,27 @@ def test_a_run_on_torchs_operators_equals_a_plain_loop_bit_for_bit(
     figures = run.record()["figures"]
     assert {key: figures[key] for key in curve[-1]} == pytest.approx(curve[-1], rel=1e-6)
     assert figures["updates"] == EPOCHS * int(np.ceil(300 / BATCH))
+
+
+def test_the_documented_loop_is_a_run_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.native.build.backend", lambda: "torch: switched off")
+    (loop,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+    x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in (*bars(300, 1), *bars(80, 2)))
+    found: dict[str, Any] = {"seed": SEED, "lr": 0.01, "epochs": EPOCHS, "batch_size": BATCH, "epoch_seed": epoch_seed}
+    found |= {
+        "x_train": x_train[:, None],
+        "y_train": y_train.long(),
+        "x_test": x_test[:, None],
+        "y_test": y_test.long(),
+    }
+    torch.set_num_threads(1)
+    exec(loop, found)
+    training, run = trained(MODELS["lenet"][0], OPTIMIZERS["adam"][0], tmp_path)
+    for name, weight in found["model"].state_dict().items():
+        assert torch.equal(weights_of(run)[name], weight)
+    last = training.classifier.curve[-1]
+    expected = {key: found[key] for key in ("test_loss", "test_accuracy")}
+    assert {key: last[key] for key in expected} == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("model", MODELS)
