@@ -92,11 +92,12 @@ def outputs(tmp_path: Path) -> Path:
 STARTS_PROCESSES = {"train", "start_train", "typed_train"}  # fixtures
 SLOW = (  # modules that start processes, compile, or take more than some seconds
     "config/test_loader", "fused/test_graph", "fused/test_parity", "fused/test_train_group",
-    "fused/test_verification", "hydra_plugins/", "inference/", "native/test_build",
+    "fused/test_verification", "hostile/test_checkpoints", "hydra_plugins/", "inference/", "native/test_build",
     "reporting/assignment/test_claims", "reporting/test_charts", "reporting/test_choice",
     "reporting/test_error_figures", "reporting/test_escapes", "reporting/test_page", "runs/test_damage", "sweep/",
-    "reporting/test_divergence", "training/test_continuing", "training/test_lightning", "training/test_modes",
-    "training/test_optimizers", "training/test_own_state", "training/test_resume", "training/test_tensorboard",
+    "reporting/test_divergence", "training/test_continuing", "training/test_deferred", "training/test_lightning", "training/test_modes",
+    "training/test_optimizers", "training/test_own_state", "training/test_resume", "training/test_schedules",
+    "training/test_tensorboard",
     "test_bad_input", "test_errors",
     "test_lr_range", "test_readme", "test_report", "test_status",
 )  # fmt: skip
