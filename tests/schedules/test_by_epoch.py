@@ -5,31 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR
 
 from src.instantiate import instantiate
 from src.schedules import Cosine, Exponential, GrowBatch, Schedule, Step
 from src.schedules.torch_scheduler import new_schedule
 from tests.helpers.commands import ROOT
+from tests.helpers.schedulers import stepped
 
 EPOCHS = 12
 
 
-def torchs(schedule: type[LRScheduler], **arguments: object) -> list[float]:
-    """Return the lrs of a torch scheduler that starts at 1."""
-    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = schedule(optimizer, **arguments)  # type: ignore[arg-type]
-    lrs = []
-    for _ in range(EPOCHS):
-        lrs.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return lrs
+def torchs(scheduler: type[LRScheduler], **arguments: object) -> list[float]:
+    return [lr for lr, _ in stepped(scheduler, EPOCHS, 1.0, **arguments)]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, PolynomialLR
 
 from src.schedules import CosineByUpdate, Exponential, Polynomial, Schedule, Step, Trapezoid
 from src.schedules.schedule import updates_of
+from tests.helpers.schedulers import stepped
 
 UPDATES = [5, 5, 2]  # the batch has grown in the last epoch
 LR = 0.3
@@ -24,14 +23,8 @@ def all_lrs(schedule: Schedule, updates: list[int] = UPDATES) -> list[float]:
     return [lr for part in parts for lr in part]
 
 
-def torchs(scheduler: type[LRScheduler], **arguments: Any) -> list[float]:
-    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=LR)
-    found, scheduler_ = [], scheduler(optimizer, **arguments)
-    for _ in range(sum(UPDATES)):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler_.step()
-    return found
+def torchs(scheduler: type[LRScheduler], **arguments: object) -> list[float]:
+    return [lr for lr, _ in stepped(scheduler, sum(UPDATES), LR, **arguments)]
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD
 from torch.optim import lr_scheduler as theirs
 
 from src.errors import UserError
 from src.schedules.checking import check_schedule
 from src.schedules.schedule import Schedule
 from src.schedules.torch_scheduler import new_schedule
+from tests.helpers.schedulers import stepped
 
 UPDATES, LR = [7, 7, 7, 7], 0.2
 TORCH = "torch.optim.lr_scheduler."
-
-
-def of_torch(cls: Any, calls: int, **arguments: Any) -> list[tuple[float, float]]:
-    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=LR, momentum=0.9)
-    scheduler, found = cls(optimizer, **arguments), []
-    for _ in range(calls):
-        found.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
-        optimizer.step()
-        if len(found) < calls:
-            scheduler.step()
-    return found
 
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
@@ -50,7 +39,7 @@ def test_equals_torchs(name: str) -> None:
     node, cls, arguments = CASES[name]
     schedule = new_schedule({"_target_": TORCH + name.split()[0]} | node, 4)
     check_schedule(schedule, LR, 10, 70)
-    expected = of_torch(cls, 28 if schedule.by_update else 4, **arguments)
+    expected = stepped(cls, 28 if schedule.by_update else 4, LR, **arguments)
     lrs = [lr for epoch in range(4) for lr in schedule.lrs(LR, epoch, UPDATES)]
     momenta = [momentum for epoch in range(4) for momentum in schedule.momenta(LR, epoch, UPDATES)]
     assert lrs == [lr for lr, _ in expected]
@@ -67,7 +56,7 @@ def test_schedulers_within() -> None:
         parts = theirs.LinearLR(optimizer, 0.1, total_iters=5), theirs.CosineAnnealingLR(optimizer, 23)
         return theirs.SequentialLR(optimizer, list(parts), [5])
 
-    expected = [lr for lr, _ in of_torch(both, 28)]
+    expected = [lr for lr, _ in stepped(both, 28, LR)]
     assert [lr for epoch in range(4) for lr in schedule.lrs(LR, epoch, UPDATES)] == expected
     chained = new_schedule({"_target_": TORCH + "ChainedScheduler", "schedulers": [linear, cosine]}, 4)
     check_schedule(chained, LR, 10, 70)
@@ -76,7 +65,7 @@ def test_schedulers_within() -> None:
         parts = theirs.LinearLR(optimizer, 0.1, total_iters=5), theirs.CosineAnnealingLR(optimizer, 23)
         return theirs.ChainedScheduler(list(parts), optimizer)
 
-    expected = [lr for lr, _ in of_torch(one_after_the_other, 4)]
+    expected = [lr for lr, _ in stepped(one_after_the_other, 4, LR)]
     assert [chained.lrs(LR, epoch, UPDATES) for epoch in range(4)] == [[lr] for lr in expected]
 
 
