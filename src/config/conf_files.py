@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.errors import UserError
-from src.files import irregular
+from src.files import irregular, read_file
 
 LARGEST_CONFIG = 2**20  # bytes
 DEEPEST = 100  # brackets
@@ -30,6 +31,13 @@ def check_conf(folders: Iterable[Path]) -> None:
                     raise UserError(f"{file}: {error}") from None
                 except OSError:
                     continue  # Hydra tells it, if it needs the file
+
+
+def stored_config(file: Path) -> DictConfig | ListConfig:
+    """Return the YAML file that Hydra wrote to a run, which anybody may have changed since. Raises whatever it may."""
+    text = read_file(file, largest=LARGEST_CONFIG)
+    check_aliases(text)
+    return OmegaConf.create(text.decode())
 
 
 def check_aliases(text: bytes) -> None:

@@ -12,7 +12,7 @@ from src.config.combinations import combinations
 from src.config.conf_files import check_conf
 from src.config.loader import Composer
 from src.config.overrides import check_overrides, for_each_member
-from src.config.resolve import Resolved, resolve, without_hydra
+from src.config.resolve import Resolved, resolve
 from src.config.settings import CONF, ConfigChoices, Settings
 
 
@@ -52,7 +52,6 @@ def select(overrides: list[str]) -> Selection:
         resolved, jobs = [], combinations(parsed, master.together)
         for job in jobs:
             config = loader.load_sweep_config(master, job)
-            cfg = without_hydra(config)
-            resolved.append(resolve(cfg, config.hydra.runtime.choices))
+            resolved.append(resolve(config, config.hydra.runtime.choices))
         asked = any(override.key_or_group == "seed" for override in parsed)
-        return Selection(resolved, jobs, Path(str(cfg.output_dir)), cfg.device, cfg.threads, asked)
+        return Selection(resolved, jobs, Path(str(config.output_dir)), config.device, config.threads, asked)

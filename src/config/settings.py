@@ -111,15 +111,12 @@ def check_whole(key: str, value: Any, least: int, example: str) -> int:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return the configuration in plain values, without Hydra's own node, with `MISSING` where a value is missing."""
-    nodes = {str(key): config._get_node(key) for key in config if key != "hydra"}
-    return {
-        key: OmegaConf.to_container(config[key], resolve=True)
-        if OmegaConf.is_config(node)
-        else MISSING
-        if OmegaConf.is_missing(config, key)
-        else config[key]
-        for key, node in nodes.items()
-    }
+    found: dict[str, Any] = {}
+    for key in map(str, config):
+        if key != "hydra":
+            value = MISSING if OmegaConf.is_missing(config, key) else config[key]
+            found[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return found
 
 
 def check_machine(cfg: dict[str, Any]) -> None:

@@ -74,5 +74,5 @@ class GridSweeper(BasicSweeper):
                 said.add(one_line(error))
             else:
                 return  # a job can be trained
-        if len(said) == 1 and (reason := said.pop()):
-            raise UserError(reason)
+        if len(said) == 1:
+            raise UserError(said.pop())

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from src.config.conf_files import LARGEST_CONFIG, check_aliases
-from src.files import read_file
+from src.config.conf_files import stored_config
 from src.runs.dataframe import Frames
 from src.runs.record import ENDED
 
@@ -45,11 +44,8 @@ def unfinished(frames: Frames, command: str) -> list[Unfinished]:
 def _command(directory: Path) -> str:
     """Return the command that trained a run, from the overrides that Hydra wrote; empty if they cannot be read."""
     try:
-        text = read_file(directory / ".hydra" / "overrides.yaml", largest=LARGEST_CONFIG)
-        check_aliases(text)
-        overrides = OmegaConf.to_container(
-            OmegaConf.create(text.decode()), resolve=False
-        )  # a page shows no environment
+        # Not resolved: a page shows no environment.
+        overrides = OmegaConf.to_container(stored_config(directory / ".hydra" / "overrides.yaml"), resolve=False)
     except Exception:  # a damaged file can raise anything
         return ""
     words = [str(each) for each in overrides] if isinstance(overrides, list) else []

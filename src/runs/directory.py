@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from src.config.conf_files import LARGEST_CONFIG, check_aliases
+from src.config.conf_files import stored_config
 from src.errors import UserError
 from src.files import Damaged, read_file, replace_file, replace_files, set_aside
 from src.runs import predictions as predictions_file
@@ -194,9 +194,7 @@ class Run:
     def configured(self, key: str) -> Any:
         """Return a value of the configuration in `.hydra/`; None if there is none or the file is damaged."""
         try:
-            text = read_file(self.folder / ".hydra" / "config.yaml", largest=LARGEST_CONFIG)
-            check_aliases(text)
-            return OmegaConf.select(OmegaConf.create(text.decode()), key)
+            return OmegaConf.select(stored_config(self.folder / ".hydra" / "config.yaml"), key)
         except Exception:  # a damaged file can raise anything
             return None
 
