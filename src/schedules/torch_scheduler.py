@@ -38,8 +38,9 @@ class TorchScheduler(Schedule):
         if self.interval not in ("epoch", "update"):
             raise ValueError(f"interval={self.interval}: must be one of: epoch, update")
         if self.warmup or self.warmup_updates:
+            key = "warmup" if self.warmup else "warmup_updates"
             raise ValueError(
-                "warmup: is not for torch's schedulers; torch.optim.lr_scheduler.SequentialLR joins several"
+                f"{key}: is not for torch's schedulers; torch.optim.lr_scheduler.SequentialLR joins several"
             )
 
     @property
@@ -65,10 +66,10 @@ class TorchScheduler(Schedule):
 @lru_cache(maxsize=64)  # a study's runs share many of them
 def _called(node: str, lr: float, calls: int) -> tuple[tuple[float, float], ...]:
     """Return lr and momentum before each of so many calls. Raises UserError."""
-    found = _simulated(json.loads(node), lr, calls)
+    described = json.loads(node)
+    found, target = _simulated(described, lr, calls), described["_target_"]
     # torch's own are functions of the number of calls; another's is called again, since it may draw random numbers.
-    target = json.loads(node)["_target_"]
-    if not target.startswith("torch.") and _simulated(json.loads(node), lr, calls) != found:
+    if not target.startswith("torch.") and _simulated(described, lr, calls) != found:
         raise UserError(f"schedule: {target} gives other learning rates when it is called again; {ONLY}")
     return found
 

@@ -111,6 +111,7 @@ class NotANumber(Schedule):
         ({"_target_": TORCH + "StepLR"}, "StepLR cannot be built from {}: TypeError"),
         ({"_target_": TORCH + "StepLR", "step_size": 2, "gama": 1}, "schedule.gama: StepLR takes no such argument"),
         ({"_target_": TORCH + "StepLR", "step_size": 2, "warmup": 3}, "schedule.warmup: is not for torch's schedulers"),
+        ({"_target_": TORCH + "StepLR", "step_size": 2, "warmup_updates": 3}, "schedule.warmup_updates: is not for"),
         ({"_target_": TORCH + "StepLR", "interval": "step"}, "schedule.interval=step: must be one of: epoch, update"),
         ({"_target_": f"{__name__}.Broken"}, "schedule.interval: is missing; say how often"),
         ({"_target_": f"{__name__}.Broken", "interval": "epoch"}, "fails when it is called: ZeroDivisionError"),
